@@ -1,0 +1,5 @@
+//! Turns the manifest of a traced PyTorch model into typed Candle source.
+
+pub mod manifest;
+pub mod raw;
+pub mod report;

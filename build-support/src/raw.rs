@@ -1,0 +1,250 @@
+//! JSON text → checked [`Manifest`]. Nothing else in the crate knows the JSON.
+//!
+//! In: the text of a manifest, which may be cut, edited by hand or hostile. Out: a manifest in which
+//! every reference resolves, or a report with a line and a field path for each thing that is wrong.
+
+mod check;
+mod data;
+mod dims;
+mod json;
+mod locate;
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::manifest::Manifest;
+use crate::report::{At, Error, Report};
+use locate::Lines;
+
+/// The format that this version reads: any minor of this major.
+const MAJOR: u32 = 1;
+
+/// Reads and checks the manifest at `path`.
+///
+/// # Errors
+/// An unreadable file, or everything that [`parse`] finds.
+pub fn read(path: &Path) -> Result<Manifest, Report> {
+    let name = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy();
+    let bytes = std::fs::read(path).map_err(|error| {
+        let message = match error.kind() {
+            std::io::ErrorKind::NotFound => format!(
+                "no manifest at `{}`, record one with `python -m pycandle record`",
+                path.display()
+            ),
+            _ => format!("cannot read the manifest `{}`: {error}", path.display()),
+        };
+        Error::whole(At::default(), message)
+    })?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()]
+            .iter()
+            .filter(|&&b| b == b'\n')
+            .count()
+            + 1;
+        Error::manifest(At::file(&*name).line(line), "the file is not UTF-8 text")
+    })?;
+    parse(&name, text)
+}
+
+/// Checks the manifest in `text`; `file_name` is for messages and the generated header.
+///
+/// # Errors
+/// Every element that breaks the format, with its line and field path.
+/// References are checked only when all elements have the right form.
+pub fn parse(file_name: &str, text: &str) -> Result<Manifest, Report> {
+    let mut source = Source {
+        file: file_name,
+        text,
+        lines: Lines::new(text),
+        report: Report::new(),
+    };
+    let top: json::Top = match serde_json::from_str(text) {
+        Ok(top) => top,
+        Err(error) => {
+            let offset = locate::error_offset(text, &error);
+            let line = source.lines.at(offset);
+            source.report.push(Error::manifest(
+                At::file(file_name).line(line),
+                plain(&error),
+            ));
+            return Err(source.report);
+        }
+    };
+    let version = source.version(top.version)?;
+    let manifest = match source.elements(&top, version) {
+        Some(elements) => check::check(&mut source, &elements),
+        None => None,
+    };
+    manifest.ok_or(source.report)
+}
+
+/// The text being read, and what is wrong with it so far.
+struct Source<'a> {
+    file: &'a str,
+    text: &'a str,
+    lines: Lines<'a>,
+    report: Report,
+}
+
+/// One element of a list, with its line.
+struct Element<T> {
+    line: usize,
+    is: T,
+}
+
+/// Everything in the file, each element of the right form.
+struct Elements<'a> {
+    version: (u32, u32),
+    recorder: Vec<(json::Str<'a>, json::Str<'a>)>,
+    model: Element<json::Model<'a>>,
+    dtype: json::Dtype,
+    symbols: Vec<Element<json::Symbol<'a>>>,
+    inputs: Vec<Element<json::Input<'a>>>,
+    outputs: Vec<Element<json::Output<'a>>>,
+    states: Vec<Element<json::State<'a>>>,
+    parameters: Vec<Element<json::Param<'a>>>,
+    constants: Vec<Element<json::Constant<'a>>>,
+    modules: Vec<Element<json::Module<'a>>>,
+    calls: Vec<Element<json::Call<'a>>>,
+    nodes: Vec<Element<json::Node<'a>>>,
+    config: Option<serde_json::Value>,
+}
+
+impl<'a> Source<'a> {
+    fn error(&mut self, line: usize, field: impl Into<String>, message: impl Into<String>) {
+        self.report.push(Error::manifest(
+            At::file(self.file).line(line).field(field),
+            message,
+        ));
+    }
+
+    /// The version, if this reader knows the format.
+    fn version(&mut self, raw: Option<&'a RawValue>) -> Result<(u32, u32), Report> {
+        let version: Option<(u32, u32)> = self.field("version", raw);
+        match version {
+            Some((MAJOR, minor)) => return Ok((MAJOR, minor)),
+            Some((major, minor)) => {
+                let mend = match major > MAJOR {
+                    true => {
+                        "upgrade the `pycandle` crates, or record again with an older `pycandle-recorder`"
+                    }
+                    false => "record again with a current `pycandle-recorder`",
+                };
+                let line = raw.map_or(1, |raw| self.lines.of(raw.get()));
+                let message = format!(
+                    "the manifest has format version {major}.{minor}, this pycandle reads {MAJOR}.*: {mend}"
+                );
+                self.error(line, "version", message);
+            }
+            None => {}
+        }
+        Err(std::mem::take(&mut self.report))
+    }
+
+    fn elements(&mut self, top: &json::Top<'a>, version: (u32, u32)) -> Option<Elements<'a>> {
+        let recorder: Option<json::Entries<json::Str>> = self.field("recorder", top.recorder);
+        let model = self.field("model", top.model);
+        let dtype = self.field("dtype", top.dtype);
+        let symbols = self.list("symbols", top.symbols);
+        let inputs = self.list("inputs", top.inputs);
+        let outputs = self.list("outputs", top.outputs);
+        let states = self.list("states", top.states);
+        let parameters = self.list("parameters", top.parameters);
+        let constants = self.list("constants", top.constants);
+        let modules = self.list("modules", top.modules);
+        let calls = self.list("calls", top.calls);
+        let nodes = self.list("nodes", top.nodes);
+        let config = match top.config {
+            Some(raw) => self.field("config", Some(raw)),
+            None => None,
+        };
+        Some(Elements {
+            version,
+            recorder: recorder?.0,
+            model: Element {
+                line: top.model.map_or(1, |raw| self.lines.of(raw.get())),
+                is: model?,
+            },
+            dtype: dtype?,
+            symbols: symbols?,
+            inputs: inputs?,
+            outputs: outputs?,
+            states: states?,
+            parameters: parameters?,
+            constants: constants?,
+            modules: modules?,
+            calls: calls?,
+            nodes: nodes?,
+            config: config.unwrap_or(None),
+        })
+    }
+
+    /// One field of the top level.
+    fn field<T: Deserialize<'a>>(&mut self, name: &str, raw: Option<&'a RawValue>) -> Option<T> {
+        match raw {
+            Some(raw) => self.element(|| name.to_owned(), raw),
+            None => {
+                self.error(1, name, "the field is missing");
+                None
+            }
+        }
+    }
+
+    /// A list of the top level; `None` when any of its elements is malformed.
+    fn list<T: Deserialize<'a>>(
+        &mut self,
+        name: &str,
+        raw: Option<&'a RawValue>,
+    ) -> Option<Vec<Element<T>>> {
+        let items: Vec<&'a RawValue> = self.field(name, raw)?;
+        let mut list = Some(Vec::with_capacity(items.len()));
+        for (index, raw) in items.into_iter().enumerate() {
+            match (self.element(|| format!("{name}[{index}]"), raw), &mut list) {
+                (Some(is), Some(list)) => {
+                    list.push(Element {
+                        line: self.lines.of(raw.get()),
+                        is,
+                    });
+                }
+                _ => list = None,
+            }
+        }
+        list
+    }
+
+    fn element<T: Deserialize<'a>>(
+        &mut self,
+        name: impl FnOnce() -> String,
+        raw: &'a RawValue,
+    ) -> Option<T> {
+        match serde_json::from_str(raw.get()) {
+            Ok(element) => Some(element),
+            Err(error) => {
+                let offset = locate::error_offset(raw.get(), &error);
+                let field = name() + &locate::path_to(raw.get(), offset);
+                let start = raw.get().as_ptr() as usize - self.text.as_ptr() as usize;
+                let line = self.lines.at(start + offset);
+                self.error(line, field, plain(&error));
+                None
+            }
+        }
+    }
+}
+
+/// The error's text without its position, which is relative to an element.
+fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let cut = text.rfind(" at line ").unwrap_or(text.len());
+    match error.classify() {
+        serde_json::error::Category::Eof => "the file is cut short".to_owned(),
+        _ => text[..cut].to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Lines and field paths in a JSON text: found by offset, so that parsing keeps none of them.
+
+use serde_json::value::RawValue;
+
+use super::json::Entries;
+
+/// Deeper than the parser itself goes; below that a path says enough.
+const MAX_DEPTH: usize = 128;
+
+/// Line starts of a text.
+pub(super) struct Lines<'a> {
+    text: &'a str,
+    newlines: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        let newlines = text
+            .bytes()
+            .enumerate()
+            .filter(|&(_, b)| b == b'\n')
+            .map(|(i, _)| i);
+        Self {
+            text,
+            newlines: newlines.collect(),
+        }
+    }
+
+    /// The line, from 1, of a part of the text.
+    pub(super) fn of(&self, part: &str) -> usize {
+        self.at(offset_in(self.text, part))
+    }
+
+    /// The line, from 1, of a byte offset.
+    pub(super) fn at(&self, offset: usize) -> usize {
+        self.newlines.partition_point(|&newline| newline < offset) + 1
+    }
+}
+
+/// Where `part` begins within `text`; 0 if it is not a part of it.
+fn offset_in(text: &str, part: &str) -> usize {
+    let offset = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+    if offset <= text.len() { offset } else { 0 }
+}
+
+/// The byte offset in `text` at which serde_json reports an error.
+pub(super) fn error_offset(text: &str, error: &serde_json::Error) -> usize {
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1))
+        .map(str::len)
+        .sum();
+    (start + error.column().saturating_sub(1)).min(text.len())
+}
+
+/// The path from `text` (one JSON value) down to the value around `offset`, as `.args.input[2]`.
+pub(super) fn path_to(text: &str, offset: usize) -> String {
+    let mut path = String::new();
+    descend(text, text, offset, &mut path, 0);
+    path
+}
+
+fn descend(whole: &str, part: &str, offset: usize, path: &mut String, depth: usize) {
+    let around = |child: &str| {
+        let start = offset_in(whole, child);
+        (start..=start + child.len()).contains(&offset)
+    };
+    if depth == MAX_DEPTH {
+        return;
+    }
+    if part.starts_with('{') {
+        let Ok(Entries(entries)) = serde_json::from_str::<Entries<'_, &RawValue>>(part) else {
+            return;
+        };
+        if let Some((key, child)) = entries.iter().find(|(_, child)| around(child.get())) {
+            path.push('.');
+            path.push_str(key);
+            descend(whole, child.get(), offset, path, depth + 1);
+        }
+    } else if part.starts_with('[') {
+        let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(part) else {
+            return;
+        };
+        if let Some((index, child)) = items
+            .iter()
+            .enumerate()
+            .find(|(_, child)| around(child.get()))
+        {
+            path.push_str(&format!("[{index}]"));
+            descend(whole, child.get(), offset, path, depth + 1);
+        }
+    }
+}

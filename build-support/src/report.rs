@@ -1,0 +1,361 @@
+//! Errors of code generation, collected and shown together.
+//!
+//! In: errors of any stage, each with the place it concerns. Out: one readable text, the same for
+//! the attribute, `build.rs` and the command line.
+
+use std::fmt;
+
+/// How many errors of one kind are printed before the rest is only counted.
+const SHOWN: usize = 20;
+
+/// Where an error lies: in the manifest, in the module tree and in the Python source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct At {
+    file: Option<String>,
+    line: Option<usize>,
+    field: Option<String>,
+    module: Option<String>,
+    python: Option<String>,
+}
+
+impl At {
+    /// A place in the file with this name.
+    pub fn file(name: impl Into<String>) -> Self {
+        Self {
+            file: Some(name.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the line, from 1.
+    pub fn line(mut self, line: usize) -> Self {
+        self.line = Some(line);
+        self
+    }
+
+    /// Adds the field path, as `nodes[412].args.input`.
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Adds the dotted module path; the root has the empty path.
+    pub fn module(mut self, path: impl Into<String>) -> Self {
+        self.module = Some(path.into());
+        self
+    }
+
+    /// Adds the Python `file:line`, where it is known.
+    pub fn python(mut self, place: Option<impl Into<String>>) -> Self {
+        self.python = place.map(Into::into);
+        self
+    }
+
+    /// The file and line, as ` --> file:line` shows them.
+    pub fn location(&self) -> Option<String> {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => Some(format!("{file}:{line}")),
+            (Some(file), None) => Some(file.clone()),
+            _ => None,
+        }
+    }
+
+    /// `in encoder.stft (model.py:88, manifest line 412)`.
+    fn in_module(&self) -> String {
+        let mut places = Vec::new();
+        places.extend(self.python.clone());
+        places.extend(self.line.map(|line| format!("manifest line {line}")));
+        let module = match self.module.as_deref() {
+            Some("") => "in the root module",
+            Some(path) => return parenthesised(&format!("in {path}"), &places),
+            None => "",
+        };
+        parenthesised(module, &places)
+    }
+}
+
+fn parenthesised(text: &str, places: &[String]) -> String {
+    match (text, places) {
+        (text, []) => text.to_owned(),
+        ("", places) => format!("({})", places.join(", ")),
+        (text, places) => format!("{text} ({})", places.join(", ")),
+    }
+}
+
+/// One error: what is wrong and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    at: At,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    /// The manifest breaks its format.
+    Manifest(String),
+    /// A whole text of its own, such as an unreadable file.
+    Whole(String),
+    /// An operator without a row in the op table.
+    Unsupported(String),
+    /// An operator that has a row, called in a way the row does not cover.
+    Lowering { op: String, message: String },
+    /// A finding about the checkpoint: a headline, and the lines below it.
+    Checkpoint { head: String, lines: Vec<String> },
+}
+
+impl Error {
+    /// The manifest breaks its format at this place.
+    pub fn manifest(at: At, message: impl Into<String>) -> Self {
+        Self {
+            at,
+            kind: Kind::Manifest(message.into()),
+        }
+    }
+
+    /// An error that needs no heading: a file that cannot be read, a name that is not one.
+    pub fn whole(at: At, message: impl Into<String>) -> Self {
+        Self {
+            at,
+            kind: Kind::Whole(message.into()),
+        }
+    }
+
+    /// This operator has no lowering. Equal operators are counted and shown once.
+    pub fn unsupported(at: At, op: impl Into<String>) -> Self {
+        Self {
+            at,
+            kind: Kind::Unsupported(op.into()),
+        }
+    }
+
+    /// This operator is lowered, but not with these arguments.
+    pub fn lowering(at: At, op: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            at,
+            kind: Kind::Lowering {
+                op: op.into(),
+                message: message.into(),
+            },
+        }
+    }
+
+    /// The checkpoint does not fit; `lines` stand below the headline, after the location.
+    pub fn checkpoint(at: At, head: impl Into<String>, lines: Vec<String>) -> Self {
+        Self {
+            at,
+            kind: Kind::Checkpoint {
+                head: head.into(),
+                lines,
+            },
+        }
+    }
+
+    /// Where it lies.
+    pub fn at(&self) -> &At {
+        &self.at
+    }
+
+    /// The operator, when the error says that it has no lowering.
+    pub fn unsupported_op(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Unsupported(op) => Some(op),
+            _ => None,
+        }
+    }
+}
+
+/// Errors, in the order in which they were found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "a report holds errors that somebody has to see"]
+pub struct Report {
+    errors: Vec<Error>,
+}
+
+impl Report {
+    /// No errors yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an error.
+    pub fn push(&mut self, error: Error) {
+        self.errors.push(error);
+    }
+
+    /// Adds all errors of another report.
+    pub fn extend(&mut self, other: Report) {
+        self.errors.extend(other.errors);
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// The errors.
+    pub fn errors(&self) -> &[Error] {
+        &self.errors
+    }
+
+    /// The value if nothing is wrong, otherwise the report.
+    pub fn into_result<T>(self, value: T) -> Result<T, Report> {
+        if self.is_empty() {
+            Ok(value)
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Operators without a lowering, each once with how often it is called, in order of first use.
+    pub fn unsupported_ops(&self) -> Vec<(&str, usize)> {
+        self.unsupported()
+            .into_iter()
+            .map(|(op, times, _)| (op, times))
+            .collect()
+    }
+
+    fn unsupported(&self) -> Vec<(&str, usize, &At)> {
+        let mut ops = indexmap::IndexMap::new();
+        for error in &self.errors {
+            if let Some(op) = error.unsupported_op() {
+                ops.entry(op).or_insert((0, &error.at)).0 += 1;
+            }
+        }
+        ops.into_iter()
+            .map(|(op, (times, at))| (op, times, at))
+            .collect()
+    }
+}
+
+impl From<Error> for Report {
+    fn from(error: Error) -> Self {
+        Self {
+            errors: vec![error],
+        }
+    }
+}
+
+impl std::error::Error for Report {}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut blocks = Vec::new();
+        for error in &self.errors {
+            match &error.kind {
+                Kind::Whole(message) => blocks.push(whole(&error.at, message)),
+                Kind::Checkpoint { head, lines } => blocks.push(checkpoint(&error.at, head, lines)),
+                _ => {}
+            }
+        }
+        blocks.extend(self.manifest_block());
+        blocks.extend(self.unsupported_block());
+        blocks.extend(self.lowering_block());
+        f.write_str(&blocks.join("\n\n"))
+    }
+}
+
+impl Report {
+    fn manifest_block(&self) -> Option<String> {
+        let found = self.errors.iter().filter_map(|error| match &error.kind {
+            Kind::Manifest(message) => Some((&error.at, message)),
+            _ => None,
+        });
+        let lines: Vec<_> = found
+            .clone()
+            .map(|(at, message)| {
+                let place = [at.location().map(|l| format!("--> {l}")), at.field.clone()];
+                let place: Vec<_> = place.into_iter().flatten().collect();
+                format!("{}: {message}", place.join(": "))
+            })
+            .collect();
+        let file = found
+            .clone()
+            .next()?
+            .0
+            .file
+            .as_deref()
+            .unwrap_or("the manifest");
+        Some(block(
+            &format!("`{file}` is not a manifest that can be used"),
+            lines,
+            None,
+        ))
+    }
+
+    fn unsupported_block(&self) -> Option<String> {
+        let ops = self.unsupported();
+        let (first, _, at) = *ops.first()?;
+        let file = at.file.as_deref().unwrap_or("the manifest");
+        let head = match ops.len() {
+            1 => format!("1 op of `{file}` has no Candle lowering"),
+            n => format!("{n} ops of `{file}` have no Candle lowering"),
+        };
+        let width = ops.iter().map(|(op, ..)| op.len()).max().unwrap_or(0);
+        let lines = ops.iter().map(|(op, times, at)| {
+            let times = match times {
+                1 => "1 time,  in".to_owned(),
+                n => format!("{n} times, first in"),
+            };
+            let place = at.in_module();
+            let place = place.strip_prefix("in ").unwrap_or(&place);
+            format!("{op:width$}   {times} {place}")
+        });
+        let name = first.rsplit_once('.').map_or(first, |(name, _)| name);
+        let hint = format!(
+            "decompose the first at record time with `decompose=[\"{name}\"]`, \
+             or add a row: CONTRIBUTING.md, \"Add an op\""
+        );
+        Some(block(&head, lines.collect(), Some(hint)))
+    }
+
+    fn lowering_block(&self) -> Option<String> {
+        let found: Vec<_> = self
+            .errors
+            .iter()
+            .filter_map(|error| match &error.kind {
+                Kind::Lowering { op, message } => Some((&error.at, op, message)),
+                _ => None,
+            })
+            .collect();
+        let file = found.first()?.0.file.as_deref().unwrap_or("the manifest");
+        let head = match found.len() {
+            1 => format!("1 op of `{file}` is called in a way that has no lowering"),
+            n => format!("{n} ops of `{file}` are called in a way that has no lowering"),
+        };
+        let lines = found
+            .iter()
+            .map(|(at, op, message)| format!("{op}: {message}, {}", at.in_module()))
+            .collect();
+        Some(block(&head, lines, None))
+    }
+}
+
+fn whole(at: &At, message: &str) -> String {
+    match at.location() {
+        Some(location) => format!("{message}\n --> {location}"),
+        None => message.to_owned(),
+    }
+}
+
+fn checkpoint(at: &At, head: &str, lines: &[String]) -> String {
+    let mut text = head.to_owned();
+    if let Some(location) = at.location() {
+        text.push_str(&format!("\n       --> {location}\n"));
+    }
+    for line in lines {
+        text.push_str(if line.is_empty() { "\n" } else { "\n       " });
+        text.push_str(line);
+    }
+    text
+}
+
+fn block(head: &str, lines: Vec<String>, hint: Option<String>) -> String {
+    let mut text = head.to_owned();
+    let rest = lines.len().saturating_sub(SHOWN);
+    let more = (rest > 0).then(|| format!("and {rest} more"));
+    for line in lines.into_iter().take(SHOWN).chain(more).chain(hint) {
+        text.push_str("\n       ");
+        text.push_str(&line);
+    }
+    text
+}
