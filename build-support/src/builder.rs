@@ -1,0 +1,127 @@
+//! The front end for `build.rs`.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::report::{At, Error, Report};
+
+/// Generates a model from a build script.
+///
+/// ```no_run
+/// // build.rs
+/// pycandle_build::Builder::new()
+///     .manifest("pycandle_trace/my_model_manifest.json")
+///     .weights("model.safetensors")
+///     .name("MyModel")
+///     .compile("my_model");
+/// // src/main.rs: pycandle::include_model!("my_model");
+/// ```
+///
+/// Cargo runs the script again when the manifest or a file of the checkpoint changes.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is generated before `compile`"]
+pub struct Builder {
+    config: Config,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// Nothing chosen yet. Paths are relative to the package root.
+    pub fn new() -> Self {
+        let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+        Self {
+            config: Config::new("").root(root),
+        }
+    }
+
+    /// Sets the manifest.
+    pub fn manifest(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.manifest = path.into();
+        self
+    }
+
+    /// Sets the checkpoint that has to fit the manifest: a safetensors file, an index or a folder.
+    pub fn weights(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config = self.config.weights(path);
+        self
+    }
+
+    /// Sets the name of the model's struct; by default that of its Python class.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config = self.config.name(name);
+        self
+    }
+
+    /// Turns all fusions on (the default) or off.
+    pub fn fuse(mut self, fuse: bool) -> Self {
+        self.config = self.config.fuse(fuse);
+        self
+    }
+
+    /// Writes `$OUT_DIR/<file>.rs`, which `pycandle::include_model!("<file>")` includes.
+    ///
+    /// Errors are printed for Cargo, which then shows them and fails the build.
+    pub fn compile(self, file: &str) {
+        for path in [
+            Some(self.config.manifest_path()),
+            self.config.weights_path().map(|(path, _)| path),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            println!("cargo::rerun-if-changed={}", path.display());
+        }
+        if let Err(report) = self.try_compile(file) {
+            for line in report.to_string().lines() {
+                println!("cargo::error={line}");
+            }
+        }
+    }
+
+    fn try_compile(&self, file: &str) -> Result<(), Report> {
+        let folder = std::env::var_os("OUT_DIR").ok_or_else(|| {
+            Error::whole(
+                At::default(),
+                "OUT_DIR is not set, `Builder` is for build scripts",
+            )
+        })?;
+        let generated = crate::generate(&self.config)?;
+        for path in &generated.tracked {
+            println!("cargo::rerun-if-changed={}", path.display());
+        }
+        write_if_changed(
+            &Path::new(&folder).join(format!("{file}.rs")),
+            &generated.source,
+        )?;
+        Ok(())
+    }
+}
+
+/// Writes a file in one step, and only if its content changes; says whether it did.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_if_changed(path: &Path, content: &str) -> Result<bool, Report> {
+    if std::fs::read(path).is_ok_and(|old| old == content.as_bytes()) {
+        return Ok(false);
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written =
+        std::fs::write(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    written.map(|()| true).map_err(|error| {
+        // The temporary file is ours; it may not exist.
+        let _ = std::fs::remove_file(&temporary);
+        Error::whole(
+            At::default(),
+            format!("cannot write `{}`: {error}", path.display()),
+        )
+        .into()
+    })
+}

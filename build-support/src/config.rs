@@ -1,0 +1,73 @@
+//! What to generate: the one input of [`generate`](crate::generate), for all three front ends.
+
+use std::path::{Path, PathBuf};
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+
+/// What to generate, and from which files.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub(crate) root: PathBuf,
+    pub(crate) manifest: PathBuf,
+    pub(crate) weights: Option<PathBuf>,
+    pub(crate) name: Option<String>,
+    pub(crate) fuse: bool,
+    pub(crate) visibility: TokenStream,
+}
+
+impl Config {
+    /// The model in this manifest, with all fusions, as a public struct named after its class.
+    pub fn new(manifest: impl Into<PathBuf>) -> Self {
+        Self {
+            root: PathBuf::new(),
+            manifest: manifest.into(),
+            weights: None,
+            name: None,
+            fuse: true,
+            visibility: quote!(pub),
+        }
+    }
+
+    /// Sets the folder that relative paths start from; the working directory by default.
+    pub fn root(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.root = folder.into();
+        self
+    }
+
+    /// Sets the checkpoint that has to fit: a safetensors file, an index or a folder.
+    pub fn weights(mut self, path: impl Into<PathBuf>) -> Self {
+        self.weights = Some(path.into());
+        self
+    }
+
+    /// Sets the name of the model's struct.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Turns all fusions on or off.
+    pub fn fuse(mut self, fuse: bool) -> Self {
+        self.fuse = fuse;
+        self
+    }
+
+    /// Sets the visibility of the model's struct, `pub` by default.
+    pub fn visibility(mut self, visibility: impl ToTokens) -> Self {
+        self.visibility = visibility.to_token_stream();
+        self
+    }
+
+    /// Where the manifest is.
+    pub fn manifest_path(&self) -> PathBuf {
+        self.root.join(&self.manifest)
+    }
+
+    /// Where the checkpoint is, and its path as it was given.
+    pub fn weights_path(&self) -> Option<(PathBuf, &Path)> {
+        self.weights
+            .as_deref()
+            .map(|path| (self.root.join(path), path))
+    }
+}
