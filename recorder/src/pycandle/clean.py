@@ -1,0 +1,66 @@
+"""Takes out of a traced graph what computes nothing: assertions, aliases, empty cats, dead code."""
+
+from __future__ import annotations
+
+import torch
+from torch.fx import Graph, Node
+
+_ASSERTIONS = (
+    "_assert_tensor_metadata",
+    "_assert_async",
+    "_assert_scalar",
+    "sym_constrain_range",
+    "sym_constrain_range_for_size",
+)
+_ALIASES = ("alias", "detach", "detach_", "lift_fresh", "lift_fresh_copy")
+
+
+def clean(graph: Graph) -> None:
+    """Changes `graph` in place; what it computes stays the same."""
+    for node in list(graph.nodes):
+        name = _aten_name(node)
+        if name in _ASSERTIONS:
+            graph.erase_node(node)
+        elif name in _ALIASES:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    for node in list(graph.nodes):
+        if _aten_name(node) == "cat":
+            _drop_empty_operands(node)
+    for node in reversed(list(graph.nodes)):
+        if node.op in ("call_function", "get_attr") and not node.users:
+            graph.erase_node(node)
+
+
+def _aten_name(node: Node) -> str | None:
+    target = node.target
+    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+        return None
+    namespace, _, name = target._schema.name.partition("::")
+    return name if namespace == "aten" else None
+
+
+def _drop_empty_operands(node: Node) -> None:
+    """`cat` skips a tensor that is empty for every size of the symbols."""
+    operands = node.args[0]
+    assert isinstance(operands, (list, tuple))
+    given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    assert isinstance(given, int)
+    result = node.meta["val"]
+    kept = [x for x in operands if not _empty(x, given, result)]  # type: ignore[arg-type]
+    if not kept or len(kept) == len(operands):
+        return
+    if any(x.meta["val"].dtype != result.dtype for x in kept):  # type: ignore[union-attr]
+        return
+    if len(kept) == 1:
+        node.replace_all_uses_with(kept[0])  # type: ignore[arg-type]
+        node.graph.erase_node(node)
+    else:
+        node.args = (kept, *node.args[1:])
+
+
+def _empty(operand: Node, dim: int, result: torch.Tensor) -> bool:
+    shape = operand.meta["val"].shape
+    if len(shape) != result.dim():
+        return len(shape) == 1 and isinstance(shape[0], int) and shape[0] == 0
+    return isinstance(shape[dim], int) and shape[dim] == 0

@@ -1,0 +1,321 @@
+"""From a trace to a manifest."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export.graph_signature import InputKind, OutputKind
+
+from . import constants, huggingface
+from .calls import CallTree, source_line
+from .clean import clean
+from .dtypes import dtype_name
+from .errors import RecordError
+from .schema import (
+    Arg,
+    Constant,
+    ConstRef,
+    DeviceArg,
+    DtypeArg,
+    EnumArg,
+    FixedInput,
+    Input,
+    Manifest,
+    Module,
+    Node,
+    Output,
+    Parameter,
+    ParamRef,
+    SymArg,
+    Value,
+    ValueRef,
+)
+from .states import find_states
+from .trace import Trace, unique
+
+
+def convert(model: nn.Module, trace: Trace, name: str) -> tuple[Manifest, dict[str, torch.Tensor]]:
+    """The manifest of a traced model, and the values of its constants by name."""
+    return Converter(model, trace, name).run()
+
+
+class Converter:
+    """One conversion; the maps fill up as the graph is read in order."""
+
+    def __init__(self, model: nn.Module, trace: Trace, name: str) -> None:
+        self.model = model
+        self.trace = trace
+        self.name = name
+        self.parameters = list_parameters(model)
+        self.aliases = _aliases(self.parameters)
+        self.calls = CallTree()
+        self.taken: set[str] = set()
+        self.values: dict[fx.Node, Value] = {}
+        self.sources: dict[fx.Node, tuple[str, str]] = {}  # node -> (kind, name in the model)
+        self.call_of: dict[fx.Node, int] = {}
+        self.inputs: list[Input] = []
+        self.fixed: list[FixedInput] = []
+        self.nodes: list[Node] = []
+
+    def run(self) -> tuple[Manifest, dict[str, torch.Tensor]]:
+        graph = self.trace.program.graph_module.graph
+        clean(graph)
+        self._read_placeholders(graph)
+        for node in graph.nodes:
+            if node.op == "call_function":
+                self._read_call(node)
+            elif node.op not in ("placeholder", "output"):
+                raise RecordError(f"the trace has a node of kind {node.op}: {node.format_node()}")
+        outputs, output_nodes = self._read_outputs(graph)
+        self._note_leaving(output_nodes)
+        consts, const_values = self._read_constants(outputs)
+        states = find_states(tuple(self.inputs), tuple(outputs), tuple(self.nodes))
+        manifest = Manifest(
+            recorder=versions(self.model),
+            name=self.name,
+            cls=_qualified(type(self.model)),
+            output_class=self.trace.output_class,
+            dtype=_model_dtype(self.parameters),
+            symbols=self.trace.symbols,
+            inputs=tuple(self.inputs),
+            fixed_inputs=tuple(self.fixed),
+            outputs=tuple(outputs),
+            states=states,
+            parameters=self.parameters,
+            constants=consts,
+            modules=tuple(Module(p, _qualified(type(m))) for p, m in _modules(self.model)),
+            calls=self.calls.finish(),
+            nodes=tuple(self.nodes),
+            config=_config(self.model),
+        )
+        return manifest, const_values
+
+    def _read_placeholders(self, graph: fx.Graph) -> None:
+        specs = {s.arg.name: s for s in self.trace.program.graph_signature.input_specs}
+        leaves = iter(self.trace.inputs)
+        for node in graph.nodes:
+            if node.op != "placeholder":
+                continue
+            spec = specs[node.name]
+            if spec.kind is not InputKind.USER_INPUT:
+                held = spec.kind is InputKind.PARAMETER or spec.persistent
+                self.sources[node] = ("param" if held else "const", str(spec.target))
+                continue
+            leaf = next(leaves)
+            value = node.meta.get("val")
+            if isinstance(value, torch.Tensor):
+                name = unique(leaf.name, self.taken)
+                self.values[node] = self._value(name, value, f"input `{name}`")
+                v = self.values[node]
+                self.inputs.append(Input(name, leaf.path, v.dtype, v.shape))
+            elif leaf.value is not None:
+                self.fixed.append(FixedInput(leaf.path, _plain(leaf.value)))
+
+    def _value(self, name: str, tensor: torch.Tensor, where: str) -> Value:
+        shape = tuple(self.trace.table.dim(size, where) for size in tensor.shape)
+        return Value(name, dtype_name(tensor.dtype, where), shape)
+
+    def _read_call(self, node: fx.Node) -> None:
+        if isinstance(node.meta.get("val"), (torch.SymInt, int)):
+            return  # a size: resolved where it is used
+        if node.target is operator.getitem:
+            return  # named with the node that it takes from
+        where = self._where(node)
+        if not isinstance(node.target, torch._ops.OpOverload):
+            raise RecordError(f"{where}: {node.target} is not an operator with a schema")
+        call = self.call_of[node] = self.calls.of(node)
+        schema = node.target._schema
+        args: list[tuple[str, Arg]] = []
+        for argument, value in zip(schema.arguments, node.args, strict=False):
+            args.append((argument.name, self._arg(value, argument, node)))
+        for argument in schema.arguments:
+            if argument.name in node.kwargs:
+                value = node.kwargs[argument.name]
+                args.append((argument.name, self._arg(value, argument, node)))
+        op = f"{schema.name.replace('::', '.')}.{schema.overload_name or 'default'}"
+        out = self._name_outputs(node, schema.name.partition("::")[2].strip("_"), where)
+        self.nodes.append(Node(op, tuple(args), out, call, source_line(node)))
+
+    def _name_outputs(self, node: fx.Node, base: str, where: str) -> tuple[Value, ...]:
+        result = node.meta.get("val")
+        if isinstance(result, torch.Tensor):
+            self.values[node] = self._value(unique(base, self.taken), result, where)
+            return (self.values[node],)
+        if not isinstance(result, (list, tuple)):
+            raise RecordError(f"{where}: {node.target} returns {type(result).__name__}")
+        made = []
+        for i, tensor in enumerate(result):
+            if not isinstance(tensor, torch.Tensor):
+                raise RecordError(f"{where}: {node.target} returns {type(tensor).__name__}")
+            made.append(self._value(unique(base, self.taken), tensor, where))
+            for user in node.users:
+                if user.target is operator.getitem and user.args[1] == i:
+                    self.values[user] = made[-1]
+                    self.call_of[user] = self.call_of[node]
+        return tuple(made)
+
+    def _where(self, node: fx.Node) -> str:
+        module = self.calls.module(self.calls.of(node))
+        line = source_line(node)
+        return f"{node.target} in module `{module}`" + (f" ({line})" if line else "")
+
+    def _arg(self, value: Any, argument: Any, node: fx.Node) -> Arg:
+        if isinstance(value, fx.Node):
+            return self._reference(value, node)
+        if isinstance(value, (list, tuple)):
+            return tuple(self._arg(v, argument, node) for v in value)
+        if isinstance(value, torch.dtype):
+            return DtypeArg(dtype_name(value, self._where(node)))
+        if isinstance(value, torch.device) or str(argument.type) in ("Device", "Optional[Device]"):
+            return DeviceArg() if value is not None else None
+        if isinstance(value, (torch.memory_format, torch.layout)):
+            return EnumArg(str(value))
+        if isinstance(value, int) and not isinstance(value, bool) and _is_float(argument.type):
+            return float(value)
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise RecordError(
+            f"{self._where(node)}: the argument `{argument.name}` is of type "
+            f"{type(value).__name__}, which the manifest has no form for"
+        )
+
+    def _reference(self, value: fx.Node, user: fx.Node) -> Arg:
+        if value in self.values:
+            return ValueRef(self.values[value].name)
+        if value in self.sources:
+            return self._source(value, self.calls.module(self.calls.of(user)))
+        result = value.meta.get("val")
+        if isinstance(result, torch.SymInt):
+            dim = self.trace.table.dim(result, self._where(user))
+            return dim if isinstance(dim, int) else SymArg(dim)
+        if isinstance(result, int) and not isinstance(result, bool):
+            return result
+        raise RecordError(
+            f"{self._where(user)}: the argument `{value.name}` ({value.target}) is neither a "
+            "tensor nor a size"
+        )
+
+    def _source(self, value: fx.Node, module: str) -> ParamRef | ConstRef:
+        kind, name = self.sources[value]
+        if kind == "const":
+            return ConstRef(name)
+        names = self.aliases.get(name, [name])
+        inside = [n for n in names if n.rpartition(".")[0] == module]
+        below = [n for n in names if module and n.startswith(module + ".")]
+        return ParamRef((inside or below or [name])[0])
+
+    def _read_outputs(self, graph: fx.Graph) -> tuple[list[Output], list[fx.Node]]:
+        (output,) = [n for n in graph.nodes if n.op == "output"]
+        specs = self.trace.program.graph_signature.output_specs
+        returned = [
+            node
+            for node, spec in zip(output.args[0], specs, strict=True)
+            if spec.kind is OutputKind.USER_OUTPUT
+        ]
+        outputs, nodes = [], []
+        for leaf, node in zip(self.trace.outputs, returned, strict=True):
+            if not isinstance(node, fx.Node):
+                if node is not None:
+                    raise RecordError(f"output `{leaf.path}` is the constant {node!r}, not a tensor")
+                continue
+            if node in self.values:
+                value: Any = ValueRef(self.values[node].name)
+            elif node in self.sources:
+                value = self._source(node, "")
+            else:
+                raise RecordError(f"output `{leaf.path}` is a size, not a tensor")
+            outputs.append(Output(leaf.name, leaf.path, value))
+            nodes.append(node)
+        return outputs, nodes
+
+    def _note_leaving(self, outputs: list[fx.Node]) -> None:
+        returned = set(outputs)
+        for node, call in self.call_of.items():
+            if node not in self.values:
+                continue
+            used = [self.call_of[u] for u in node.users if u in self.call_of]
+            self.calls.leaves(self.values[node].name, call, used, node in returned)
+
+    def _read_constants(
+        self, outputs: list[Output]
+    ) -> tuple[tuple[Constant, ...], dict[str, torch.Tensor]]:
+        used = {o.value.name for o in outputs if isinstance(o.value, ConstRef)}
+        for node in self.nodes:
+            used |= {v.name for v in _flat(a for _, a in node.args) if isinstance(v, ConstRef)}
+        names = [n for kind, n in self.sources.values() if kind == "const" and n in used]
+        names = list(dict.fromkeys(names))
+        held = self.trace.constants
+        listed = [constants.describe(n, held[n], f"{self.name}_constants.safetensors") for n in names]
+        return tuple(listed), {n: held[n].detach().cpu() for n in names}
+
+
+def _flat(values: Any) -> list[Any]:
+    found = []
+    for value in values:
+        found += _flat(value) if isinstance(value, tuple) else [value]
+    return found
+
+
+def list_parameters(model: nn.Module) -> tuple[Parameter, ...]:
+    """What a checkpoint of `model` holds, in the order of its state_dict."""
+    first: dict[int, str] = {}
+    found = []
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        tied_to = first.get(id(tensor))
+        first.setdefault(id(tensor), name)
+        kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
+        dtype = dtype_name(tensor.dtype, f"{kind} `{name}`")
+        found.append(Parameter(name, kind, dtype, tuple(tensor.shape), tied_to))
+    return tuple(found)
+
+
+def _aliases(parameters: tuple[Parameter, ...]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for p in parameters:
+        groups.setdefault(p.tied_to or p.name, []).append(p.name)
+    return {name: names for names in groups.values() for name in names}
+
+
+def _model_dtype(parameters: tuple[Parameter, ...]) -> str:
+    floats = [p.dtype for p in parameters if "float" in p.dtype and p.kind == "parameter"]
+    return Counter(floats).most_common(1)[0][0] if floats else "float32"
+
+
+def _modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    return list(model.named_modules(remove_duplicate=False))
+
+
+def _qualified(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _is_float(schema_type: Any) -> bool:
+    return "float" in str(schema_type)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def versions(model: nn.Module) -> dict[str, str]:
+    """The versions that a manifest depends on."""
+    from . import __version__
+
+    found = {"pycandle": __version__, "torch": torch.__version__.partition("+")[0]}
+    if huggingface.is_pretrained(model):
+        import transformers
+
+        found["transformers"] = transformers.__version__
+    return found
+
+
+def _config(model: nn.Module) -> dict[str, Any] | None:
+    if not huggingface.is_pretrained(model):
+        return None
+    return huggingface.config_json(model)

@@ -1,0 +1,134 @@
+"""Sizes: from the sympy expressions of a trace to the dims of the manifest, and back to numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import reduce
+
+import sympy
+from torch.utils._sympy import functions as sf
+
+from .errors import RecordError
+from .schema import Dim, DimExpr, Shape
+
+
+class SymbolTable:
+    """Which manifest dim each symbol of the trace stands for."""
+
+    def __init__(self) -> None:
+        self._dims: dict[sympy.Symbol, sympy.Expr] = {}
+
+    def bind(self, symbol: sympy.Symbol, expr: sympy.Expr) -> None:
+        """Lets `symbol` stand for `expr`, an expression over symbols named as in the manifest."""
+        self._dims.setdefault(symbol, expr)
+
+    def __contains__(self, symbol: sympy.Symbol) -> bool:
+        return symbol in self._dims
+
+    def named(self, expr: sympy.Expr) -> sympy.Expr:
+        """`expr` over the manifest's symbols."""
+        return expr.xreplace(self._dims)
+
+    def dim(self, size: object, where: str) -> Dim:
+        """The manifest form of an int or SymInt; `where` is said in the error."""
+        node = getattr(size, "node", None)
+        if node is None:
+            return int(size)  # type: ignore[call-overload, no-any-return]
+        return to_dim(self.named(sympy.sympify(node.expr)), where)
+
+
+def to_dim(expr: sympy.Expr, where: str) -> Dim:
+    """The manifest form of a sympy expression."""
+    if expr.is_Integer:
+        return int(expr)
+    if expr.is_Symbol:
+        if not str(expr).isidentifier() or str(expr).startswith("u"):
+            _check_backed(expr, where)
+        return str(expr)
+    args = [to_dim(a, where) for a in expr.args] if not isinstance(expr, sympy.Pow) else []
+    if isinstance(expr, sympy.Add):
+        return _sum(expr, where)
+    if isinstance(expr, sympy.Mul):
+        return DimExpr("mul", _sorted(args))
+    if isinstance(expr, sympy.Pow) and expr.exp.is_Integer and 0 < int(expr.exp) < 9:
+        return DimExpr("mul", (to_dim(expr.base, where),) * int(expr.exp))
+    if isinstance(expr, (sf.FloorDiv, sf.CleanDiv)):
+        return DimExpr("floordiv", (args[0], args[1]))
+    if isinstance(expr, (sf.Mod, sf.PythonMod, sympy.Mod)):
+        return DimExpr("mod", (args[0], args[1]))
+    if isinstance(expr, sf.ModularIndexing):
+        return DimExpr("mod", (DimExpr("floordiv", (args[0], args[1])), args[2]))
+    if isinstance(expr, (sf.Max, sympy.Max)):
+        return DimExpr("max", _sorted(args))
+    if isinstance(expr, (sf.Min, sympy.Min)):
+        return DimExpr("min", _sorted(args))
+    raise RecordError(f"{where}: the size `{expr}` uses {type(expr).__name__}, which has no form")
+
+
+def _check_backed(symbol: sympy.Symbol, where: str) -> None:
+    name = str(symbol)
+    if not name.isidentifier() or (name[0] == "u" and name[1:].isdigit()):
+        raise RecordError(
+            f"{where}: the size `{name}` depends on the data of a tensor; sizes must follow from "
+            "the shapes of the inputs"
+        )
+
+
+def _sum(expr: sympy.Add, where: str) -> Dim:
+    plus: list[Dim] = []
+    minus: list[Dim] = []
+    for term in expr.args:
+        negative = term.could_extract_minus_sign()
+        (minus if negative else plus).append(to_dim(-term if negative else term, where))
+    left = _add(plus)
+    return DimExpr("sub", (left, _add(minus))) if minus else left
+
+
+def _add(terms: list[Dim]) -> Dim:
+    if not terms:
+        return 0
+    return terms[0] if len(terms) == 1 else DimExpr("add", _sorted(terms))
+
+
+def _sorted(dims: list[Dim]) -> tuple[Dim, ...]:
+    return tuple(sorted(dims, key=lambda d: (isinstance(d, int), isinstance(d, DimExpr), str(d))))
+
+
+def evaluate(dim: Dim, sizes: Mapping[str, int]) -> int:
+    """The number that `dim` is for the given sizes of the symbols."""
+    if isinstance(dim, int):
+        return dim
+    if isinstance(dim, str):
+        return sizes[dim]
+    values = [evaluate(d, sizes) for d in dim.operands]
+    if dim.op == "add":
+        return sum(values)
+    if dim.op == "mul":
+        return math.prod(values)
+    if dim.op in ("max", "min"):
+        return max(values) if dim.op == "max" else min(values)
+    binary = {"sub": lambda a, b: a - b, "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b}
+    return reduce(binary[dim.op], values)
+
+
+def solve(
+    shapes: Mapping[str, tuple[Shape, tuple[int, ...]]], symbols: tuple[str, ...]
+) -> dict[str, int]:
+    """The size of every symbol, from (manifest shape, actual shape) per input name.
+
+    Raises RecordError when an actual shape does not fit.
+    """
+    sizes: dict[str, int] = {}
+    for shape, actual in shapes.values():
+        for dim, size in zip(shape, actual, strict=False):
+            if isinstance(dim, str):
+                sizes.setdefault(dim, size)
+    missing = [s for s in symbols if s not in sizes]
+    if missing:
+        raise RecordError(f"no input has a dimension of size {', '.join(missing)}")
+    for name, (shape, actual) in shapes.items():
+        expected = tuple(evaluate(d, sizes) for d in shape)
+        if expected != actual:
+            raise RecordError(f"input `{name}` has shape {list(actual)}, expected {list(expected)}")
+    return sizes

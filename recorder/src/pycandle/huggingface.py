@@ -1,0 +1,183 @@
+"""What the recorder knows about transformers: masks, attention, caches and lost buffers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from .errors import RecordError
+from .meta import non_persistent_buffers
+
+
+def is_pretrained(model: nn.Module) -> bool:
+    """Whether `model` is a transformers model; does not import transformers by itself."""
+    module = sys.modules.get("transformers.modeling_utils")
+    return module is not None and isinstance(model, module.PreTrainedModel)
+
+
+@contextmanager
+def traceable(model: nn.Module) -> Iterator[None]:
+    """Inside, transformers' attention and masks have no branch on a size.
+
+    The stock functions drop the mask for one token, repeat the key heads or not, and so tie a
+    trace to more than one token. Here the mask is always there for causal attention, and
+    `scaled_dot_product_attention` gets mask, scale and grouped heads as they are.
+    """
+    if not is_pretrained(model):
+        yield
+        return
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    register_cache()
+    swaps: list[tuple[Any, Any]] = [
+        (ALL_ATTENTION_FUNCTIONS, _attention),
+        (ALL_MASK_ATTENTION_FUNCTIONS, _mask),
+    ]
+    before = [interface._local_mapping.get("sdpa") for interface, _ in swaps]
+    for interface, function in swaps:
+        interface["sdpa"] = function
+    try:
+        yield
+    finally:
+        for (interface, _), function in zip(swaps, before, strict=True):
+            if function is None:
+                del interface["sdpa"]
+            else:
+                interface["sdpa"] = function
+
+
+def _mask(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+    from transformers.masking_utils import sdpa_mask
+
+    return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False})
+
+
+def _attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    position_bias: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    if kwargs.get("softcap") is not None:
+        raise RecordError(
+            "sdpa attention has no softcap; load the model with attn_implementation='eager'"
+        )
+    if is_causal is None:
+        is_causal = bool(getattr(module, "is_causal", True))
+    causal = is_causal and attention_mask is None
+    if position_bias is not None:
+        from transformers.integrations.sdpa_attention import create_position_bias_mask
+
+        attention_mask = create_position_bias_mask(
+            position_bias, attention_mask, causal, query, key
+        )
+        causal = False
+    extra: dict[str, Any] = {}
+    if query.shape[1] != key.shape[1]:
+        extra["enable_gqa"] = True
+    if causal:
+        extra["is_causal"] = True
+    output = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, **extra
+    )
+    return output.transpose(1, 2).contiguous(), None
+
+
+def register_cache() -> None:
+    """Lets DynamicCache pass through torch.export as `[layer].key` and `[layer].value`."""
+    from transformers import DynamicCache
+
+    if DynamicCache in pytree.SUPPORTED_NODES:
+        return
+    pytree.register_pytree_node(
+        DynamicCache,
+        lambda cache: ([{"key": x.keys, "value": x.values} for x in cache.layers], None),
+        lambda layers, _: _cache(layers),
+        serialized_type_name="transformers.cache_utils.DynamicCache",
+        flatten_with_keys_fn=lambda cache: (
+            [
+                (pytree.SequenceKey(i), {"key": x.keys, "value": x.values})
+                for i, x in enumerate(cache.layers)
+            ],
+            None,
+        ),
+    )
+
+
+def _cache(layers: Any) -> Any:
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    cache = DynamicCache()
+    for keys, values in (_pair(layer) for layer in layers):
+        layer = DynamicLayer()
+        layer.keys, layer.values = keys, values
+        layer.dtype, layer.device = keys.dtype, keys.device
+        layer.is_initialized = True
+        cache.layers.append(layer)
+    return cache
+
+
+def _pair(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return (layer["key"], layer["value"]) if isinstance(layer, dict) else tuple(layer)
+
+
+def cache_of(tensors: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
+    """A DynamicCache that holds these keys and values, one pair per layer."""
+    register_cache()
+    return _cache(tensors)
+
+
+def restore_buffers(model: nn.Module) -> None:
+    """Recomputes buffers that a transformers model lost on meta, as its own loading does.
+
+    The owner's `_init_weights` runs twice over different fills; a buffer that it does not write
+    differs, and is put back on meta for the caller to report.
+    """
+    if not is_pretrained(model):
+        return
+    lost = [n for n, b in non_persistent_buffers(model).items() if b.device.type == "meta"]
+    for module_path in sorted({name.rpartition(".")[0] for name in lost}):
+        module = model.get_submodule(module_path)
+        names = [n.rpartition(".")[2] for n in lost if n.rpartition(".")[0] == module_path]
+        meta = {n: module._buffers[n] for n in names}
+        runs = [_initialised(model, module_path, meta, fill) for fill in (0, 1)]
+        for n in names:
+            same = torch.equal(runs[0][n], runs[1][n])
+            module._buffers[n] = runs[1][n] if same else meta[n]
+
+
+def _initialised(
+    model: nn.Module, path: str, meta: dict[str, Any], fill: int
+) -> dict[str, torch.Tensor]:
+    module = model.get_submodule(path)
+    for name, buffer in meta.items():
+        module._buffers[name] = torch.full_like(buffer, fill, device="cpu")
+    owner = model
+    parts = path.split(".") if path else []
+    for i in range(1, len(parts) + 1):
+        candidate = model.get_submodule(".".join(parts[:i]))
+        owner = candidate if is_pretrained(candidate) else owner
+    with torch.no_grad():
+        owner._init_weights(module)  # type: ignore[operator]
+    return {name: module._buffers[name] for name in meta}  # type: ignore[misc]
+
+
+def config_json(model: nn.Module) -> dict[str, Any]:
+    """The model's config as its `config.json` has it, without where it was loaded from."""
+    config = json.loads(model.config.to_json_string(use_diff=False))  # type: ignore
+    config.pop("_name_or_path", None)
+    return config

@@ -1,0 +1,188 @@
+"""The recorder that users call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from . import goldens
+from .checkpoint import Checkpoint
+from .convert import convert
+from .errors import RecordError
+from .meta import has_meta_parameters
+from .schema import FileData, Manifest, to_json
+from .trace import Trace, argument_leaves, leaves, trace
+
+
+class GoldenRecorder:
+    """Records one model into `output_dir`: its manifest, its goldens and, on request, its weights.
+
+    `seed` is only noted in the goldens, for whoever wants to make the inputs again.
+    """
+
+    def __init__(self, output_dir: str | Path, seed: int | None = None) -> None:
+        self._dir = Path(output_dir)
+        self._seed = seed
+        self._model: nn.Module | None = None
+        self._traced: Trace | None = None
+        self._manifest: Manifest | None = None
+        self._constants: dict[str, torch.Tensor] = {}
+        self._name: str | None = None
+        self._pending: dict[str | None, tuple[dict[str, torch.Tensor], str]] = {}
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the recorded model."""
+        if self._manifest is None:
+            raise RecordError("nothing is recorded yet; call `record(model, …)` first")
+        return self._manifest
+
+    def record(
+        self, model: nn.Module, *args: Any, dynamic_shapes: Any = None, **kwargs: Any
+    ) -> Manifest:
+        """Traces `model` for these arguments; with real weights also records goldens for them.
+
+        `dynamic_shapes` is, per argument name (or in order), nested as the argument is, a mapping
+        from axis to the size's name, as `{"input_ids": {0: "batch", 1: "sequence"}}`; equal names
+        are equal sizes, and a sum of names such as `"past + sequence"` says what a size must be.
+        What `torch.export` takes (`Dim` objects) works as well.
+        """
+        traced = trace(model, args, kwargs, dynamic_shapes)
+        self._manifest, self._constants = convert(model, traced, "model")
+        self._model, self._traced = model, traced
+        self._name = None
+        self._pending = {}
+        if not has_meta_parameters(model):
+            self._record_case(self._own_weights(), (args, kwargs), None, check=True)
+        return self._manifest
+
+    def save(self, name: str, weights: bool = False) -> Path:
+        """Writes `<name>_manifest.json` and what was recorded; returns the manifest's path."""
+        self._manifest = _named(self.manifest, name)
+        self._name = name
+        self._dir.mkdir(parents=True, exist_ok=True)
+        path = self._dir / f"{name}_manifest.json"
+        path.write_text(to_json(self._manifest), encoding="utf-8", newline="\n")
+        large = {c.name for c in self._manifest.constants if isinstance(c.data, FileData)}
+        if large:
+            tensors = {n: self._constants[n].contiguous() for n in sorted(large)}
+            save_file(tensors, self._dir / f"{name}_constants.safetensors")
+        for case in list(self._pending):
+            self._write_case(case)
+        if weights:
+            self._write_weights(name)
+        return path
+
+    def record_goldens(
+        self,
+        checkpoint: str | Path | nn.Module | Mapping[str, torch.Tensor],
+        inputs: Mapping[str, Any] | tuple[Any, ...] | list[Any],
+        max_memory: int | None = None,
+        case: str | None = None,
+    ) -> None:
+        """Records goldens for `inputs`, run on real weights.
+
+        `checkpoint` is a safetensors file, a folder or index of shards, a model with real weights,
+        or tensors by name. `inputs` are the positional arguments, or the arguments by name, or
+        tensors by the manifest's input names. When the weights take more than `max_memory` bytes,
+        each is read when it is first needed and dropped after its last use. `case` names goldens
+        beside the first ones.
+        """
+        check = isinstance(checkpoint, nn.Module)
+        if isinstance(checkpoint, nn.Module):
+            if self._model is not checkpoint:
+                raise RecordError("record_goldens was given another model than record")
+            source = self._own_weights()
+        else:
+            source = Checkpoint(checkpoint, self.manifest)
+        if max_memory is not None and source.bytes > max_memory:
+            source.stream()
+        self._record_case(source, inputs, case, check)
+
+    def _own_weights(self) -> Checkpoint:
+        assert self._model is not None
+        return Checkpoint(self._model.state_dict(), self.manifest)
+
+    def _record_case(self, source: Checkpoint, inputs: Any, case: str | None, check: bool) -> None:
+        args, kwargs = _arguments(inputs)
+        named = self._named_inputs(args, kwargs)
+        given = {name: t.detach().clone() for name, t in named.items()}
+        tensors = goldens.record(self.manifest, source.tensor, self._constants, given)
+        if check:
+            goldens.compare(tensors, self._eager(given))
+        names = [p.name for p in self.manifest.parameters]
+        self._pending[case] = (tensors, goldens.checkpoint_hash(names, source.tensor))
+        if self._name is not None:
+            self._write_case(case)
+
+    def _named_inputs(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        wanted = [i.name for i in self.manifest.inputs]
+        if not args and set(wanted) <= set(kwargs):
+            return {name: kwargs[name] for name in wanted}
+        assert self._model is not None
+        given = argument_leaves(self._model, args, kwargs)
+        found = {leaf.path: leaf.value for leaf in given if isinstance(leaf.value, torch.Tensor)}
+        missing = [i.path for i in self.manifest.inputs if i.path not in found]
+        unknown = sorted(set(found) - {i.path for i in self.manifest.inputs})
+        if missing or unknown:
+            raise RecordError(f"the inputs lack {missing} and have {unknown} in excess")
+        return {i.name: found[i.path] for i in self.manifest.inputs}
+
+    def _eager(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor | None]:
+        """The model's own outputs, by the manifest's names."""
+        assert self._model is not None
+        assert self._traced is not None
+        names = {i.path: i.name for i in self.manifest.inputs}
+        given = [
+            inputs[names[leaf.path]].clone() if leaf.path in names else leaf.value
+            for leaf in self._traced.inputs
+        ]
+        args, kwargs = pytree.tree_unflatten(given, self._traced.structure)
+        with torch.no_grad():
+            result = self._model(*args, **kwargs)
+        found = {leaf.path: leaf.value for leaf in leaves(result)}
+        return {o.name: found.get(o.path) for o in self.manifest.outputs}
+
+    def _write_case(self, case: str | None) -> None:
+        tensors, checkpoint = self._pending.pop(case)
+        suffix = "" if case is None else f".{case}"
+        meta = goldens.metadata(
+            self.manifest, to_json(self.manifest), tensors, checkpoint, self._seed
+        )
+        save_file(tensors, self._dir / f"{self._name}_trace{suffix}.safetensors", metadata=meta)
+
+    def _write_weights(self, name: str) -> None:
+        """One tensor per tied group, under its first name."""
+        source = self._own_weights()
+        tensors = {p.name: source.tensor(p.name) for p in self.manifest.parameters if not p.tied_to}
+        contiguous = {n: t.contiguous().clone() for n, t in tensors.items()}
+        save_file(contiguous, self._dir / f"{name}.safetensors", metadata={"format": "pt"})
+
+
+def _named(manifest: Manifest, name: str) -> Manifest:
+    """The manifest under the file stem `name`."""
+    file = f"{name}_constants.safetensors"
+    constants = tuple(
+        replace(c, data=FileData(file)) if isinstance(c.data, FileData) else c
+        for c in manifest.constants
+    )
+    return replace(manifest, name=name, constants=constants)
+
+
+def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    if isinstance(inputs, torch.Tensor):
+        return (inputs,), {}
+    if len(inputs) == 2 and isinstance(inputs[0], tuple) and isinstance(inputs[1], dict):
+        return inputs[0], inputs[1]
+    return tuple(inputs), {}
