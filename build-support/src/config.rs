@@ -2,9 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
-
 /// What to generate, and from which files.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -13,7 +10,6 @@ pub struct Config {
     pub(crate) weights: Option<PathBuf>,
     pub(crate) name: Option<String>,
     pub(crate) fuse: bool,
-    pub(crate) visibility: TokenStream,
 }
 
 impl Config {
@@ -25,7 +21,6 @@ impl Config {
             weights: None,
             name: None,
             fuse: true,
-            visibility: quote!(pub),
         }
     }
 
@@ -50,12 +45,6 @@ impl Config {
     /// Turns all fusions on or off.
     pub fn fuse(mut self, fuse: bool) -> Self {
         self.fuse = fuse;
-        self
-    }
-
-    /// Sets the visibility of the model's struct, `pub` by default.
-    pub fn visibility(mut self, visibility: impl ToTokens) -> Self {
-        self.visibility = visibility.to_token_stream();
         self
     }
 

@@ -206,6 +206,12 @@ impl Report {
         }
     }
 
+    /// Whether it is the checkpoint that has to change: the code could be generated without it.
+    pub fn is_about_weights(&self) -> bool {
+        let about = |error: &Error| matches!(error.kind, Kind::Checkpoint { .. });
+        !self.is_empty() && self.errors.iter().all(about)
+    }
+
     /// Operators without a lowering, each once with how often it is called, in order of first use.
     pub fn unsupported_ops(&self) -> Vec<(&str, usize)> {
         self.unsupported()
@@ -332,7 +338,7 @@ impl Report {
 
 fn whole(at: &At, message: &str) -> String {
     match at.location() {
-        Some(location) => format!("{message}\n --> {location}"),
+        Some(location) => format!("{message}\n--> {location}"),
         None => message.to_owned(),
     }
 }
@@ -340,10 +346,10 @@ fn whole(at: &At, message: &str) -> String {
 fn checkpoint(at: &At, head: &str, lines: &[String]) -> String {
     let mut text = head.to_owned();
     if let Some(location) = at.location() {
-        text.push_str(&format!("\n       --> {location}\n"));
+        text.push_str(&format!("\n--> {location}"));
     }
     for line in lines {
-        text.push_str(if line.is_empty() { "\n" } else { "\n       " });
+        text.push('\n');
         text.push_str(line);
     }
     text
@@ -354,7 +360,7 @@ fn block(head: &str, lines: Vec<String>, hint: Option<String>) -> String {
     let rest = lines.len().saturating_sub(SHOWN);
     let more = (rest > 0).then(|| format!("and {rest} more"));
     for line in lines.into_iter().take(SHOWN).chain(more).chain(hint) {
-        text.push_str("\n       ");
+        text.push('\n');
         text.push_str(&line);
     }
     text

@@ -1,0 +1,166 @@
+//! The attribute `#[pycandle_model]`; use it through the crate `pycandle`.
+//!
+//! In: the attribute's arguments and a unit struct. Out: what [`pycandle_build::generate`] makes of
+//! them, or one error at the literal that is to blame.
+
+use proc_macro2::{Span, TokenStream};
+use pycandle_build::{Config, Generated, Report};
+use quote::{format_ident, quote};
+use syn::parse::{Parse, ParseStream};
+use syn::{Error, Fields, Ident, ItemStruct, LitBool, LitStr, Token};
+
+/// Files up to this size are tracked by their content, which makes rustc read them.
+const TRACKED_BYTES: u64 = 16 << 20;
+
+/// Turns a unit struct into the model that was traced into a manifest.
+///
+/// ```ignore
+/// #[pycandle::pycandle_model(manifest = "pycandle_trace/my_model_manifest.json", weights = "model.safetensors")]
+/// pub struct MyModel;
+/// ```
+///
+/// * `manifest`: the manifest's path.
+/// * `weights`: optional; a checkpoint (safetensors file, index or folder) whose headers have to fit.
+/// * `fuse`: optional; `false` turns all fusions off.
+///
+/// Paths are relative to the package root. The model and the structs it consists of have the
+/// visibility that is written on the struct.
+///
+/// A change of the manifest, or of a file of the checkpoint of at most 16 MiB (every index is one),
+/// builds the crate again. Larger weight files are looked at when the crate is built for another
+/// reason, because rustc can only watch a file by reading all of it; `pycandle_build::Builder` in
+/// `build.rs` watches files of any size.
+///
+/// # Errors
+/// A compile error at the literal to blame: a manifest that breaks its format, operators without a
+/// lowering, or a checkpoint with missing keys, other shapes or other dtypes.
+#[proc_macro_attribute]
+pub fn pycandle_model(
+    args: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    let args = syn::parse::<Args>(args);
+    let item = syn::parse::<ItemStruct>(item);
+    match (args, item) {
+        (Ok(args), Ok(item)) => expand(&args, &item),
+        (Err(error), Ok(item)) => skeleton(&item, &error),
+        (_, Err(error)) => {
+            let message = format!("{error}: `#[pycandle_model]` goes on `pub struct MyModel;`");
+            Error::new(error.span(), message).into_compile_error()
+        }
+    }
+    .into()
+}
+
+struct Args {
+    manifest: LitStr,
+    weights: Option<LitStr>,
+    fuse: bool,
+}
+
+impl Parse for Args {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let (mut manifest, mut weights, mut fuse) = (None, None, None);
+        while !input.is_empty() {
+            let key: Ident = input.parse()?;
+            input.parse::<Token![=]>()?;
+            let twice = match &*key.to_string() {
+                "manifest" => manifest.replace(input.parse()?).is_some(),
+                "weights" => weights.replace(input.parse()?).is_some(),
+                "fuse" => fuse.replace(input.parse::<LitBool>()?.value).is_some(),
+                _ => {
+                    let message =
+                        format!("no argument `{key}`: expected `manifest`, `weights` or `fuse`");
+                    return Err(Error::new(key.span(), message));
+                }
+            };
+            if twice {
+                return Err(Error::new(key.span(), format!("`{key}` is given twice")));
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        let missing = "name the manifest: `manifest = \"pycandle_trace/my_model_manifest.json\"`";
+        let manifest = manifest.ok_or_else(|| Error::new(Span::call_site(), missing))?;
+        Ok(Self {
+            manifest,
+            weights,
+            fuse: fuse.unwrap_or(true),
+        })
+    }
+}
+
+fn expand(args: &Args, item: &ItemStruct) -> TokenStream {
+    if !matches!(item.fields, Fields::Unit) || !item.generics.params.is_empty() {
+        let message =
+            "`#[pycandle_model]` writes the fields itself: it goes on `pub struct MyModel;`";
+        return skeleton(item, &Error::new_spanned(&item.ident, message));
+    }
+    if let Some(other) = item.attrs.iter().find(|attr| !attr.path().is_ident("doc")) {
+        let message = "only doc comments can stand beside `#[pycandle_model]`";
+        return skeleton(item, &Error::new_spanned(other, message));
+    }
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let config = Config::new(args.manifest.value())
+        .root(root)
+        .name(item.ident.to_string())
+        .fuse(args.fuse);
+    let Some(weights) = &args.weights else {
+        return match pycandle_build::generate(&config) {
+            Ok(generated) => model(item, &generated),
+            Err(report) => skeleton(item, &at(&args.manifest, &report)),
+        };
+    };
+    match pycandle_build::generate(&config.clone().weights(weights.value())) {
+        Ok(generated) => model(item, &generated),
+        Err(report) if report.is_about_weights() => {
+            // The code does not depend on the weights: with it there is only this one error.
+            let error = at(weights, &report);
+            match pycandle_build::generate(&config) {
+                Ok(generated) => {
+                    let (model, error) = (model(item, &generated), error.into_compile_error());
+                    quote!(#error #model)
+                }
+                Err(_) => skeleton(item, &error),
+            }
+        }
+        Err(report) => skeleton(item, &at(&args.manifest, &report)),
+    }
+}
+
+fn at(literal: &LitStr, report: &Report) -> Error {
+    Error::new(literal.span(), report)
+}
+
+/// The model in a module of its own, so that its parts cannot clash with the user's names.
+fn model(item: &ItemStruct, generated: &Generated) -> TokenStream {
+    let (docs, visibility, name) = (&item.attrs, &item.vis, &item.ident);
+    let module = format_ident!("pycandle_{}", item.ident.to_string().to_lowercase());
+    let tokens = &generated.tokens;
+    let tracked = generated.tracked.iter().filter_map(|path| {
+        let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= TRACKED_BYTES);
+        small.then(|| path.to_string_lossy().into_owned())
+    });
+    quote! {
+        #[doc(hidden)]
+        mod #module {
+            #tokens
+            #(const _: &[u8] = ::core::include_bytes!(#tracked);)*
+        }
+        #(#docs)*
+        #visibility use #module::#name;
+        #[allow(unused_imports)]
+        #visibility use #module::*;
+    }
+}
+
+/// A type that the compiler treats as erroneous, so that uses of the model are not errors as well.
+///
+/// A failed macro stands for a unit type where a type is due, but for an erroneous value where an
+/// expression is; a type with such a value in it is erroneous.
+fn skeleton(item: &ItemStruct, error: &Error) -> TokenStream {
+    let (visibility, name) = (&item.vis, &item.ident);
+    let error = error.to_compile_error();
+    quote!(#visibility type #name = [(); { #error }];)
+}

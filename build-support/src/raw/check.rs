@@ -650,8 +650,12 @@ impl<'s> Checker<'_, 's, '_> {
 
 /// Whether something made in `call` was made inside the call `outer`.
 fn is_inside(calls: &[Call], call: Option<usize>, outer: usize) -> bool {
+    if call.is_some_and(|call| call >= calls.len()) {
+        // The node's call is reported already.
+        return true;
+    }
     let mut next = call;
-    while let Some(call) = next.filter(|&call| call >= outer && call < calls.len()) {
+    while let Some(call) = next.filter(|&call| call >= outer) {
         if call == outer {
             return true;
         }
