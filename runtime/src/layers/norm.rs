@@ -1,0 +1,333 @@
+//! Normalisations: layer, RMS, batch and group.
+
+use candle_core::{DType, Shape, Tensor};
+
+use super::finish;
+use crate::kernels::norm;
+use crate::{Error, Param, Path, Probe, Result, Scope};
+
+/// Normalises the last dimensions to mean 0 and variance 1, then scales and shifts
+/// (`aten.layer_norm`).
+///
+/// ```
+/// use pycandle::{Device, LayerNorm, NoProbe, Tensor};
+/// # fn main() -> pycandle::Result<()> {
+/// let norm = LayerNorm::new(None, None, 2, 0.0);
+/// let y = norm.forward(&Tensor::new(&[[1f32, 3.]], &Device::Cpu)?, &mut NoProbe)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[-1., 1.]]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    weight: Option<Param>,
+    bias: Option<Param>,
+    dims: Shape,
+    eps: f64,
+    path: Option<Path>,
+}
+
+impl LayerNorm {
+    /// `weight` and `bias` of shape `dims`.
+    pub fn load(scope: &Scope, dims: impl Into<Shape>, eps: f64) -> Result<Self> {
+        let mut norm = Self::no_bias(scope, dims, eps)?;
+        norm.bias = Some(scope.param("bias", norm.dims.clone())?);
+        Ok(norm)
+    }
+
+    /// `weight` of shape `dims`.
+    pub fn no_bias(scope: &Scope, dims: impl Into<Shape>, eps: f64) -> Result<Self> {
+        let dims = dims.into();
+        let weight = scope.param("weight", dims.clone())?;
+        Ok(Self {
+            path: Some(scope.path()),
+            ..Self::new(Some(weight), None, dims, eps)
+        })
+    }
+
+    /// Over handles of shape `dims`, both of which may be absent.
+    pub fn new(
+        weight: Option<Param>,
+        bias: Option<Param>,
+        dims: impl Into<Shape>,
+        eps: f64,
+    ) -> Self {
+        Self {
+            weight,
+            bias,
+            dims: dims.into(),
+            eps,
+            path: None,
+        }
+    }
+
+    /// `[…, dims]` to the same shape.
+    ///
+    /// Statistics, scale and shift run in f32 (f64 for f64) and are rounded once.
+    pub fn forward(&self, x: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
+        finish(self.path.as_ref(), self.normalise(x), p)
+    }
+
+    fn normalise(&self, x: &Tensor) -> Result<Tensor> {
+        let weight = self.weight.as_ref().map(Param::tensor).transpose()?;
+        let bias = self.bias.as_ref().map(Param::tensor).transpose()?;
+        norm::layer_norm(
+            x,
+            self.dims.dims(),
+            weight.as_ref(),
+            bias.as_ref(),
+            self.eps,
+        )
+    }
+}
+
+/// Divides by the root of the mean square over the last dimension, then scales.
+///
+/// PyTorch models differ in where half-precision values are rounded; see the constructors.
+///
+/// ```
+/// use pycandle::{Device, NoProbe, Param, RmsNorm, Tensor};
+/// # fn main() -> pycandle::Result<()> {
+/// let weight = Param::from_tensor("weight", Tensor::new(&[1f32, 2.], &Device::Cpu)?);
+/// let norm = RmsNorm::new(weight, 0.0);
+/// let y = norm.forward(&Tensor::new(&[[2f32, 2.]], &Device::Cpu)?, &mut NoProbe)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[1., 2.]]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct RmsNorm {
+    weight: Param,
+    eps: f64,
+    scale: norm::RmsScale,
+    path: Option<Path>,
+}
+
+impl RmsNorm {
+    /// `weight` `[dim]`; normalised in f32, rounded to the model dtype, then scaled in it (Llama).
+    pub fn load(scope: &Scope, dim: usize, eps: f64) -> Result<Self> {
+        Self::load_as(scope, dim, eps, norm::RmsScale::Rounded)
+    }
+
+    /// `weight` `[dim]`; normalised and scaled by `1 + weight` in f32, then rounded (Gemma).
+    pub fn unit_offset(scope: &Scope, dim: usize, eps: f64) -> Result<Self> {
+        Self::load_as(scope, dim, eps, norm::RmsScale::UnitOffset)
+    }
+
+    /// `weight` `[dim]`; normalised and scaled in f32, then rounded (`aten.rms_norm`).
+    pub fn f32_scale(scope: &Scope, dim: usize, eps: f64) -> Result<Self> {
+        Self::load_as(scope, dim, eps, norm::RmsScale::Wide)
+    }
+
+    /// Over a handle, scaling as [`RmsNorm::load`] does.
+    pub fn new(weight: Param, eps: f64) -> Self {
+        Self::new_as(weight, eps, norm::RmsScale::Rounded)
+    }
+
+    /// Over a handle, scaling as [`RmsNorm::unit_offset`] does.
+    pub fn new_unit_offset(weight: Param, eps: f64) -> Self {
+        Self::new_as(weight, eps, norm::RmsScale::UnitOffset)
+    }
+
+    /// Over a handle, scaling as [`RmsNorm::f32_scale`] does.
+    pub fn new_f32_scale(weight: Param, eps: f64) -> Self {
+        Self::new_as(weight, eps, norm::RmsScale::Wide)
+    }
+
+    fn load_as(scope: &Scope, dim: usize, eps: f64, scale: norm::RmsScale) -> Result<Self> {
+        Ok(Self {
+            path: Some(scope.path()),
+            ..Self::new_as(scope.param("weight", dim)?, eps, scale)
+        })
+    }
+
+    fn new_as(weight: Param, eps: f64, scale: norm::RmsScale) -> Self {
+        Self {
+            weight,
+            eps,
+            scale,
+            path: None,
+        }
+    }
+
+    /// `[…, dim]` to the same shape.
+    pub fn forward(&self, x: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
+        let weight = self.weight.tensor();
+        let out = weight.and_then(|weight| norm::rms_norm(x, &weight, self.eps, self.scale));
+        finish(self.path.as_ref(), out, p)
+    }
+}
+
+/// Normalises every channel by stored statistics (`aten.batch_norm` in inference).
+///
+/// ```
+/// # use pycandle::{BatchNorm, DType, Device, NoProbe, Tensor, Weights};
+/// # fn main() -> pycandle::Result<()> {
+/// # let dir = tempfile::tempdir().map_err(pycandle::Error::msg)?;
+/// # let path = dir.path().join("model.safetensors");
+/// # let one = Tensor::ones(1, DType::F32, &Device::Cpu)?;
+/// # let names = ["bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"];
+/// # candle_core::safetensors::save(&names.map(|name| (name, one.clone())).into(), &path)?;
+/// let scope = Weights::open(&path)?.scope(DType::F32, &Device::Cpu);
+/// let norm = BatchNorm::load(&scope.pp("bn"), 1, 0.0)?; // here mean, variance, scale, shift are 1
+/// let x = Tensor::new(&[[[3f32, 4.]]], &Device::Cpu)?;
+/// let y = norm.forward(&x, &mut NoProbe)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [3., 4.]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct BatchNorm {
+    weight: Option<Param>,
+    bias: Option<Param>,
+    mean: Param,
+    var: Param,
+    eps: f64,
+    path: Option<Path>,
+}
+
+impl BatchNorm {
+    /// `weight`, `bias`, `running_mean` and `running_var`, all `[channels]`.
+    pub fn load(scope: &Scope, channels: usize, eps: f64) -> Result<Self> {
+        let param = |name| scope.param(name, channels);
+        Ok(Self {
+            path: Some(scope.path()),
+            ..Self::new(
+                Some(param("weight")?),
+                Some(param("bias")?),
+                param("running_mean")?,
+                param("running_var")?,
+                eps,
+            )
+        })
+    }
+
+    /// Over handles, all `[channels]`; scale and shift may be absent.
+    pub fn new(
+        weight: Option<Param>,
+        bias: Option<Param>,
+        mean: Param,
+        var: Param,
+        eps: f64,
+    ) -> Self {
+        Self {
+            weight,
+            bias,
+            mean,
+            var,
+            eps,
+            path: None,
+        }
+    }
+
+    /// `[batch, channels, …]` to the same shape, computed in f32 (f64 for f64) and rounded once.
+    pub fn forward(&self, x: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
+        finish(self.path.as_ref(), self.normalise(x), p)
+    }
+
+    fn normalise(&self, x: &Tensor) -> Result<Tensor> {
+        let channels = x.dim(1)?;
+        let wide = norm::wide(x.dtype());
+        let mut shape = vec![1; x.rank()];
+        shape[1] = channels;
+        let get = |param: &Param| -> Result<Tensor> { Ok(param.tensor()?.to_dtype(wide)?) };
+        let mut scale = (get(&self.var)? + self.eps)?.sqrt()?.recip()?;
+        if let Some(weight) = &self.weight {
+            scale = (scale * get(weight)?)?;
+        }
+        let mut shift = (get(&self.mean)? * &scale)?.neg()?;
+        if let Some(bias) = &self.bias {
+            shift = (shift + get(bias)?)?;
+        }
+        let y = x.to_dtype(wide)?.broadcast_mul(&scale.reshape(&*shape)?)?;
+        let y = y.broadcast_add(&shift.reshape(&*shape)?)?;
+        Ok(y.to_dtype(x.dtype())?)
+    }
+}
+
+/// Normalises groups of channels of each sample (`aten.group_norm`).
+///
+/// ```
+/// # use pycandle::{GroupNorm, Device, NoProbe, Tensor};
+/// # fn main() -> pycandle::Result<()> {
+/// let norm = GroupNorm::new(None, None, 2, 2, 0.0);
+/// let x = Tensor::new(&[[[1f32, 3.], [10., 30.]]], &Device::Cpu)?;
+/// let y = norm.forward(&x, &mut NoProbe)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[-1., 1.], [-1., 1.]]]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct GroupNorm {
+    weight: Option<Param>,
+    bias: Option<Param>,
+    groups: usize,
+    channels: usize,
+    eps: f64,
+    path: Option<Path>,
+}
+
+impl GroupNorm {
+    /// `weight` and `bias` `[channels]`.
+    pub fn load(scope: &Scope, groups: usize, channels: usize, eps: f64) -> Result<Self> {
+        let weight = Some(scope.param("weight", channels)?);
+        let bias = Some(scope.param("bias", channels)?);
+        Ok(Self {
+            path: Some(scope.path()),
+            ..Self::new(weight, bias, groups, channels, eps)
+        })
+    }
+
+    /// Over handles `[channels]`, both of which may be absent.
+    pub fn new(
+        weight: Option<Param>,
+        bias: Option<Param>,
+        groups: usize,
+        channels: usize,
+        eps: f64,
+    ) -> Self {
+        Self {
+            weight,
+            bias,
+            groups,
+            channels,
+            eps,
+            path: None,
+        }
+    }
+
+    /// `[batch, channels, …]` to the same shape, computed in f32 (f64 for f64) and rounded once.
+    pub fn forward(&self, x: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
+        finish(self.path.as_ref(), self.normalise(x), p)
+    }
+
+    fn normalise(&self, x: &Tensor) -> Result<Tensor> {
+        let (channels, groups) = (self.channels, self.groups);
+        if x.rank() < 2 || x.dims()[1] != channels || groups == 0 || channels % groups != 0 {
+            let text = format!(
+                "group_norm: the input is {:?}, expected [batch, {channels}, …] in {groups} groups",
+                x.dims()
+            );
+            return Err(Error::msg(text));
+        }
+        let wide: DType = norm::wide(x.dtype());
+        let rows = x.dims()[0] * groups;
+        let inner = x.elem_count().checked_div(rows).unwrap_or(0);
+        let y = x.to_dtype(wide)?.reshape((rows, inner))?;
+        let y = norm::layer_norm(&y, &[inner], None, None, self.eps)?.reshape(x.shape())?;
+        let mut shape = vec![1; x.rank()];
+        shape[1] = channels;
+        let get = |param: &Param| -> Result<Tensor> {
+            Ok(param.tensor()?.to_dtype(wide)?.reshape(&*shape)?)
+        };
+        let y = match &self.weight {
+            Some(weight) => y.broadcast_mul(&get(weight)?)?,
+            None => y,
+        };
+        let y = match &self.bias {
+            Some(bias) => y.broadcast_add(&get(bias)?)?,
+            None => y,
+        };
+        Ok(y.to_dtype(x.dtype())?)
+    }
+}

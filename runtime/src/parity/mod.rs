@@ -1,0 +1,147 @@
+//! Holding a model against PyTorch, module by module.
+//!
+//! What comes in: a generated model ([`Traced`]), its weights and [`Goldens`]; what goes out: a
+//! [`ParityReport`] that names the first module that diverges.
+//!
+//! # The rule
+//! The distance of a tensor from the truth is its relative L2 error, ‖a − t‖ / ‖t‖.
+//! The truth is a run of the same model in PyTorch in a higher precision.
+//! A tensor passes when its distance is at most twice that of PyTorch's own tensor in the model's
+//! precision, or at most 1e-6.
+//! So that a single wrong element cannot hide in a large tensor, no element may be off by more than
+//! eight times PyTorch's worst one (or 8e-6 of the largest).
+//! Where no truth was recorded, the distance is taken from PyTorch's tensor itself and may be 1e-4
+//! in f32 (and f64) and 2e-2 in f16 and bf16; the report says so.
+//! Both sides of every comparison scale with the tensor: a small tensor that is wrong fails, and so
+//! does a doubled one.
+//! Integers and booleans are equal or fail; shapes are equal or fail; NaN, infinities and the
+//! largest finite number of the dtype (which masks are made of) are in the same places or fail.
+
+mod compare;
+mod goldens;
+mod probe;
+mod report;
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use crate::{Probe, Result, Weights};
+
+pub use goldens::Goldens;
+pub use report::{ParityReport, Row, Summary, Verdict};
+
+/// A generated model, as parity runs it; implemented by generated code.
+pub trait Traced: Sized {
+    /// Manifest names of the inputs, to tell a golden of another model; empty when unknown.
+    const INPUTS: &'static [&'static str] = &[];
+
+    /// Golden keys (`{module}#{call}.out.{i}`) whose values fusions made unobservable.
+    const FUSED: &'static [&'static str] = &[];
+
+    /// Loads the model in the dtype of the trace.
+    fn load(weights: &Weights, device: &Device) -> Result<Self>;
+
+    /// Runs the model on inputs by manifest name, caches among them; gives all outputs by name.
+    fn forward_named(
+        &self,
+        inputs: &BTreeMap<String, Tensor>,
+        probe: &mut impl Probe,
+    ) -> Result<BTreeMap<String, Tensor>>;
+}
+
+/// Loads `M`, runs it on the goldens' inputs and compares everything that was recorded.
+///
+/// Fails when the model cannot be loaded or run, or the goldens are of another model; a difference
+/// in numbers is not an error but a report that says [`ParityReport::passed`] is false.
+///
+/// ```no_run
+/// # fn check<M: pycandle::parity::Traced>() -> pycandle::Result<()> {
+/// use pycandle::{Device, Weights, parity::{self, Goldens}};
+/// let weights = Weights::open("my_model.safetensors")?;
+/// let goldens = Goldens::open("my_model_trace.safetensors")?;
+/// let report = parity::run::<M>(&weights, &goldens, &Device::Cpu)?;
+/// println!("{report}");
+/// assert!(report.passed());
+/// # Ok(())
+/// # }
+/// ```
+pub fn run<M: Traced>(
+    weights: &Weights,
+    goldens: &Goldens,
+    device: &Device,
+) -> Result<ParityReport> {
+    goldens.check_inputs(M::INPUTS)?;
+    let inputs = goldens.inputs(device)?;
+    let model = M::load(weights, device)?;
+    run_model(&model, inputs, goldens)
+}
+
+/// [`run`] with a model that is already loaded.
+pub fn run_loaded<M: Traced>(
+    model: &M,
+    goldens: &Goldens,
+    device: &Device,
+) -> Result<ParityReport> {
+    goldens.check_inputs(M::INPUTS)?;
+    run_model(model, goldens.inputs(device)?, goldens)
+}
+
+fn run_model<M: Traced>(
+    model: &M,
+    inputs: BTreeMap<String, Tensor>,
+    goldens: &Goldens,
+) -> Result<ParityReport> {
+    let mut probe = probe::Comparing::new(goldens);
+    let outputs = model
+        .forward_named(&inputs, &mut probe)
+        .map_err(|err| err.at(format!("running on {}", goldens.path().display())))?;
+    for (name, value) in &outputs {
+        probe.compare(&format!("output.{name}"), value);
+    }
+    probe.finish(M::FUSED)
+}
+
+/// What [`assert_golden!`](crate::assert_golden) expands to.
+#[doc(hidden)]
+pub fn assert_golden<M: Traced>(
+    weights: impl AsRef<std::path::Path>,
+    goldens: impl AsRef<std::path::Path>,
+) -> ParityReport {
+    let report = Weights::open(weights).and_then(|weights| {
+        let goldens = Goldens::open(goldens)?;
+        run::<M>(&weights, &goldens, &Device::Cpu)
+    });
+    match report {
+        Ok(report) if report.passed() => report,
+        Ok(report) => panic!("{report}"),
+        Err(err) => panic!("{err}"),
+    }
+}
+
+/// Runs a model on goldens on the CPU and panics with the report unless all of it is at parity.
+///
+/// Gives the [`ParityReport`], for `insta::assert_snapshot!(report.snapshot())`.
+///
+/// ```no_run
+/// # use pycandle::{Device, Probe, Result, Tensor, Weights};
+/// # use std::collections::BTreeMap;
+/// # struct MyModel;
+/// # impl pycandle::parity::Traced for MyModel {
+/// #     fn load(_: &Weights, _: &Device) -> Result<Self> { Ok(MyModel) }
+/// #     fn forward_named(&self, _: &BTreeMap<String, Tensor>, _: &mut impl Probe)
+/// #         -> Result<BTreeMap<String, Tensor>> { Ok(BTreeMap::new()) }
+/// # }
+/// let report = pycandle::assert_golden!(
+///     MyModel,
+///     "my_model.safetensors",
+///     "my_model_trace.safetensors"
+/// );
+/// println!("{report}");
+/// ```
+#[macro_export]
+macro_rules! assert_golden {
+    ($model:ty, $weights:expr, $goldens:expr $(,)?) => {
+        $crate::parity::assert_golden::<$model>($weights, $goldens)
+    };
+}

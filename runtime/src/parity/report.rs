@@ -1,0 +1,386 @@
+//! What a comparison found.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Goldens;
+
+/// The result of one tensor.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Within the rule.
+    Pass,
+    /// Numbers are further off than the rule allows.
+    Differs,
+    /// Integers or booleans that are not equal.
+    Unequal {
+        /// Elements that differ.
+        differ: usize,
+        /// Elements in all.
+        of: usize,
+    },
+    /// Another shape than PyTorch's.
+    Shape {
+        /// The model's shape.
+        ours: Vec<usize>,
+        /// PyTorch's shape.
+        golden: Vec<usize>,
+    },
+    /// A float where PyTorch has an integer, or the other way round.
+    DType {
+        /// The model's dtype.
+        ours: String,
+        /// PyTorch's dtype.
+        golden: String,
+    },
+    /// NaN, an infinity or the largest number of the dtype, on one side only.
+    Special {
+        /// The first such element, row-major.
+        at: usize,
+        /// The model's value.
+        ours: f64,
+        /// PyTorch's value.
+        golden: f64,
+    },
+    /// Recorded in PyTorch and part of a fused operation here: not compared.
+    Fused,
+    /// Recorded in PyTorch, never reported by the model.
+    Missing,
+    /// Reported by the model, not recorded in PyTorch.
+    Unexpected,
+}
+
+impl Verdict {
+    /// Whether it counts against the model.
+    pub fn is_failure(&self) -> bool {
+        !matches!(self, Self::Pass | Self::Fused)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => f.write_str("pass"),
+            Self::Differs => f.write_str("FAIL"),
+            Self::Unequal { differ, of } => write!(f, "FAIL: {differ} of {of} integers differ"),
+            Self::Shape { ours, golden } => write!(f, "FAIL: shape {ours:?}, PyTorch {golden:?}"),
+            Self::DType { ours, golden } => write!(f, "FAIL: dtype {ours}, PyTorch {golden}"),
+            Self::Special { at, ours, golden } => {
+                write!(f, "FAIL: element {at} is {ours:e}, PyTorch {golden:e}")
+            }
+            Self::Fused => f.write_str("fused"),
+            Self::Missing => f.write_str("FAIL: never reported by the model"),
+            Self::Unexpected => f.write_str("FAIL: not among the goldens"),
+        }
+    }
+}
+
+/// One compared tensor.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// The golden's key, `{module}#{call}.out.{i}` or `output.{name}`.
+    pub key: String,
+    /// The result.
+    pub verdict: Verdict,
+    /// Our relative L2 distance, to the truth or, without one, to PyTorch.
+    pub rel: Option<f64>,
+    /// Our worst element's distance.
+    pub abs: Option<f64>,
+    /// PyTorch's relative L2 distance to the truth.
+    pub torch: Option<f64>,
+    /// The relative distance that passes.
+    pub limit: Option<f64>,
+}
+
+impl Row {
+    pub(super) fn new(key: &str, verdict: Verdict) -> Self {
+        Self {
+            key: key.to_string(),
+            verdict,
+            rel: None,
+            abs: None,
+            torch: None,
+            limit: None,
+        }
+    }
+
+    /// The module path, or `output.{name}`.
+    pub fn module(&self) -> &str {
+        self.key
+            .rsplit_once('#')
+            .map_or(&self.key, |(module, _)| module)
+    }
+
+    fn ratio(&self) -> Option<f64> {
+        match (self.rel?, self.torch?) {
+            (_, 0.0) => None,
+            (rel, torch) => Some(rel / torch),
+        }
+    }
+}
+
+/// The comparison of one run with its goldens, in order of execution.
+///
+/// `Display` is the full table; [`ParityReport::line`] one line for a table of models;
+/// [`ParityReport::snapshot`] a text that does not depend on the machine; [`ParityReport::summary`]
+/// serialises.
+///
+/// ```no_run
+/// # fn show(report: pycandle::parity::ParityReport) {
+/// println!("{report}");
+/// if let Some(row) = report.first_divergence() {
+///     println!("look at {}", row.module());
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ParityReport {
+    /// Everything compared, in order of execution, then what was fused or missing.
+    pub rows: Vec<Row>,
+    /// Precision of the truth, as recorded; `None` when the goldens hold none.
+    pub truth: Option<String>,
+    /// dtype of the run that the goldens were recorded from.
+    pub dtype: Option<String>,
+}
+
+/// [`ParityReport`] in numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// Whether everything passed.
+    pub passed: bool,
+    /// Tensors compared.
+    pub modules: usize,
+    /// Tensors that failed, missing ones among them.
+    pub failed: usize,
+    /// Goldens inside fused operations, not compared.
+    pub fused: usize,
+    /// The tensor furthest off.
+    pub worst: Option<Worst>,
+    /// Why it failed; empty when it passed.
+    pub detail: String,
+}
+
+/// The tensor furthest off.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Worst {
+    /// Its module path, or `output.{name}`.
+    pub module: String,
+    /// Relative L2 distance.
+    pub rel: f64,
+    /// Distance of the worst element.
+    pub abs: f64,
+}
+
+impl ParityReport {
+    pub(super) fn new(goldens: &Goldens, rows: Vec<Row>) -> Self {
+        let get = |key| goldens.metadata(key).map(str::to_string);
+        let has_truth = rows.iter().any(|row| row.torch.is_some());
+        Self {
+            rows,
+            truth: has_truth.then(|| get("truth_dtype").unwrap_or_else(|| "higher".into())),
+            dtype: get("dtype"),
+        }
+    }
+
+    /// Whether every tensor passed or was explained by a fusion, and something was compared.
+    pub fn passed(&self) -> bool {
+        self.compared() > 0 && !self.rows.iter().any(|row| row.verdict.is_failure())
+    }
+
+    /// Tensors that were compared with PyTorch's.
+    pub fn compared(&self) -> usize {
+        let absent = |row: &&Row| {
+            matches!(
+                row.verdict,
+                Verdict::Fused | Verdict::Missing | Verdict::Unexpected
+            )
+        };
+        self.rows.len() - self.rows.iter().filter(absent).count()
+    }
+
+    /// The failed rows, in order of execution.
+    pub fn failures(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.verdict.is_failure())
+    }
+
+    /// The first tensor, in order of execution, whose numbers are wrong.
+    ///
+    /// Modules report when they are done, inner ones first: everything that went into it passed.
+    pub fn first_divergence(&self) -> Option<&Row> {
+        let absent = |row: &&Row| matches!(row.verdict, Verdict::Missing | Verdict::Unexpected);
+        self.failures().find(|row| !absent(row))
+    }
+
+    /// The tensor furthest off: relative to PyTorch's own error, or absolutely without a truth.
+    pub fn worst(&self) -> Option<&Row> {
+        let burden = |row: &&Row| match (row.rel, row.limit) {
+            (Some(rel), Some(limit)) if rel.is_finite() && limit > 0.0 => rel / limit,
+            (Some(_), _) => f64::INFINITY,
+            _ => -1.0,
+        };
+        let compared = self.rows.iter().filter(|row| row.rel.is_some());
+        compared.max_by(|a, b| burden(a).total_cmp(&burden(b)))
+    }
+
+    /// What to tell about the first divergence; empty when there is none.
+    pub fn diagnosis(&self) -> String {
+        if let Some(first) = self.first_divergence() {
+            let module = first.module();
+            let prefix = format!("{module}.");
+            let before = self.rows.iter().take_while(|row| *row != first);
+            let inner = before
+                .filter(|row| module.is_empty() || row.key.starts_with(&prefix))
+                .count();
+            let place = match module {
+                "" => "the model itself",
+                module => module,
+            };
+            return match inner {
+                _ if module.starts_with("output.") => {
+                    format!("first divergence: {place}; every module before it agrees")
+                }
+                0 => format!(
+                    "first divergence: {place}; its inputs agree, so the fault is inside it"
+                ),
+                inner => format!(
+                    "first divergence: {place}; its inputs and the {inner} tensors computed inside \
+                     it agree, so the fault is in its own operations"
+                ),
+            };
+        }
+        let count = |verdict| {
+            self.rows
+                .iter()
+                .filter(|row| row.verdict == verdict)
+                .count()
+        };
+        let (missing, unexpected) = (count(Verdict::Missing), count(Verdict::Unexpected));
+        match (missing, unexpected) {
+            (0, 0) if self.compared() == 0 => "nothing was compared".into(),
+            (0, 0) => String::new(),
+            _ => format!(
+                "{missing} goldens were never reported and {unexpected} outputs have no golden: \
+                 the goldens are of another model or of another trace of it"
+            ),
+        }
+    }
+
+    /// One line: tensors compared, the worst of them, the result.
+    pub fn line(&self) -> String {
+        let worst = self.worst().map_or(String::from("-"), |row| {
+            let off = match row.ratio() {
+                Some(ratio) => format!("{ratio:.1}×"),
+                None => format!("{:.1e}", row.rel.unwrap_or(0.0)),
+            };
+            format!("{off} {}", name(row.module()))
+        });
+        let result = match self.passed() {
+            true => "pass".into(),
+            false => format!("fail: {}", self.diagnosis()),
+        };
+        format!("{} tensors, worst {worst}, {result}", self.compared())
+    }
+
+    /// The summary, for JSON.
+    pub fn summary(&self) -> Summary {
+        let fused = |row: &&Row| row.verdict == Verdict::Fused;
+        Summary {
+            passed: self.passed(),
+            modules: self.compared(),
+            failed: self.failures().count(),
+            fused: self.rows.iter().filter(fused).count(),
+            worst: self.worst().map(|row| Worst {
+                module: name(row.module()).to_string(),
+                rel: row.rel.unwrap_or(0.0),
+                abs: row.abs.unwrap_or(0.0),
+            }),
+            detail: self.diagnosis(),
+        }
+    }
+
+    /// Names, limits by order of magnitude, and results: the same on every machine.
+    ///
+    /// Limits come from the goldens alone; measured differences, which depend on the processor's
+    /// order of summation, are left out unless they fail.
+    pub fn snapshot(&self) -> String {
+        let mut text = format!("{}\n", self.basis());
+        for row in &self.rows {
+            let result = match &row.verdict {
+                Verdict::Pass => match row.limit {
+                    Some(limit) => format!("pass within {}", magnitude(limit)),
+                    None => "pass exactly".into(),
+                },
+                Verdict::Differs => {
+                    format!("FAIL about {}", magnitude(row.rel.unwrap_or(f64::NAN)))
+                }
+                other => other.to_string(),
+            };
+            text += &format!("{}: {result}\n", row.key);
+        }
+        text
+    }
+
+    fn basis(&self) -> String {
+        let dtype = self.dtype.as_deref().unwrap_or("unknown dtype");
+        match &self.truth {
+            Some(truth) => format!("{dtype} against a {truth} truth: at most 2× PyTorch's error"),
+            None => format!(
+                "{dtype} without a truth: relative 1e-4 (f32) or 2e-2 (f16, bf16) to PyTorch"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for ParityReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.rows.iter().map(|row| name(&row.key).len()).max();
+        let width = width.unwrap_or(0).max("tensor".len());
+        writeln!(f, "{}", self.basis())?;
+        writeln!(
+            f,
+            "{:width$}  {:>8}  {:>8}  result",
+            "tensor", "rel", "×PyTorch"
+        )?;
+        for row in &self.rows {
+            let rel = row.rel.map_or("-".into(), |rel| format!("{rel:.1e}"));
+            let ratio = row
+                .ratio()
+                .map_or("-".into(), |ratio| format!("{ratio:.2}"));
+            writeln!(
+                f,
+                "{:width$}  {rel:>8}  {ratio:>8}  {}",
+                row.key, row.verdict
+            )?;
+        }
+        let fused = self.rows.iter().filter(|row| row.verdict == Verdict::Fused);
+        let (fused, failed) = (fused.count(), self.failures().count());
+        write!(
+            f,
+            "{} tensors compared, {failed} failed, {fused} fused",
+            self.compared()
+        )?;
+        match self.diagnosis() {
+            text if text.is_empty() => Ok(()),
+            text => write!(f, "\n{text}"),
+        }
+    }
+}
+
+/// The root module's path is empty.
+fn name(module: &str) -> &str {
+    match module {
+        "" => "(model)",
+        module => module,
+    }
+}
+
+/// The next power of ten above.
+fn magnitude(value: f64) -> String {
+    match value {
+        value if value > 0.0 && value.is_finite() => format!("1e{}", value.log10().ceil() as i32),
+        value => value.to_string(),
+    }
+}

@@ -1,0 +1,352 @@
+//! The header of a safetensors file, bytes in, checked [`Header`] out.
+//!
+//! Layout: u64 little-endian N, N bytes of JSON, data.
+//! Half a million tensors are an ordinary input: names go into the map as they are read, shapes into
+//! one shared list, and nothing else is allocated per tensor.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+
+use safetensors::Dtype;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// The format's own limit for the length of the JSON, in bytes.
+const MAX_JSON: u64 = 100_000_000;
+/// More dimensions than any tensor has; keeps the shape list small on hostile input.
+const MAX_RANK: usize = 64;
+
+/// One tensor of a file, as its header describes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub dtype: Dtype,
+    /// Where its shape lies in [`Header::dims`].
+    shape: (u32, u8),
+    /// Bytes of the tensor, counted from the start of the file.
+    pub start: u64,
+    pub end: u64,
+}
+
+impl Entry {
+    pub fn shape<'a>(&self, dims: &'a [usize]) -> &'a [usize] {
+        let (start, rank) = (self.shape.0 as usize, self.shape.1 as usize);
+        dims.get(start..start + rank).unwrap_or(&[])
+    }
+}
+
+/// The checked contents of one file's header.
+#[derive(Debug, Default)]
+pub(crate) struct Header {
+    pub entries: HashMap<Box<str>, Entry>,
+    pub dims: Vec<usize>,
+    pub metadata: HashMap<String, String>,
+}
+
+/// Reads and checks the header; the problems found are sentences without the file's name.
+pub(crate) fn read(file: &mut File, file_len: u64) -> Result<Header, Vec<String>> {
+    let json = read_json(file, file_len).map_err(|problem| vec![problem])?;
+    parse(&json, file_len)
+}
+
+/// Checks a header's JSON against the length of the file that it came from.
+pub(crate) fn parse(json: &[u8], file_len: u64) -> Result<Header, Vec<String>> {
+    let data_start = 8 + json.len() as u64;
+    let mut raw = Raw::default();
+    let text = std::str::from_utf8(json).map_err(|err| {
+        vec![format!(
+            "header is not UTF-8 at byte {}",
+            8 + err.valid_up_to()
+        )]
+    })?;
+    if !text.starts_with('{') {
+        return Err(vec!["header does not start with `{` at byte 8".into()]);
+    }
+    let mut de = serde_json::Deserializer::from_str(text);
+    HeaderSeed(&mut raw)
+        .deserialize(&mut de)
+        .and_then(|()| de.end())
+        .map_err(|err| vec![json_problem(text, &err)])?;
+    raw.check(data_start, file_len)
+}
+
+fn read_json(file: &mut File, file_len: u64) -> Result<Vec<u8>, String> {
+    if file_len < 8 {
+        return Err(format!(
+            "file has {file_len} bytes, a safetensors file has at least 8"
+        ));
+    }
+    let mut prefix = [0; 8];
+    file.read_exact(&mut prefix)
+        .map_err(|err| err.to_string())?;
+    let len = u64::from_le_bytes(prefix);
+    if len > file_len - 8 {
+        return Err(format!(
+            "header length at byte 0 is {len}, but only {} bytes follow: \
+             the file was cut or is not safetensors",
+            file_len - 8
+        ));
+    }
+    if len > MAX_JSON {
+        return Err(format!(
+            "header length at byte 0 is {len}, the format allows {MAX_JSON}"
+        ));
+    }
+    let mut json = vec![0; len as usize];
+    file.read_exact(&mut json).map_err(|err| err.to_string())?;
+    Ok(json)
+}
+
+/// serde_json's message with the position as a byte of the file.
+fn json_problem(text: &str, err: &serde_json::Error) -> String {
+    let before: usize = text
+        .split_inclusive('\n')
+        .take(err.line().saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let at = 8 + before + err.column().saturating_sub(1);
+    let message = err.to_string();
+    let message = message
+        .rsplit_once(" at line ")
+        .map_or(message.as_str(), |(m, _)| m);
+    format!("header is not valid at byte {at}: {message}")
+}
+
+/// What the JSON says, before offsets are checked.
+#[derive(Default)]
+struct Raw {
+    header: Header,
+    duplicates: Vec<String>,
+}
+
+impl Raw {
+    fn check(self, data_start: u64, file_len: u64) -> Result<Header, Vec<String>> {
+        let Self {
+            mut header,
+            duplicates,
+        } = self;
+        let mut problems: Vec<String> = duplicates
+            .into_iter()
+            .map(|name| format!("`{name}` is listed twice in the header"))
+            .collect();
+        for (name, entry) in &mut header.entries {
+            if let Err(problem) = check_size(entry, &header.dims) {
+                problems.push(format!("`{name}`: {problem}"));
+            }
+        }
+        if problems.is_empty() {
+            check_layout(&header, file_len - data_start, data_start, &mut problems);
+        }
+        if !problems.is_empty() {
+            problems.sort_unstable();
+            return Err(problems);
+        }
+        for entry in header.entries.values_mut() {
+            entry.start += data_start;
+            entry.end += data_start;
+        }
+        Ok(header)
+    }
+}
+
+/// dtype × shape is the number of bytes.
+fn check_size(entry: &Entry, dims: &[usize]) -> Result<(), String> {
+    let shape = entry.shape(dims);
+    let (start, end) = (entry.start, entry.end);
+    if start > end {
+        return Err(format!("data_offsets [{start}, {end}] run backwards"));
+    }
+    let bits = shape
+        .iter()
+        .try_fold(1u64, |n, &dim| n.checked_mul(dim as u64))
+        .and_then(|n| n.checked_mul(entry.dtype.bitsize() as u64));
+    match bits {
+        Some(bits) if bits % 8 == 0 && bits / 8 == end - start => Ok(()),
+        Some(bits) => Err(format!(
+            "{:?} {shape:?} takes {} bytes, data_offsets [{start}, {end}] hold {}",
+            entry.dtype,
+            bits.div_ceil(8),
+            end - start
+        )),
+        None => Err(format!(
+            "{:?} {shape:?} has more bytes than 64 bits can count",
+            entry.dtype
+        )),
+    }
+}
+
+/// The tensors fill the data exactly, without a hole and without an overlap.
+fn check_layout(header: &Header, data_len: u64, data_start: u64, problems: &mut Vec<String>) {
+    let mut ranges: Vec<(u64, u64, &str)> = header
+        .entries
+        .iter()
+        .map(|(name, entry)| (entry.start, entry.end, &**name))
+        .collect();
+    ranges.sort_unstable();
+    let mut at = 0;
+    let mut last = "the header";
+    for (start, end, name) in ranges {
+        if end > data_len {
+            problems.push(format!(
+                "`{name}` ends at byte {}, the file at byte {}: the file was cut",
+                data_start.saturating_add(end),
+                data_start + data_len
+            ));
+            return;
+        }
+        if start < at {
+            let byte = data_start + start;
+            problems.push(format!("`{name}` overlaps `{last}` at byte {byte}"));
+        } else if start > at {
+            let (from, to) = (data_start + at, data_start + start);
+            problems.push(format!(
+                "bytes {from} to {to} between `{last}` and `{name}` belong to no tensor"
+            ));
+        }
+        (at, last) = (at.max(end), name);
+    }
+    if at < data_len && problems.is_empty() {
+        problems.push(format!(
+            "{} bytes after the last tensor, from byte {}, belong to no tensor",
+            data_len - at,
+            data_start + at
+        ));
+    }
+}
+
+struct HeaderSeed<'a>(&'a mut Raw);
+
+impl<'de> DeserializeSeed<'de> for HeaderSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<(), D::Error> {
+        de.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object of tensors by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut metadata_seen = false;
+        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            if name == "__metadata__" {
+                if metadata_seen {
+                    self.0.duplicates.push(name.into_owned());
+                }
+                metadata_seen = true;
+                self.0.header.metadata = map.next_value()?;
+                continue;
+            }
+            let entry = map.next_value_seed(EntrySeed {
+                dims: &mut self.0.header.dims,
+                name: &name,
+            })?;
+            match self.0.header.entries.entry(name.into()) {
+                Slot::Vacant(slot) => {
+                    slot.insert(entry);
+                }
+                Slot::Occupied(slot) => self.0.duplicates.push(slot.key().to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct EntrySeed<'a> {
+    dims: &'a mut Vec<usize>,
+    name: &'a str,
+}
+
+impl<'de> DeserializeSeed<'de> for EntrySeed<'_> {
+    type Value = Entry;
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Entry, D::Error> {
+        de.deserialize_map(self)
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Field {
+    Dtype,
+    Shape,
+    DataOffsets,
+}
+
+impl<'de> Visitor<'de> for EntrySeed<'_> {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "dtype, shape and data_offsets of `{}`", self.name)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+        let (mut dtype, mut shape, mut offsets) = (None, None, None::<(u64, u64)>);
+        let twice = |field| de::Error::custom(format!("`{}` has {field} twice", self.name));
+        while let Some(field) = map.next_key::<Field>()? {
+            match field {
+                Field::Dtype if dtype.is_none() => dtype = Some(map.next_value::<Dtype>()?),
+                Field::Shape if shape.is_none() => {
+                    shape = Some(map.next_value_seed(ShapeSeed(self.dims))?)
+                }
+                Field::DataOffsets if offsets.is_none() => offsets = Some(map.next_value()?),
+                Field::Dtype => return Err(twice("dtype")),
+                Field::Shape => return Err(twice("shape")),
+                Field::DataOffsets => return Err(twice("data_offsets")),
+            }
+        }
+        let absent = |field| de::Error::custom(format!("`{}` has no {field}", self.name));
+        let (start, end) = offsets.ok_or_else(|| absent("data_offsets"))?;
+        Ok(Entry {
+            dtype: dtype.ok_or_else(|| absent("dtype"))?,
+            shape: shape.ok_or_else(|| absent("shape"))?,
+            start,
+            end,
+        })
+    }
+}
+
+struct ShapeSeed<'a>(&'a mut Vec<usize>);
+
+impl<'de> DeserializeSeed<'de> for ShapeSeed<'_> {
+    type Value = (u32, u8);
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Self::Value, D::Error> {
+        de.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ShapeSeed<'_> {
+    type Value = (u32, u8);
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a list of sizes")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        // The JSON is at most 100 MB, so its numbers can be counted in 32 bits.
+        let start = self.0.len() as u32;
+        let mut rank = 0;
+        while let Some(dim) = seq.next_element()? {
+            if rank == MAX_RANK {
+                let text = format!("a shape has more than {MAX_RANK} dimensions");
+                return Err(de::Error::custom(text));
+            }
+            self.0.push(dim);
+            rank += 1;
+        }
+        Ok((start, rank as u8))
+    }
+}
+
+/// The byte range of an entry as indices; fails where a file is larger than the address space.
+pub(crate) fn byte_range(entry: &Entry) -> Option<Range<usize>> {
+    Some(usize::try_from(entry.start).ok()?..usize::try_from(entry.end).ok()?)
+}

@@ -1,0 +1,181 @@
+//! A parameter that is read on first use.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use candle_core::{DType, Device, Shape, Tensor};
+
+use super::{Weights, convert};
+use crate::{Error, Result};
+
+/// A handle to one tensor of a checkpoint: key, shape, dtype and device, but no bytes.
+///
+/// [`Param::tensor`] reads it once; clones and tied names share what was read, and dropping the
+/// last of them frees it.
+///
+/// ```
+/// use pycandle::{DType, Device, Tensor, Weights};
+/// # fn main() -> pycandle::Result<()> {
+/// # let dir = tempfile::tempdir().map_err(pycandle::Error::msg)?;
+/// # let path = dir.path().join("model.safetensors");
+/// # let bias = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// # candle_core::safetensors::save(&[("bias", bias)].into(), &path)?;
+/// let weights = Weights::open(&path)?;
+/// let bias = weights.scope(DType::BF16, &Device::Cpu).param("bias", 2)?;
+/// assert_eq!(bias.dtype(), DType::BF16); // what the model computes in
+/// assert_eq!(bias.tensor()?.dtype(), DType::BF16);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Param {
+    key: Arc<str>,
+    shape: Shape,
+    dtype: DType,
+    source: Source,
+    cell: Arc<Cell>,
+}
+
+#[derive(Clone)]
+enum Source {
+    File(Weights),
+    /// A tensor that no checkpoint holds.
+    Value,
+}
+
+impl Param {
+    pub(super) fn new(
+        weights: &Weights,
+        key: &str,
+        shape: Shape,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let file = || weights.file_of(key).to_path_buf();
+        let (Some(found), Some(file_dtype)) = (weights.shape(key), weights.file_dtype(key)) else {
+            let text = format!("`{key}` is missing among {} tensors", weights.len());
+            return Err(Error::file(weights.path(), vec![text]));
+        };
+        if found != shape.dims() {
+            let text = format!("`{key}` is {found:?}, the model has {:?}", shape.dims());
+            return Err(Error::file(&file(), vec![text]));
+        }
+        let Some(dtype) = convert::target(file_dtype, dtype) else {
+            let text = format!("`{key}` is {file_dtype:?}, which cannot be loaded as {dtype:?}");
+            return Err(Error::file(&file(), vec![text]));
+        };
+        Ok(Self {
+            key: key.into(),
+            shape,
+            dtype,
+            source: Source::File(weights.clone()),
+            cell: weights.cell(key, dtype, device),
+        })
+    }
+
+    /// A handle to a tensor that is already there, for constants and computed weights.
+    pub fn from_tensor(key: &str, tensor: Tensor) -> Self {
+        let (shape, dtype) = (tensor.shape().clone(), tensor.dtype());
+        let cell = Cell::new(tensor.device());
+        let cell = Arc::new(Cell {
+            tensor: OnceLock::from(tensor),
+            ..cell
+        });
+        Self {
+            key: key.into(),
+            shape,
+            dtype,
+            source: Source::Value,
+            cell,
+        }
+    }
+
+    /// The key in the checkpoint; that of the twin where the parameter is tied and absent.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The shape, as in the file.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The sizes of the dimensions.
+    pub fn dims(&self) -> &[usize] {
+        self.shape.dims()
+    }
+
+    /// The dtype that [`Param::tensor`] has: the model's for floats, U8 for bool and uint8, else I64.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The device that [`Param::tensor`] is on.
+    pub fn device(&self) -> &Device {
+        self.cell.device()
+    }
+
+    /// Whether the bytes have been read.
+    pub fn is_loaded(&self) -> bool {
+        self.cell.tensor.get().is_some()
+    }
+
+    /// The tensor, read and converted on the first call of any handle to it.
+    ///
+    /// The conversion goes from the mapped file to the tensor in one pass: no second copy exists
+    /// at any time on the CPU.
+    pub fn tensor(&self) -> Result<Tensor> {
+        match self.cell.tensor.get() {
+            Some(tensor) => Ok(tensor.clone()),
+            None => self.read(),
+        }
+    }
+
+    #[cold]
+    fn read(&self) -> Result<Tensor> {
+        // One thread reads, the others wait. After a panic in it the cell is still empty.
+        let _reading = self.cell.reading.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(tensor) = self.cell.tensor.get() {
+            return Ok(tensor.clone());
+        }
+        let Source::File(weights) = &self.source else {
+            return Err(Error::msg(format!("`{}` has no file", self.key)));
+        };
+        let fail = |text: String| Error::file(weights.file_of(&self.key), vec![text]);
+        let (Some(bytes), Some(dtype)) = (weights.bytes(&self.key), weights.file_dtype(&self.key))
+        else {
+            return Err(fail(format!("`{}` is not in the mapped file", self.key)));
+        };
+        let storage = convert::convert(bytes, dtype, self.dtype)
+            .ok_or_else(|| fail(format!("`{}`: {dtype:?} cannot be loaded", self.key)))?;
+        let tensor = convert::tensor(storage, &self.shape)?.to_device(self.device())?;
+        Ok(self.cell.tensor.get_or_init(|| tensor).clone())
+    }
+}
+
+impl std::fmt::Debug for Param {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Param({} {:?} {:?})", self.key, self.dtype, self.dims())
+    }
+}
+
+/// What all handles of one tensor in one dtype on one device share.
+#[derive(Debug)]
+pub(super) struct Cell {
+    device: Device,
+    tensor: OnceLock<Tensor>,
+    reading: Mutex<()>,
+}
+
+impl Cell {
+    pub fn new(device: &Device) -> Self {
+        Self {
+            device: device.clone(),
+            tensor: OnceLock::new(),
+            reading: Mutex::new(()),
+        }
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}
