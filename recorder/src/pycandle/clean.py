@@ -1,4 +1,8 @@
-"""Takes out of a traced graph what computes nothing: assertions, aliases, empty cats, dead code."""
+"""Takes out of a traced graph what computes nothing: assertions, aliases, empty cats, dead code.
+
+The graph is functional, so a copy is its source. Strides are not part of a manifest: whether torch
+needed a copy before a `view` depends on them, and two equal layers may differ in it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,17 @@ _ASSERTIONS = (
     "sym_constrain_range",
     "sym_constrain_range_for_size",
 )
-_ALIASES = ("alias", "detach", "detach_", "lift_fresh", "lift_fresh_copy")
+_ALIASES = (
+    "alias",
+    "alias_copy",
+    "clone",
+    "contiguous",
+    "detach",
+    "detach_copy",
+    "lift",
+    "lift_fresh",
+    "lift_fresh_copy",
+)
 
 
 def clean(graph: Graph) -> None:
@@ -24,6 +38,8 @@ def clean(graph: Graph) -> None:
         elif name in _ALIASES:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+        elif name == "_unsafe_view":
+            node.target = torch.ops.aten.view.default
     for node in list(graph.nodes):
         if _aten_name(node) == "cat":
             _drop_empty_operands(node)

@@ -24,9 +24,8 @@ def describe(name: str, tensor: torch.Tensor, file: str) -> Constant:
 def _data(tensor: torch.Tensor, file: str) -> Full | Arange | ListData | FileData:
     flat = tensor.reshape(-1)
     count = flat.numel()
-    if count and bool(flat[0] == flat[0]) and bool((flat == flat[0]).all()):
-        if not (flat.is_floating_point() and bool(torch.signbit(flat).any()) and flat[0] == 0):
-            return Full(flat[0].item())
+    if count and bool((flat == flat[0]).all()) and len(set(torch.signbit(flat).tolist())) == 1:
+        return Full(flat[0].item())
     arange = _as_arange(flat)
     if arange is not None:
         return arange

@@ -43,6 +43,9 @@ def convert(model: nn.Module, trace: Trace, name: str) -> tuple[Manifest, dict[s
     return Converter(model, trace, name).run()
 
 
+_NOT_VALUES = ("pin_memory", "layout", "non_blocking")  # say nothing about the result's values
+
+
 class Converter:
     """One conversion; the maps fill up as the graph is read in order."""
 
@@ -133,7 +136,7 @@ class Converter:
         for argument, value in zip(schema.arguments, node.args, strict=False):
             args.append((argument.name, self._arg(value, argument, node)))
         for argument in schema.arguments:
-            if argument.name in node.kwargs:
+            if argument.name in node.kwargs and argument.name not in _NOT_VALUES:
                 value = node.kwargs[argument.name]
                 args.append((argument.name, self._arg(value, argument, node)))
         op = f"{schema.name.replace('::', '.')}.{schema.overload_name or 'default'}"
@@ -220,7 +223,7 @@ class Converter:
         for leaf, node in zip(self.trace.outputs, returned, strict=True):
             if not isinstance(node, fx.Node):
                 if node is not None:
-                    raise RecordError(f"output `{leaf.path}` is the constant {node!r}, not a tensor")
+                    raise RecordError(f"output `{leaf.path}` is {node!r}, not a tensor")
                 continue
             if node in self.values:
                 value: Any = ValueRef(self.values[node].name)
@@ -248,8 +251,8 @@ class Converter:
             used |= {v.name for v in _flat(a for _, a in node.args) if isinstance(v, ConstRef)}
         names = [n for kind, n in self.sources.values() if kind == "const" and n in used]
         names = list(dict.fromkeys(names))
-        held = self.trace.constants
-        listed = [constants.describe(n, held[n], f"{self.name}_constants.safetensors") for n in names]
+        held, file = self.trace.constants, f"{self.name}_constants.safetensors"
+        listed = [constants.describe(n, held[n], file) for n in names]
         return tuple(listed), {n: held[n].detach().cpu() for n in names}
 
 

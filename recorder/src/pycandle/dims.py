@@ -18,6 +18,7 @@ class SymbolTable:
 
     def __init__(self) -> None:
         self._dims: dict[sympy.Symbol, sympy.Expr] = {}
+        self.ranges: dict[str, tuple[int, int | None]] = {}  # filled when they are known
 
     def bind(self, symbol: sympy.Symbol, expr: sympy.Expr) -> None:
         """Lets `symbol` stand for `expr`, an expression over symbols named as in the manifest."""
@@ -35,7 +36,7 @@ class SymbolTable:
         node = getattr(size, "node", None)
         if node is None:
             return int(size)  # type: ignore[call-overload, no-any-return]
-        return to_dim(self.named(sympy.sympify(node.expr)), where)
+        return _simplify(to_dim(self.named(sympy.sympify(node.expr)), where), self.ranges)
 
 
 def to_dim(expr: sympy.Expr, where: str) -> Dim:
@@ -93,6 +94,43 @@ def _add(terms: list[Dim]) -> Dim:
 
 def _sorted(dims: list[Dim]) -> tuple[Dim, ...]:
     return tuple(sorted(dims, key=lambda d: (isinstance(d, int), isinstance(d, DimExpr), str(d))))
+
+
+def _simplify(dim: Dim, ranges: Mapping[str, tuple[int, int | None]]) -> Dim:
+    """Without the operands of `min` and `max` that never decide."""
+    if not isinstance(dim, DimExpr):
+        return dim
+    operands = [_simplify(d, ranges) for d in dim.operands]
+    if dim.op in ("min", "max"):
+        sign = 1 if dim.op == "min" else -1
+        bounds = [_interval(d, ranges) for d in operands]
+        spans = [(low * sign, high * sign) for low, high in bounds]
+        least = min(max(span) for span in spans)
+        keep = [d for d, span in zip(operands, spans, strict=True) if max(span) == least][:1]
+        keep += [
+            d
+            for d, span in zip(operands, spans, strict=True)
+            if d not in keep and min(span) < least
+        ]
+        if len(keep) == 1:
+            return keep[0]
+    return DimExpr(dim.op, tuple(operands))
+
+
+def _interval(dim: Dim, ranges: Mapping[str, tuple[int, int | None]]) -> tuple[float, float]:
+    if isinstance(dim, int):
+        return dim, dim
+    if isinstance(dim, str):
+        low, high = ranges.get(dim, (0, None))
+        return low, math.inf if high is None else high
+    spans = [_interval(d, ranges) for d in dim.operands]
+    lows, highs = [s[0] for s in spans], [s[1] for s in spans]
+    if dim.op == "add":
+        return sum(lows), sum(highs)
+    if dim.op in ("min", "max"):
+        pick = min if dim.op == "min" else max
+        return pick(lows), pick(highs)
+    return -math.inf, math.inf
 
 
 def evaluate(dim: Dim, sizes: Mapping[str, int]) -> int:

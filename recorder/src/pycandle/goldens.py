@@ -77,9 +77,8 @@ def _close(actual: torch.Tensor, expected: torch.Tensor) -> bool:
     eps = torch.finfo(actual.dtype).eps
     finite = expected[torch.isfinite(expected)].double()
     scale = finite.abs().max().item() if finite.numel() else 1.0
-    return torch.allclose(
-        actual.double(), expected.double(), rtol=0, atol=max(64 * eps, 1e-12) * scale, equal_nan=True
-    )
+    atol = max(64 * eps, 1e-12) * scale
+    return torch.allclose(actual.double(), expected.double(), rtol=0, atol=atol, equal_nan=True)
 
 
 def metadata(
@@ -113,5 +112,5 @@ def checkpoint_hash(names: Iterable[str], lookup: Callable[[str], torch.Tensor])
         dtype = str(tensor.dtype).removeprefix("torch.")
         digest.update(f"{name}\0{dtype}\0{list(tensor.shape)}\0".encode())
         if tensor.numel():
-            digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -77,7 +77,23 @@ class GoldenRecorder:
         for case in list(self._pending):
             self._write_case(case)
         if weights:
-            self._write_weights(name)
+            self.save_weights(name)
+        return path
+
+    def use_config(self, config: dict[str, Any]) -> None:
+        """Puts this `config.json` into the manifest, in place of what transformers made of it."""
+        self._manifest = replace(self.manifest, config=config)
+
+    def save_weights(self, name: str, state: Mapping[str, torch.Tensor] | None = None) -> Path:
+        """Writes `<name>.safetensors` with the model's weights, or those given by name.
+
+        Of a tied group it holds one tensor, under its first name.
+        """
+        source = self._own_weights() if state is None else Checkpoint(state, self.manifest)
+        tensors = {p.name: source.tensor(p.name) for p in self.manifest.parameters if not p.tied_to}
+        plain = {n: t.contiguous().clone() for n, t in tensors.items()}
+        path = self._dir / f"{name}.safetensors"
+        save_file(plain, path, metadata={"format": "pt"})
         return path
 
     def record_goldens(
@@ -159,13 +175,6 @@ class GoldenRecorder:
             self.manifest, to_json(self.manifest), tensors, checkpoint, self._seed
         )
         save_file(tensors, self._dir / f"{self._name}_trace{suffix}.safetensors", metadata=meta)
-
-    def _write_weights(self, name: str) -> None:
-        """One tensor per tied group, under its first name."""
-        source = self._own_weights()
-        tensors = {p.name: source.tensor(p.name) for p in self.manifest.parameters if not p.tied_to}
-        contiguous = {n: t.contiguous().clone() for n, t in tensors.items()}
-        save_file(contiguous, self._dir / f"{name}.safetensors", metadata={"format": "pt"})
 
 
 def _named(manifest: Manifest, name: str) -> Manifest:

@@ -37,7 +37,7 @@ class DimExpr:
     operands: tuple[Dim, ...]
 
 
-Dim = Union[int, str, DimExpr]
+Dim = Union[int, str, DimExpr]  # noqa: UP007 (evaluated on Python 3.10)
 Shape = tuple[Dim, ...]
 
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import sympy
 import torch
 import torch.fx.experimental._config as fx_config
 from torch import nn
 from torch.export import Dim, ExportedProgram
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import OutputKind
 from torch.utils import _pytree as pytree
 
-from . import huggingface
+from . import huggingface, sizes
 from .dims import SymbolTable
 from .errors import RecordError
 from .layout import layout_is_free
 from .meta import buffers_on_meta, check_buffers, has_meta_parameters
 from .schema import Symbol
+from .shared import shared_sizes
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,16 @@ def trace(
             values = stack.enter_context(buffers_on_meta(model))
             args, kwargs = pytree.tree_map_only(torch.Tensor, _to_meta, (args, kwargs))
         stack.enter_context(layout_is_free())
+        inputs = argument_leaves(model, args, kwargs)
+        given = shapes.flat(args, kwargs)
+        named = {leaf.path: axes for leaf, axes in zip(inputs, given, strict=True)}
+        stack.enter_context(shared_sizes(named))
         exported = torch.export.export(
             model, args, kwargs, dynamic_shapes=shapes.for_torch(), strict=False
         )
         program = exported.run_decompositions({})
     _refuse_mutation(program)
-    inputs = argument_leaves(model, args, kwargs)
-    table, symbols = _bind_symbols(
-        program, inputs, shapes.flat(args, kwargs), exported.range_constraints
-    )
+    table, symbols = sizes.bind(program, [leaf.name for leaf in inputs], given, exported)
     outputs, output_class = _output_leaves(program)
     return Trace(
         program=program,
@@ -219,7 +220,8 @@ def leaves(tree: Any) -> Iterator[Leaf]:
             elif isinstance(key, pytree.MappingKey):
                 path += f".{key.key}" if path else str(key.key)
             else:
-                path += f".{key.name}" if path else key.name
+                attribute = str(getattr(key, "name", key))
+                path += f".{attribute}" if path else attribute
         name = unique(identifier(path), taken)
         yield Leaf(path, name, value)
 
@@ -254,66 +256,3 @@ def _refuse_mutation(program: ExportedProgram) -> None:
             f"forward changes {', '.join(f'`{c}`' for c in changed)}; a recorded model has no "
             "hidden state: pass it as an argument and return it"
         )
-
-
-def _bind_symbols(
-    program: ExportedProgram,
-    inputs: tuple[Leaf, ...],
-    specs: list[dict[int, Any]],
-    limits: Mapping[sympy.Symbol, Any],
-) -> tuple[SymbolTable, tuple[Symbol, ...]]:
-    """Names for the sizes that torch left open: the user's, or that of the input and axis."""
-    table = SymbolTable()
-    fakes = {n.name: n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder"}
-    user = [
-        s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT
-    ]
-    named: dict[str, list[Any]] = {}
-    sums: list[tuple[sympy.Symbol, str]] = []
-    unnamed: list[tuple[sympy.Symbol, str]] = []
-    for name, leaf, spec in zip(user, inputs, specs, strict=True):
-        shape = fakes[name].shape if isinstance(fakes[name], torch.Tensor) else ()
-        for axis, size in enumerate(shape):
-            symbol = sympy.sympify(size.node.expr) if isinstance(size, torch.SymInt) else None
-            if symbol is None or not symbol.is_Symbol:
-                continue
-            given = spec.get(axis)
-            text = given if isinstance(given, str) else getattr(given, "__name__", None)
-            if text is None:
-                unnamed.append((symbol, f"{leaf.name}_{axis}"))
-            elif not text.isidentifier():
-                sums.append((symbol, text))
-            elif symbol not in table:
-                named.setdefault(text, []).append(limits.get(symbol))
-                table.bind(symbol, sympy.Symbol(text))
-    for symbol, text in sums:
-        table.bind(symbol, _sum_of(text, set(named)))
-    for symbol, text in unnamed:
-        if symbol not in table:
-            named.setdefault(text, []).append(limits.get(symbol))
-            table.bind(symbol, sympy.Symbol(text))
-    return table, tuple(_symbol(name, found) for name, found in named.items())
-
-
-def _sum_of(text: str, names: set[str]) -> sympy.Expr:
-    parts = [part.strip() for part in text.split("+")]
-    unknown = [p for p in parts if p not in names and not p.isdigit()]
-    if unknown:
-        raise RecordError(
-            f"dynamic_shapes: `{text}` is not a sum of sizes; {', '.join(unknown)} is not among "
-            f"the names {', '.join(sorted(names)) or '(none)'}"
-        )
-    return sympy.Add(*[sympy.Integer(p) if p.isdigit() else sympy.Symbol(p) for p in parts])
-
-
-def _symbol(name: str, limits: list[Any]) -> Symbol:
-    """The symbol `name`, whose range is what all of the sizes so named have in common."""
-    lowest, highest = 0, None
-    for limit in limits:
-        if limit is None:
-            continue
-        lowest = max(lowest, int(limit.lower))
-        if limit.upper.is_Integer and int(limit.upper) < 2**62:
-            upper = int(limit.upper)
-            highest = upper if highest is None else min(highest, upper)
-    return Symbol(name, lowest, highest)

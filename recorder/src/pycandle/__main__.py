@@ -1,0 +1,7 @@
+"""`python -m pycandle`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

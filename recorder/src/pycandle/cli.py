@@ -1,0 +1,169 @@
+"""`python -m pycandle`: records a local Hugging Face model folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import RecordError
+from .examples import example
+from .meta import meta_device
+from .recorder import GoldenRecorder
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What `record` wrote."""
+
+    manifest: str
+    goldens: str | None
+    weights: str | None
+    nodes: int
+    parameters: int
+    seconds: float
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    args = _parser().parse_args(argv)
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        if not args.quiet:
+            print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+    try:
+        done = _record(args, say, started)
+    except RecordError as error:
+        if args.json:
+            print(json.dumps({"error": str(error)}))
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(asdict(done)))
+    else:
+        for path in (done.manifest, done.goldens, done.weights):
+            if path is not None:
+                print(path)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pycandle", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    record = commands.add_parser(
+        "record", help="trace a model folder (config.json, safetensors) and record goldens"
+    )
+    record.add_argument("path", type=Path, help="the model folder")
+    record.add_argument("--out", type=Path, default=Path("pycandle_trace"), help="where to write")
+    record.add_argument("--name", help="file stem; the folder's name when left out")
+    record.add_argument("--dtype", help="float32, bfloat16 or float16; the config's when left out")
+    record.add_argument("--class", dest="cls", help="transformers class; the config's by default")
+    record.add_argument("--no-goldens", action="store_true", help="trace only, read no weights")
+    record.add_argument(
+        "--no-cache", action="store_true", help="trace a causal model without cache"
+    )
+    record.add_argument("--max-memory", help="stream larger weights one by one, e.g. 8G")
+    record.add_argument("--seed", type=int, default=0, help="seed of the random inputs")
+    record.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    record.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    return parser
+
+
+def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
+    path: Path = args.path
+    if not (path / "config.json").is_file():
+        raise RecordError(f"{path} is not a model folder: it has no config.json")
+    name = args.name or _stem(path)
+    cls, config = _class_of(path, args.cls)
+    dtype = _dtype(args.dtype, config)
+    say(f"building {cls.__name__} on meta in {str(dtype).removeprefix('torch.')}")
+    model = _build(cls, config, dtype)
+    given = example(model, cache=not args.no_cache, seed=args.seed)
+    say("tracing")
+    recorder = GoldenRecorder(args.out, seed=args.seed)
+    manifest = recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
+    recorder.use_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    say(f"{len(manifest.nodes)} nodes, {len(manifest.parameters)} parameters")
+    written = recorder.save(name)
+    goldens = weights = None
+    if not args.no_goldens and list(path.glob("*.safetensors")):
+        say("recording goldens")
+        try:
+            recorder.record_goldens(path, given.kwargs, max_memory=_bytes(args.max_memory))
+        except RecordError as error:
+            if " lacks " not in str(error):
+                raise
+            say("the checkpoint has other names than the model; loading it with transformers")
+            weights = str(_convert(cls, path, dtype, recorder, name, given.kwargs))
+        goldens = str(args.out / f"{name}_trace.safetensors")
+    seconds = round(time.monotonic() - started, 3)
+    counts = len(manifest.nodes), len(manifest.parameters)
+    return Done(str(written), goldens, weights, *counts, seconds)
+
+
+def _stem(path: Path) -> str:
+    name = path.resolve().name
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def _class_of(path: Path, given: str | None) -> tuple[Any, Any]:
+    try:
+        import transformers
+    except ImportError as error:
+        raise RecordError(
+            "transformers is not installed; run `pip install pycandle-recorder[huggingface]`"
+        ) from error
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordError(f"{path / 'config.json'} cannot be read: {error}") from error
+    name = given or next(iter(getattr(config, "architectures", None) or []), None)
+    if name is None:
+        return transformers.AutoModel._model_mapping[type(config)], config
+    cls = getattr(transformers, name, None)
+    if cls is None:
+        raise RecordError(f"transformers {transformers.__version__} has no class {name}")
+    return cls, config
+
+
+def _dtype(given: str | None, config: Any) -> torch.dtype:
+    found = given or getattr(config, "dtype", None) or "float32"
+    dtype = getattr(torch, str(found).removeprefix("torch."), None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise RecordError(f"{found} is not a floating-point dtype")
+    return dtype
+
+
+def _build(cls: Any, config: Any, dtype: torch.dtype) -> Any:
+    with meta_device():
+        return cls._from_config(config, dtype=dtype).eval()
+
+
+def _bytes(text: str | None) -> int | None:
+    if text is None:
+        return None
+    number = text.lower().removesuffix("b").removesuffix("i")
+    unit = number[-1:] if number[-1:] in _UNITS else ""
+    try:
+        return int(float(number.removesuffix(unit)) * _UNITS[unit])
+    except ValueError as error:
+        raise RecordError(f"--max-memory {text} is not a size; write it as 8G") from error
+
+
+def _convert(
+    cls: Any, path: Path, dtype: torch.dtype, recorder: GoldenRecorder, name: str, inputs: Any
+) -> Path:
+    """Goldens from weights that transformers renames on loading; writes them as it names them."""
+    state = cls.from_pretrained(path, dtype=dtype, local_files_only=True).eval().state_dict()
+    recorder.record_goldens(state, inputs)
+    return recorder.save_weights(name, state)

@@ -1,0 +1,79 @@
+"""Lets sizes of one name be one symbol from the start of a trace.
+
+torch.export gives every open size a symbol of its own and finds out on the way which ones are
+equal. A model of 80 layers has 320 sizes of caches that are all called batch or past; merging them
+one comparison at a time takes minutes, and the first layer, met before the merge, comes out
+different from the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import sympy
+from torch._dynamo.source import (
+    AttrSource,
+    GetItemSource,
+    LocalSource,
+    TensorProperty,
+    TensorPropertySource,
+)
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from .errors import RecordError
+
+
+@contextmanager
+def shared_sizes(names: Mapping[str, Mapping[int, Any]]) -> Iterator[None]:
+    """Inside, the axes that `names` calls alike, by path of the input, get one symbol."""
+    original = ShapeEnv.create_symbol
+    made: dict[tuple[int, str], tuple[sympy.Symbol, str]] = {}
+
+    def create_symbol(
+        self: ShapeEnv, val: Any, source: Any, *args: Any, **kwargs: Any
+    ) -> sympy.Expr:
+        path, axis = _axis(source)
+        name = names.get(path, {}).get(axis) if axis is not None else None
+        if not isinstance(name, str) or not name.isidentifier():
+            return original(self, val, source, *args, **kwargs)
+        known = made.get((id(self), name))
+        if known is None:
+            symbol = original(self, val, source, *args, **kwargs)
+            if isinstance(symbol, sympy.Symbol):
+                made[(id(self), name)] = (symbol, path)
+            return symbol
+        symbol, first = known
+        if int(self.backed_var_to_val[symbol]) != int(val):
+            raise RecordError(
+                f"dynamic_shapes calls a size of `{first}` and one of `{path}` `{name}`, but they "
+                f"are {self.backed_var_to_val[symbol]} and {val}"
+            )
+        self.source_to_var[source.name] = symbol
+        self.var_to_sources[symbol].append(source)
+        return symbol
+
+    ShapeEnv.create_symbol = create_symbol  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        ShapeEnv.create_symbol = original  # type: ignore[method-assign]
+
+
+def _axis(source: Any) -> tuple[str, int | None]:
+    """The path of the input and the axis whose size `source` is."""
+    if isinstance(source, TensorPropertySource) and source.prop is TensorProperty.SIZE:
+        return _path(source.base), source.idx
+    return "", None
+
+
+def _path(source: Any) -> str:
+    if isinstance(source, LocalSource):
+        return source.local_name
+    if isinstance(source, GetItemSource):
+        base, key = _path(source.base), source.index
+        return f"{base}[{key}]" if isinstance(key, int) else f"{base}.{key}"
+    if isinstance(source, AttrSource):
+        return f"{_path(source.base)}.{source.member}"
+    return ""
