@@ -43,19 +43,16 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Whether loading converts this element type to that of the trace: among floating-point types,
-    /// among integers, and booleans as they are.
+    /// Whether loading gives this tensor the dtype that the trace has: floating-point types become
+    /// the model dtype, integers wider than a byte 64-bit integers, booleans and bytes stay bytes.
     pub fn converts_to(&self, traced: Dtype) -> bool {
         match traced {
             Dtype::Float16 | Dtype::Bfloat16 | Dtype::Float32 | Dtype::Float64 => {
-                matches!(&*self.dtype, "F16" | "BF16" | "F32" | "F64")
+                matches!(&*self.dtype, "F16" | "BF16" | "F32" | "F64" | "F8_E4M3")
             }
-            Dtype::Bool => self.dtype == "BOOL",
-            Dtype::Uint8 | Dtype::Int8 | Dtype::Int16 | Dtype::Int32 | Dtype::Int64 => {
-                matches!(
-                    &*self.dtype,
-                    "U8" | "I8" | "I16" | "I32" | "I64" | "U16" | "U32"
-                )
+            Dtype::Bool | Dtype::Uint8 => matches!(&*self.dtype, "BOOL" | "U8"),
+            Dtype::Int8 | Dtype::Int16 | Dtype::Int32 | Dtype::Int64 => {
+                matches!(&*self.dtype, "I8" | "I16" | "I32" | "I64" | "U16" | "U32")
             }
         }
     }

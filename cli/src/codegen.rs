@@ -1,0 +1,72 @@
+//! `cargo pycandle codegen`: source to keep and edit.
+
+use std::path::{Path, PathBuf};
+
+use pycandle_build::{Config, builder};
+
+use crate::outcome::{Outcome, print, progress};
+
+/// Write a model's Rust source to a file.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The manifest that was recorded
+    #[arg(long)]
+    manifest: PathBuf,
+    /// A checkpoint that has to fit: a safetensors file, an index or a folder
+    #[arg(long)]
+    weights: Option<PathBuf>,
+    /// Name of the model's struct [default: its Python class]
+    #[arg(long)]
+    name: Option<String>,
+    /// Leave out all fusions
+    #[arg(long)]
+    no_fuse: bool,
+    /// File to write, or `-` for stdout
+    #[arg(long)]
+    out: PathBuf,
+    /// Replace a file even if it is not marked as generated
+    #[arg(long)]
+    force: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Outcome {
+    let mut config = Config::new(&args.manifest).fuse(!args.no_fuse);
+    if let Some(weights) = &args.weights {
+        config = config.weights(weights);
+    }
+    if let Some(name) = &args.name {
+        config = config.name(name);
+    }
+    let generated = match pycandle_build::generate(&config) {
+        Ok(generated) => generated,
+        Err(report) => return Outcome::of_report(&report),
+    };
+    if args.out == Path::new("-") {
+        print(generated.source.trim_end());
+        return Outcome::Ok;
+    }
+    if !args.force && !is_ours(&args.out) {
+        return Outcome::Broken(format!(
+            "`{}` is not marked as generated: choose another file, or replace it with --force",
+            args.out.display()
+        ));
+    }
+    match builder::write_if_changed(&args.out, &generated.source) {
+        Ok(true) => progress(format!("wrote {}", args.out.display())),
+        Ok(false) => progress(format!("{} is up to date", args.out.display())),
+        Err(report) => return Outcome::Broken(report.to_string()),
+    }
+    Outcome::Ok
+}
+
+/// Whether the file is absent, empty or begins with the mark of generated source.
+fn is_ours(path: &Path) -> bool {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            let first = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
+            bytes.is_empty() || String::from_utf8_lossy(first).contains("@generated")
+        }
+        Err(_) => true,
+    }
+}

@@ -1,0 +1,44 @@
+//! How a command ends, and how it speaks.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+use pycandle_build::Report;
+
+/// How a command ended.
+pub enum Outcome {
+    /// All is well.
+    Ok,
+    /// A model is not; what is wrong has been printed.
+    Failed,
+    /// The command could not run, for this reason.
+    Broken(String),
+}
+
+impl Outcome {
+    /// Prints the report; the model it is about has failed.
+    pub fn of_report(report: &Report) -> Self {
+        print_error(report);
+        Self::Failed
+    }
+}
+
+/// Prints to stderr as rustc does: continued lines stand below the text.
+pub fn print_error(message: impl Display) {
+    let text = message.to_string().replace('\n', "\n       ");
+    for (i, line) in text.lines().enumerate() {
+        eprintln!("{}{}", if i == 0 { "error: " } else { "" }, line.trim_end());
+    }
+}
+
+/// Prints a result to stdout. A reader that has gone away is not an error.
+pub fn print(text: impl Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Says on stderr what is going on, if somebody watches.
+pub fn progress(message: impl Display) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("{message}");
+    }
+}
