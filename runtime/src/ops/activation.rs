@@ -1,0 +1,204 @@
+//! Activation functions.
+
+use candle_core::Tensor;
+
+use super::Result;
+use super::elementwise::clamp;
+use super::isa::Isa;
+use super::map::{Map1, Map2, binary, int_map, scalar_map, unary};
+use super::memory::{Narrow, fail, is_float};
+use super::vmath;
+
+/// Declares activations: the vector form on `f32`, the scalar form on `f64`.
+macro_rules! activations {
+    ($($(#[$doc:meta])* $name:ident $map:ident: |$x:ident| $single:expr, $double:expr;)*) => {$(
+        #[derive(Clone, Copy)]
+        struct $map;
+        impl Map1 for $map {
+            #[inline(always)]
+            fn f32<S: Isa>(self, $x: f32) -> f32 { $single }
+            fn f64(self, $x: f64) -> f64 { $double }
+        }
+        $(#[$doc])*
+        pub fn $name(x: &Tensor) -> Result<Tensor> {
+            unary(stringify!($name), x, $map)
+        }
+    )*};
+}
+
+activations! {
+    /// `1 / (1 + e^-x)`. (`aten.sigmoid`)
+    sigmoid Sigmoid: |x| vmath::sigmoid::<S>(x), 1.0 / (1.0 + (-x).exp());
+    /// `x * sigmoid(x)`. (`aten.silu`)
+    silu Silu: |x| vmath::silu::<S>(x), x / (1.0 + (-x).exp());
+    /// `x * (1 + erf(x / sqrt 2)) / 2`. (`aten.gelu`)
+    gelu Gelu: |x| vmath::gelu::<S>(x), gelu_f64(x);
+    /// The tanh approximation of `gelu`. (`aten.gelu`, `approximate="tanh"`)
+    gelu_tanh GeluTanh: |x| vmath::gelu_tanh::<S>(x), gelu_tanh_f64(x);
+    /// `x * relu6(x + 3) / 6`. (`aten.hardswish`)
+    hardswish HardSwish: |x| x * relu6(x + 3.0) / 6.0, x * relu6_f64(x + 3.0) / 6.0;
+    /// `relu6(x + 3) / 6`. (`aten.hardsigmoid`)
+    hardsigmoid HardSigmoid: |x| relu6(x + 3.0) / 6.0, relu6_f64(x + 3.0) / 6.0;
+    /// `x * sigmoid(1.702 x)`, as `transformers` names it.
+    quick_gelu QuickGelu: |x| x * vmath::sigmoid::<S>(1.702 * x), x / (1.0 + (-1.702 * x).exp());
+}
+
+#[inline(always)]
+fn relu6(x: f32) -> f32 {
+    let x = if x < 0.0 { 0.0 } else { x };
+    if x > 6.0 { 6.0 } else { x }
+}
+
+fn relu6_f64(x: f64) -> f64 {
+    let x = if x < 0.0 { 0.0 } else { x };
+    if x > 6.0 { 6.0 } else { x }
+}
+
+fn gelu_f64(x: f64) -> f64 {
+    x * 0.5 * (1.0 + erf_f64(x * std::f64::consts::FRAC_1_SQRT_2))
+}
+
+fn gelu_tanh_f64(x: f64) -> f64 {
+    let beta = std::f64::consts::SQRT_2 * std::f64::consts::FRAC_2_SQRT_PI * 0.5;
+    0.5 * x * (1.0 + (beta * (x + 0.044715 * x * x * x)).tanh())
+}
+
+/// The error function in double precision.
+pub(super) fn erf_f64(x: f64) -> f64 {
+    candle_core::cpu::erf::erf_f64(x)
+}
+
+/// `max(x, 0)`; NaN stays NaN. (`aten.relu`)
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    if is_float(x.dtype()) {
+        clamp(x, Some(0.0), None)
+    } else {
+        int_map("relu", x, |v| v.max(0))
+    }
+}
+
+/// `log(1 + e^(beta x)) / beta`, and `x` where `beta x > threshold`. (`aten.softplus`)
+pub fn softplus(x: &Tensor, beta: f64, threshold: f64) -> Result<Tensor> {
+    let (b, t) = (beta as f32, threshold as f32);
+    scalar_map(
+        "softplus",
+        x,
+        move |x| {
+            if x * b > t {
+                x
+            } else {
+                (x * b).exp().ln_1p() / b
+            }
+        },
+        move |x| {
+            if x * beta > threshold {
+                x
+            } else {
+                (x * beta).exp().ln_1p() / beta
+            }
+        },
+    )
+}
+
+/// `x` above zero, `alpha (e^x - 1)` below. (`aten.elu`)
+pub fn elu(x: &Tensor, alpha: f64) -> Result<Tensor> {
+    elu_scaled(x, alpha, 1.0, 1.0)
+}
+
+/// `scale x` above zero, `scale alpha (e^(input_scale x) - 1)` below. (`aten.elu`, all arguments)
+pub fn elu_scaled(x: &Tensor, alpha: f64, scale: f64, input_scale: f64) -> Result<Tensor> {
+    let (a, s, i) = ((alpha * scale) as f32, scale as f32, input_scale as f32);
+    scalar_map(
+        "elu",
+        x,
+        move |x| {
+            if x <= 0.0 {
+                (x * i).exp_m1() * a
+            } else {
+                x * s
+            }
+        },
+        move |x| {
+            if x <= 0.0 {
+                (x * input_scale).exp_m1() * alpha * scale
+            } else {
+                x * scale
+            }
+        },
+    )
+}
+
+/// `x` above zero, `slope x` below. (`aten.leaky_relu`)
+pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+    let s = slope as f32;
+    scalar_map(
+        "leaky_relu",
+        x,
+        move |x| if x > 0.0 { x } else { x * s },
+        move |x| if x > 0.0 { x } else { x * slope },
+    )
+}
+
+/// `x tanh(softplus(x))`. (`aten.mish`)
+pub fn mish(x: &Tensor) -> Result<Tensor> {
+    scalar_map(
+        "mish",
+        x,
+        |x| x * x.exp().ln_1p().tanh(),
+        |x| x * x.exp().ln_1p().tanh(),
+    )
+}
+
+/// `log(sigmoid(x))`, without overflow. (`aten.log_sigmoid_forward`)
+pub fn logsigmoid(x: &Tensor) -> Result<Tensor> {
+    scalar_map(
+        "logsigmoid",
+        x,
+        |x| x.min(0.0) - (-x.abs()).exp().ln_1p(),
+        |x| x.min(0.0) - (-x.abs()).exp().ln_1p(),
+    )
+}
+
+/// The product of an activated gate and another tensor, in one pass. The activation is rounded to
+/// the dtype before the product, so the result is the unfused one, bit for bit.
+#[derive(Clone, Copy)]
+struct Gated<M>(M);
+
+impl<M: Map1> Map2 for Gated<M> {
+    const NAME: &'static str = "gated product";
+    #[inline(always)]
+    fn f32<S: Isa, T: Narrow>(self, gate: f32, up: f32) -> f32 {
+        T::nearest(self.0.f32::<S>(gate)).wide() * up
+    }
+    fn f64(self, gate: f64, up: f64) -> f64 {
+        self.0.f64(gate) * up
+    }
+    fn int(self, _: i64, _: i64) -> i64 {
+        0
+    }
+}
+
+fn gated<M: Map1>(gate: &Tensor, up: &Tensor, map: M) -> Result<Tensor> {
+    if !is_float(gate.dtype()) {
+        fail!(
+            "gated product: expected floating point, got {:?}",
+            gate.dtype()
+        );
+    }
+    binary(gate, up, Gated(map))
+}
+
+/// `silu(gate) * up`.
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gated(gate, up, Silu)
+}
+
+/// `gelu(gate) * up`.
+pub fn gelu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gated(gate, up, Gelu)
+}
+
+/// `gelu_tanh(gate) * up`.
+pub fn gelu_tanh_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gated(gate, up, GeluTanh)
+}

@@ -1,0 +1,531 @@
+//! Convolutions, by products with unrolled windows; half types are computed in `f32`.
+
+use candle_core::{DType, Tensor, WithDType};
+use rayon::prelude::*;
+
+use super::Result;
+use super::cast::to_dtype;
+use super::elementwise::add;
+use super::isa::{Isa, Kernel, dispatch};
+use super::linalg::{Matrix, gemm};
+use super::map::same_dtype;
+use super::memory::{fail, is_half, on_cpu, read, tensor};
+
+/// A convolution's sizes, checked.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    groups: usize,
+    /// Channels per group, in and out.
+    channels: [usize; 2],
+    input: [usize; 2],
+    output: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    dilation: [usize; 2],
+}
+
+impl Sizes {
+    fn new(
+        x: &Tensor,
+        weight: &Tensor,
+        stride: (usize, usize),
+        padding: (usize, usize),
+        dilation: (usize, usize),
+        groups: usize,
+    ) -> Result<Self> {
+        let (&[batch, c, h, w], &[out, c_group, kh, kw]) = (x.dims(), weight.dims()) else {
+            fail!(
+                "convolution: input {:?}, weight {:?}",
+                x.dims(),
+                weight.dims()
+            );
+        };
+        if groups == 0 || c != c_group * groups || out % groups != 0 || kh * kw == 0 {
+            fail!(
+                "convolution: input {:?}, weight {:?}, {groups} groups",
+                x.dims(),
+                weight.dims()
+            );
+        }
+        let mut sizes = Self {
+            batch,
+            groups,
+            channels: [c_group, out / groups],
+            input: [h, w],
+            output: [0, 0],
+            kernel: [kh, kw],
+            stride: [stride.0, stride.1],
+            padding: [padding.0, padding.1],
+            dilation: [dilation.0, dilation.1],
+        };
+        for axis in 0..2 {
+            let reach = sizes.dilation[axis] * (sizes.kernel[axis] - 1) + 1;
+            let padded = sizes.input[axis] + 2 * sizes.padding[axis];
+            if sizes.stride[axis] == 0 || sizes.dilation[axis] == 0 || padded < reach {
+                fail!("convolution: a kernel of {reach} elements over {padded}");
+            }
+            sizes.output[axis] = (padded - reach) / sizes.stride[axis] + 1;
+        }
+        Ok(sizes)
+    }
+
+    fn unrolled(&self) -> usize {
+        self.channels[0] * self.kernel[0] * self.kernel[1]
+    }
+
+    fn pixels(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+
+    /// Whether the windows are the input's pixels themselves.
+    fn pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0]
+    }
+
+    /// The outputs along an axis whose tap `k` falls inside the input.
+    fn inside(&self, axis: usize, k: usize) -> std::ops::Range<usize> {
+        let (stride, padding) = (self.stride[axis], self.padding[axis]);
+        let shift = k * self.dilation[axis];
+        let start = padding.saturating_sub(shift).div_ceil(stride);
+        let end = (self.input[axis] + padding)
+            .saturating_sub(shift)
+            .div_ceil(stride);
+        start.min(self.output[axis])..end.min(self.output[axis]).max(start.min(self.output[axis]))
+    }
+}
+
+/// Two-dimensional convolution: `[batch, in, h, w]` by `[out, in / groups, kh, kw]`, with a bias of
+/// `[out]`. (`aten.conv2d`)
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: (usize, usize),
+    padding: (usize, usize),
+    dilation: (usize, usize),
+    groups: usize,
+) -> Result<Tensor> {
+    same_dtype("conv2d", x, weight)?;
+    let sizes = Sizes::new(x, weight, stride, padding, dilation, groups)?;
+    computed(x, weight, bias, |x, weight| match x.dtype() {
+        DType::F64 => convolve::<f64>(x, weight, &sizes),
+        _ if sizes.channels == [1, 1] => depthwise(x, weight, &sizes),
+        _ => convolve::<f32>(x, weight, &sizes),
+    })
+}
+
+/// One-dimensional convolution: `[batch, in, length]` by `[out, in / groups, k]`. (`aten.conv1d`)
+pub fn conv1d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    groups: usize,
+) -> Result<Tensor> {
+    if x.rank() != 3 || weight.rank() != 3 {
+        fail!("conv1d: input {:?}, weight {:?}", x.dims(), weight.dims());
+    }
+    let (x, weight) = (x.unsqueeze(2)?, weight.unsqueeze(2)?);
+    let y = conv2d(
+        &x,
+        &weight,
+        bias,
+        (1, stride),
+        (0, padding),
+        (1, dilation),
+        groups,
+    )?;
+    Ok(y.squeeze(2)?)
+}
+
+/// Runs a convolution in at least `f32` on the CPU, and adds the bias.
+fn computed(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    f: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let dtype = x.dtype();
+    if !super::memory::is_float(dtype) {
+        fail!("convolution: expected floating point, got {dtype:?}");
+    }
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    on_cpu(&inputs, |inputs| {
+        let wide = |t: &Tensor| {
+            if is_half(dtype) {
+                to_dtype(t, DType::F32)
+            } else {
+                Ok(t.clone())
+            }
+        };
+        let y = f(&wide(inputs[0])?, &wide(inputs[1])?)?;
+        let y = match inputs.get(2) {
+            Some(bias) => {
+                let mut shape = vec![1; y.rank() - 1];
+                shape[0] = bias.elem_count();
+                add(&y, &wide(bias)?.reshape(shape)?)?
+            }
+            None => y,
+        };
+        to_dtype(&y, dtype)
+    })
+}
+
+/// Elements of unrolled windows held at a time, at most.
+const UNROLLED: usize = 256 * 1024;
+
+fn convolve<T: WithDType>(x: &Tensor, weight: &Tensor, sizes: &Sizes) -> Result<Tensor> {
+    let [c, o] = sizes.channels;
+    let pixels = sizes.pixels();
+    let plane = sizes.input[0] * sizes.input[1];
+    let shape = [
+        sizes.batch,
+        o * sizes.groups,
+        sizes.output[0],
+        sizes.output[1],
+    ];
+    read::<T, _>(x, |x| {
+        read::<T, _>(weight, |weight| {
+            let mut out = vec![T::from_f64(0.0); shape.iter().product()];
+            if out.is_empty() || c == 0 {
+                return tensor(out, &shape[..]);
+            }
+            let images = sizes.batch * sizes.groups;
+            let one = |i: usize, out: &mut [T], parallel: bool| {
+                let x = &x[i * c * plane..(i + 1) * c * plane];
+                let group = i % sizes.groups;
+                let weight = &weight[group * o * sizes.unrolled()..][..o * sizes.unrolled()];
+                one_image(x, weight, out, sizes, parallel);
+            };
+            if images >= rayon::current_num_threads() && images > 1 {
+                out.par_chunks_mut(o * pixels)
+                    .enumerate()
+                    .for_each(|(i, out)| one(i, out, false));
+            } else {
+                out.chunks_mut(o * pixels)
+                    .enumerate()
+                    .for_each(|(i, out)| one(i, out, true));
+            }
+            tensor(out, &shape[..])
+        })
+    })
+}
+
+/// One group of one image: `[out, unrolled] [unrolled, pixels]`, in strips of output rows.
+fn one_image<T: WithDType>(x: &[T], weight: &[T], out: &mut [T], sizes: &Sizes, parallel: bool) {
+    let (o, k, pixels) = (sizes.channels[1], sizes.unrolled(), sizes.pixels());
+    let view = |rows, columns, row_stride, offset| Matrix {
+        offset,
+        rows,
+        columns,
+        row_stride,
+        column_stride: 1,
+    };
+    let weights = view(o, k, k, 0);
+    let one = T::from_f64(1.0);
+    if sizes.pointwise() {
+        let (inputs, out_view) = (view(k, pixels, pixels, 0), view(o, pixels, pixels, 0));
+        gemm(
+            out, out_view, false, weight, weights, x, inputs, one, parallel,
+        );
+        return;
+    }
+    let width = sizes.output[1];
+    let strip = (UNROLLED / (k * width)).clamp(1, sizes.output[0]);
+    let mut unrolled = vec![T::from_f64(0.0); k * strip * width];
+    for first in (0..sizes.output[0]).step_by(strip) {
+        let rows = strip.min(sizes.output[0] - first);
+        let columns = rows * width;
+        let windows = &mut unrolled[..k * columns];
+        let fill = |(tap, line): (usize, &mut [T])| unroll(x, line, tap, first, sizes);
+        if parallel && windows.len() > 64 * 1024 {
+            windows.par_chunks_mut(columns).enumerate().for_each(fill);
+        } else {
+            windows.chunks_mut(columns).enumerate().for_each(fill);
+        }
+        let out_view = view(o, columns, pixels, first * width);
+        let window_view = view(k, columns, columns, 0);
+        gemm(
+            out,
+            out_view,
+            false,
+            weight,
+            weights,
+            windows,
+            window_view,
+            one,
+            parallel,
+        );
+    }
+}
+
+/// What one tap (channel, row and column of the kernel) sees from each output pixel of a strip.
+fn unroll<T: WithDType>(x: &[T], line: &mut [T], tap: usize, first: usize, sizes: &Sizes) {
+    let [kh, kw] = sizes.kernel;
+    let [h, w] = sizes.input;
+    let (channel, ky, kx) = (tap / (kh * kw), tap / kw % kh, tap % kw);
+    let plane = &x[channel * h * w..(channel + 1) * h * w];
+    let columns = sizes.inside(1, kx);
+    let rows = sizes.inside(0, ky);
+    let stride = sizes.stride[1];
+    let zero = T::from_f64(0.0);
+    for (i, out) in line.chunks_mut(sizes.output[1]).enumerate() {
+        if !rows.contains(&(first + i)) {
+            out.fill(zero);
+            continue;
+        }
+        let y = (first + i) * sizes.stride[0] + ky * sizes.dilation[0] - sizes.padding[0];
+        let source = &plane[y * w..(y + 1) * w];
+        out[..columns.start].fill(zero);
+        out[columns.end..].fill(zero);
+        if columns.is_empty() {
+            continue;
+        }
+        let x = columns.start * stride + kx * sizes.dilation[1] - sizes.padding[1];
+        let inside = &mut out[columns.clone()];
+        if stride == 1 {
+            inside.copy_from_slice(&source[x..x + inside.len()]);
+        } else {
+            for (to, from) in inside.iter_mut().zip(source[x..].iter().step_by(stride)) {
+                *to = *from;
+            }
+        }
+    }
+}
+
+/// One kernel per channel: each tap adds a shifted, scaled plane.
+fn depthwise(x: &Tensor, weight: &Tensor, sizes: &Sizes) -> Result<Tensor> {
+    let shape = [sizes.batch, sizes.groups, sizes.output[0], sizes.output[1]];
+    let plane = sizes.input[0] * sizes.input[1];
+    let taps = sizes.kernel[0] * sizes.kernel[1];
+    read::<f32, _>(x, |x| {
+        read::<f32, _>(weight, |weight| {
+            let mut out = vec![0.0f32; shape.iter().product()];
+            super::map::chunks(&mut out, sizes.pixels().max(1), |start, out| {
+                let i = start / sizes.pixels().max(1);
+                let group = i % sizes.groups;
+                dispatch(Depthwise {
+                    x: &x[i * plane..(i + 1) * plane],
+                    weight: &weight[group * taps..(group + 1) * taps],
+                    out,
+                    sizes,
+                });
+            });
+            tensor(out, &shape[..])
+        })
+    })
+}
+
+struct Depthwise<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    out: &'a mut [f32],
+    sizes: &'a Sizes,
+}
+
+impl Kernel for Depthwise<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Isa>(self) {
+        let Self {
+            x,
+            weight,
+            out,
+            sizes,
+        } = self;
+        let (w, stride) = (sizes.input[1], sizes.stride[1]);
+        for (tap, &by) in weight.iter().enumerate() {
+            let (ky, kx) = (tap / sizes.kernel[1], tap % sizes.kernel[1]);
+            let columns = sizes.inside(1, kx);
+            if columns.is_empty() {
+                continue;
+            }
+            let at = columns.start * stride + kx * sizes.dilation[1] - sizes.padding[1];
+            for row in sizes.inside(0, ky) {
+                let y = row * sizes.stride[0] + ky * sizes.dilation[0] - sizes.padding[0];
+                let source = &x[y * w + at..(y + 1) * w];
+                let line = row * sizes.output[1];
+                let line = &mut out[line + columns.start..line + columns.end];
+                if stride == 1 {
+                    for (to, &v) in line.iter_mut().zip(source) {
+                        *to = S::fma(v, by, *to);
+                    }
+                } else {
+                    for (to, &v) in line.iter_mut().zip(source.iter().step_by(stride)) {
+                        *to = S::fma(v, by, *to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Transposed two-dimensional convolution: `[batch, in, h, w]` by `[in, out / groups, kh, kw]`.
+/// (`aten.conv_transpose2d.input`)
+#[allow(clippy::too_many_arguments)]
+pub fn conv_transpose2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: (usize, usize),
+    padding: (usize, usize),
+    output_padding: (usize, usize),
+    groups: usize,
+    dilation: (usize, usize),
+) -> Result<Tensor> {
+    same_dtype("conv_transpose2d", x, weight)?;
+    let (&[batch, c, h, w], &[c2, o, kh, kw]) = (x.dims(), weight.dims()) else {
+        fail!(
+            "conv_transpose2d: input {:?}, weight {:?}",
+            x.dims(),
+            weight.dims()
+        );
+    };
+    if c != c2 || groups == 0 || c % groups != 0 || [h, w, kh, kw].contains(&0) {
+        fail!(
+            "conv_transpose2d: input {:?}, weight {:?}, {groups} groups",
+            x.dims(),
+            weight.dims()
+        );
+    }
+    let size = |n: usize, k: usize, s: usize, p: usize, extra: usize, d: usize| {
+        ((n - 1) * s + d * (k - 1) + extra + 1)
+            .checked_sub(2 * p)
+            .filter(|&n| n > 0 && s * d > 0)
+    };
+    let output = (
+        size(h, kh, stride.0, padding.0, output_padding.0, dilation.0),
+        size(w, kw, stride.1, padding.1, output_padding.1, dilation.1),
+    );
+    let (Some(oh), Some(ow)) = output else {
+        fail!(
+            "conv_transpose2d: no output of {:?} by {:?}",
+            x.dims(),
+            weight.dims()
+        );
+    };
+    // The sizes of the convolution that this one transposes.
+    let sizes = Sizes {
+        batch,
+        groups,
+        channels: [o, c / groups],
+        input: [oh, ow],
+        output: [h, w],
+        kernel: [kh, kw],
+        stride: [stride.0, stride.1],
+        padding: [padding.0, padding.1],
+        dilation: [dilation.0, dilation.1],
+    };
+    computed(x, weight, bias, |x, weight| match x.dtype() {
+        DType::F64 => transposed::<f64>(x, weight, &sizes, |to, v| *to += v),
+        _ => transposed::<f32>(x, weight, &sizes, |to, v| *to += v),
+    })
+}
+
+/// Transposed one-dimensional convolution: `[batch, in, length]` by `[in, out / groups, k]`.
+/// (`aten.conv_transpose1d`)
+#[allow(clippy::too_many_arguments)]
+pub fn conv_transpose1d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+    output_padding: usize,
+    groups: usize,
+    dilation: usize,
+) -> Result<Tensor> {
+    if x.rank() != 3 || weight.rank() != 3 {
+        fail!(
+            "conv_transpose1d: input {:?}, weight {:?}",
+            x.dims(),
+            weight.dims()
+        );
+    }
+    let (x, weight) = (x.unsqueeze(2)?, weight.unsqueeze(2)?);
+    let (stride, padding, extra) = ((1, stride), (0, padding), (0, output_padding));
+    let y = conv_transpose2d(
+        &x,
+        &weight,
+        bias,
+        stride,
+        padding,
+        extra,
+        groups,
+        (1, dilation),
+    )?;
+    Ok(y.squeeze(2)?)
+}
+
+fn transposed<T: WithDType>(
+    x: &Tensor,
+    weight: &Tensor,
+    sizes: &Sizes,
+    add: impl Fn(&mut T, T) + Sync,
+) -> Result<Tensor> {
+    let [o, c] = sizes.channels;
+    let (k, pixels) = (sizes.unrolled(), sizes.pixels());
+    let [oh, ow] = sizes.input;
+    let shape = [sizes.batch, o * sizes.groups, oh, ow];
+    read::<T, _>(x, |x| {
+        read::<T, _>(weight, |weight| {
+            let mut out = vec![T::from_f64(0.0); shape.iter().product()];
+            if out.is_empty() {
+                return tensor(out, &shape[..]);
+            }
+            let one = |(i, out): (usize, &mut [T])| {
+                let group = i % sizes.groups;
+                let mut unrolled = vec![T::from_f64(0.0); k * pixels];
+                let view = |rows, columns, row_stride, column_stride| Matrix {
+                    offset: 0,
+                    rows,
+                    columns,
+                    row_stride,
+                    column_stride,
+                };
+                gemm(
+                    &mut unrolled,
+                    view(k, pixels, pixels, 1),
+                    false,
+                    &weight[group * c * k..(group + 1) * c * k],
+                    view(k, c, 1, k),
+                    &x[i * c * pixels..(i + 1) * c * pixels],
+                    view(c, pixels, pixels, 1),
+                    T::from_f64(1.0),
+                    false,
+                );
+                for (tap, line) in unrolled.chunks(pixels).enumerate() {
+                    roll_up(line, out, tap, sizes, &add);
+                }
+            };
+            out.par_chunks_mut(o * oh * ow).enumerate().for_each(one);
+            tensor(out, &shape[..])
+        })
+    })
+}
+
+/// Adds what one tap sends to the pixels it falls on.
+fn roll_up<T: WithDType>(
+    line: &[T],
+    out: &mut [T],
+    tap: usize,
+    sizes: &Sizes,
+    add: &impl Fn(&mut T, T),
+) {
+    let [kh, kw] = sizes.kernel;
+    let [oh, ow] = sizes.input;
+    let (channel, ky, kx) = (tap / (kh * kw), tap / kw % kh, tap % kw);
+    let plane = &mut out[channel * oh * ow..(channel + 1) * oh * ow];
+    for row in sizes.inside(0, ky) {
+        let y = row * sizes.stride[0] + ky * sizes.dilation[0] - sizes.padding[0];
+        for column in sizes.inside(1, kx) {
+            let x = column * sizes.stride[1] + kx * sizes.dilation[1] - sizes.padding[1];
+            add(&mut plane[y * ow + x], line[row * sizes.output[1] + column]);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! New tensors.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::Result;
+use super::cast::to_dtype;
+use super::compare::{masked_fill, where_};
+use super::memory::{fail, tensor};
+
+/// `start, start + step, …` below `end` (above, for a negative step). (`aten.arange`)
+///
+/// Computed in `f64`, rounded to the dtype once; integer dtypes should use [`arange_int`].
+pub fn arange(start: f64, end: f64, step: f64, dtype: DType, device: &Device) -> Result<Tensor> {
+    if step == 0.0 || !step.is_finite() || !start.is_finite() || !end.is_finite() {
+        fail!("arange: no steps of {step} from {start} to {end}");
+    }
+    let count = ((end - start) / step).ceil();
+    if count < 0.0 {
+        fail!("arange: a step of {step} does not lead from {start} to {end}");
+    }
+    if count > isize::MAX as f64 / 8.0 {
+        fail!("arange: {count} elements are too many");
+    }
+    let values: Vec<f64> = (0..count as usize)
+        .map(|i| start + i as f64 * step)
+        .collect();
+    let len = values.len();
+    Ok(to_dtype(&tensor(values, &[len][..])?, dtype)?.to_device(device)?)
+}
+
+/// `start, start + step, …` below `end` (above, for a negative step), as `I64`. (`aten.arange`)
+pub fn arange_int(start: i64, end: i64, step: i64, device: &Device) -> Result<Tensor> {
+    let span = i128::from(end) - i128::from(start);
+    if step == 0 || (span != 0 && (span < 0) != (step < 0)) {
+        fail!("arange: a step of {step} does not lead from {start} to {end}");
+    }
+    let step = i128::from(step);
+    let count = (span.abs() + step.abs() - 1) / step.abs();
+    if count > i128::from(i64::MAX / 16) {
+        fail!("arange: {count} elements are too many");
+    }
+    let values: Vec<i64> = (0..count)
+        .map(|i| (i128::from(start) + i * step) as i64)
+        .collect();
+    let len = values.len();
+    Ok(tensor(values, &[len][..])?.to_device(device)?)
+}
+
+/// A tensor of one number, converted as PyTorch does; a boolean is 0 or 1. (`aten.full`)
+pub fn full(value: f64, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+    let value = tensor(vec![value], &[][..])?;
+    let value = if dtype == DType::F32 || dtype == DType::F64 {
+        value.to_dtype(dtype)?
+    } else {
+        to_dtype(&value, dtype)?
+    };
+    let value = value.to_device(device)?;
+    if shape.is_empty() {
+        return Ok(value);
+    }
+    Ok(value.broadcast_as(shape)?.contiguous()?)
+}
+
+/// A tensor of one integer, exact for all of `I64`. (`aten.full`)
+pub fn full_int(value: i64, shape: &[usize], device: &Device) -> Result<Tensor> {
+    let value = tensor(vec![value], &[][..])?.to_device(device)?;
+    Ok(value.broadcast_as(shape)?.contiguous()?)
+}
+
+/// A tensor of zeros. (`aten.zeros`)
+pub fn zeros(shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::zeros(shape, dtype, device)?)
+}
+
+/// A tensor of ones. (`aten.ones`)
+pub fn ones(shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+    full(1.0, shape, dtype, device)
+}
+
+/// A `rows` × `columns` matrix with ones on the diagonal. (`aten.eye.m`)
+pub fn eye(rows: usize, columns: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+    let diagonal = triangle(rows, columns, device, |row, column| row == column)?;
+    let (zero, one) = (
+        full(0.0, &[], dtype, device)?,
+        full(1.0, &[], dtype, device)?,
+    );
+    where_(&diagonal, &one, &zero)
+}
+
+/// The matrices (the last two dimensions) with zeros above a diagonal. (`aten.tril`)
+pub fn tril(x: &Tensor, diagonal: i64) -> Result<Tensor> {
+    keep(x, |row, column| column - row <= diagonal)
+}
+
+/// The matrices (the last two dimensions) with zeros below a diagonal. (`aten.triu`)
+pub fn triu(x: &Tensor, diagonal: i64) -> Result<Tensor> {
+    keep(x, |row, column| column - row >= diagonal)
+}
+
+fn keep(x: &Tensor, inside: impl Fn(i64, i64) -> bool) -> Result<Tensor> {
+    let &[.., rows, columns] = x.dims() else {
+        fail!("triangle: expected a matrix, got shape {:?}", x.dims());
+    };
+    let outside = triangle(rows, columns, x.device(), |row, column| {
+        !inside(row, column)
+    })?;
+    masked_fill(x, &outside, 0.0)
+}
+
+fn triangle(
+    rows: usize,
+    columns: usize,
+    device: &Device,
+    inside: impl Fn(i64, i64) -> bool,
+) -> Result<Tensor> {
+    let mut data = Vec::with_capacity(rows * columns);
+    for row in 0..rows as i64 {
+        data.extend((0..columns as i64).map(|column| u8::from(inside(row, column))));
+    }
+    Ok(tensor(data, &[rows, columns][..])?.to_device(device)?)
+}

@@ -1,0 +1,587 @@
+//! Arithmetic and elementary functions, element by element.
+
+use candle_core::{DType, Tensor};
+
+use super::Result;
+use super::isa::Isa;
+use super::map::{Map1, Map2, binary, int_map, scalar_map, unary};
+use super::memory::{Narrow, fail, is_float, on_cpu, to_i64};
+use super::vmath;
+
+/// Declares `Map2` types: their value on `f32`, `f64` and integers.
+macro_rules! map2 {
+    ($($map:ident $name:literal: |$a:ident, $b:ident| $float:expr, $int:expr;)*) => {$(
+        #[derive(Clone, Copy)]
+        struct $map;
+        impl Map2 for $map {
+            const NAME: &'static str = $name;
+            #[inline(always)]
+            fn f32<S: Isa, T: Narrow>(self, $a: f32, $b: f32) -> f32 { $float }
+            fn f64(self, $a: f64, $b: f64) -> f64 { $float }
+            #[allow(unused_variables)]
+            fn int(self, $a: i64, $b: i64) -> i64 { $int }
+        }
+    )*};
+}
+
+map2! {
+    Add "add": |a, b| a + b, a.wrapping_add(b);
+    Sub "sub": |a, b| a - b, a.wrapping_sub(b);
+    Mul "mul": |a, b| a * b, a.wrapping_mul(b);
+    Div "div": |a, b| a / b, a.checked_div(b).unwrap_or(0);
+    FloorDivide "floor_divide": |a, b| {
+        // PyTorch's steps: the quotient of what fmod leaves, one lower when the signs differ.
+        if b == 0.0 {
+            a / b
+        } else {
+            let left = a % b;
+            let mut quotient = (a - left) / b;
+            if left != 0.0 && (b < 0.0) != (left < 0.0) {
+                quotient -= 1.0;
+            }
+            if quotient == 0.0 {
+                (a / b).signum() * 0.0
+            } else {
+                let floor = quotient.floor();
+                if quotient - floor > 0.5 { floor + 1.0 } else { floor }
+            }
+        }
+    }, {
+        let quotient = a.wrapping_div(b);
+        if a.wrapping_rem(b) != 0 && (a < 0) != (b < 0) { quotient - 1 } else { quotient }
+    };
+    Remainder "remainder": |a, b| {
+        let left = a % b;
+        if left != 0.0 && (b < 0.0) != (left < 0.0) { left + b } else { left }
+    }, {
+        let left = a.wrapping_rem(b);
+        if left != 0 && (left < 0) != (b < 0) { left + b } else { left }
+    };
+    Fmod "fmod": |a, b| a % b, a.wrapping_rem(b);
+    Pow "pow": |a, b| a.powf(b), int_pow(a, b);
+    Maximum "maximum": |a, b| if a.is_nan() || a > b { a } else { b }, a.max(b);
+    Minimum "minimum": |a, b| if a.is_nan() || a < b { a } else { b }, a.min(b);
+    Atan2 "atan2": |a, b| a.atan2(b), 0;
+}
+
+/// `a + b`. Integers wrap. (`aten.add.Tensor`)
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    binary(a, b, Add)
+}
+
+/// `a - b`. Integers wrap. (`aten.sub.Tensor`)
+pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    binary(a, b, Sub)
+}
+
+/// `a * b`. Integers wrap. (`aten.mul.Tensor`)
+pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    binary(a, b, Mul)
+}
+
+/// `a / b`, true division: integer tensors are an error, to be cast first. (`aten.div.Tensor`)
+pub fn div(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    float_only("div", a)?;
+    binary(a, b, Div)
+}
+
+/// `a / b` rounded down; an integer division by zero is an error. (`aten.floor_divide`)
+pub fn floor_divide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    no_zero_divisor("floor_divide", b)?;
+    binary(a, b, FloorDivide)
+}
+
+/// `a / b` rounded towards zero; an integer division by zero is an error.
+/// (`aten.div.Tensor_mode` with `trunc`)
+pub fn trunc_divide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    no_zero_divisor("trunc_divide", b)?;
+    let quotient = binary(a, b, Div)?;
+    if is_float(a.dtype()) {
+        trunc(&quotient)
+    } else {
+        Ok(quotient)
+    }
+}
+
+/// The remainder with the sign of `b`; integers by zero are an error. (`aten.remainder.Tensor`)
+pub fn remainder(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    no_zero_divisor("remainder", b)?;
+    binary(a, b, Remainder)
+}
+
+/// The remainder with the sign of `a`; integers by zero are an error. (`aten.fmod.Tensor`)
+pub fn fmod(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    no_zero_divisor("fmod", b)?;
+    binary(a, b, Fmod)
+}
+
+/// `a` to the power `b`; integers wrap, and negative powers of them are 0 except for a base of 1 or
+/// -1. (`aten.pow.Tensor_Tensor`)
+pub fn pow(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    binary(a, b, Pow)
+}
+
+/// The angle of the point (`b`, `a`), in radians. (`aten.atan2`)
+pub fn atan2(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    float_only("atan2", a)?;
+    binary(a, b, Atan2)
+}
+
+/// The larger of both; NaN where either is. (`aten.maximum`)
+pub fn maximum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    binary(a, b, Maximum)
+}
+
+/// The smaller of both; NaN where either is. (`aten.minimum`)
+pub fn minimum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    binary(a, b, Minimum)
+}
+
+fn float_only(name: &str, x: &Tensor) -> Result<()> {
+    if !is_float(x.dtype()) {
+        fail!("{name}: expected floating point, got {:?}", x.dtype());
+    }
+    Ok(())
+}
+
+fn no_zero_divisor(name: &str, b: &Tensor) -> Result<()> {
+    if !is_float(b.dtype()) && to_i64(b)?.contains(&0) {
+        fail!("{name}: integer division by zero");
+    }
+    Ok(())
+}
+
+fn int_pow(base: i64, exponent: i64) -> i64 {
+    match (u32::try_from(exponent), base) {
+        (Ok(exponent), _) => base.wrapping_pow(exponent),
+        (Err(_), 1) => 1,
+        (Err(_), -1) => {
+            if exponent % 2 == 0 {
+                1
+            } else {
+                -1
+            }
+        }
+        (Err(_), 0) => 0,
+        // A power past u32::MAX of an even number has wrapped to zero; of an odd one, square.
+        (Err(_), _) if exponent < 0 => 0,
+        (Err(_), _) => {
+            let (mut result, mut square, mut left) = (1i64, base, exponent);
+            while left > 0 {
+                if left & 1 == 1 {
+                    result = result.wrapping_mul(square);
+                }
+                square = square.wrapping_mul(square);
+                left >>= 1;
+            }
+            result
+        }
+    }
+}
+
+/// Declares `Map1` types that carry a scalar.
+macro_rules! with_scalar {
+    ($($map:ident: |$x:ident, $s:ident| $value:expr;)*) => {$(
+        #[derive(Clone, Copy)]
+        struct $map(f64);
+        impl Map1 for $map {
+            #[inline(always)]
+            fn f32<S: Isa>(self, $x: f32) -> f32 { let $s = self.0 as f32; $value }
+            fn f64(self, $x: f64) -> f64 { let $s = self.0; $value }
+        }
+    )*};
+}
+
+with_scalar! {
+    AddScalar: |x, s| x + s;
+    RsubScalar: |x, s| s - x;
+    MulScalar: |x, s| x * s;
+    DivScalar: |x, s| x / s;
+    RdivScalar: |x, s| s / x;
+    PowScalar: |x, s| x.powf(s);
+    RpowScalar: |x, s| s.powf(x);
+}
+
+/// `x + s` for floating point; the scalar is not rounded to a half type. (`aten.add.Scalar`)
+pub fn add_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    unary("add_scalar", x, AddScalar(s))
+}
+
+/// `x - s` for floating point. (`aten.sub.Scalar`)
+pub fn sub_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    unary("sub_scalar", x, AddScalar(-s))
+}
+
+/// `s - x` for floating point. (`aten.rsub.Scalar`)
+pub fn rsub_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    unary("rsub_scalar", x, RsubScalar(s))
+}
+
+/// `x * s` for floating point. (`aten.mul.Scalar`)
+pub fn mul_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    unary("mul_scalar", x, MulScalar(s))
+}
+
+/// `x / s` for floating point. (`aten.div.Scalar`)
+pub fn div_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    unary("div_scalar", x, DivScalar(s))
+}
+
+/// `s / x` for floating point. (`aten.reciprocal` times `s`)
+pub fn rdiv_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    unary("rdiv_scalar", x, RdivScalar(s))
+}
+
+/// `x + s` for integers, wrapping. (`aten.add.Scalar`)
+pub fn add_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
+    int_map("add_scalar_int", x, |v| v.wrapping_add(s))
+}
+
+/// `x - s` for integers, wrapping. (`aten.sub.Scalar`)
+pub fn sub_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
+    int_map("sub_scalar_int", x, |v| v.wrapping_sub(s))
+}
+
+/// `s - x` for integers, wrapping. (`aten.rsub.Scalar`)
+pub fn rsub_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
+    int_map("rsub_scalar_int", x, |v| s.wrapping_sub(v))
+}
+
+/// `x * s` for integers, wrapping. (`aten.mul.Scalar`)
+pub fn mul_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
+    int_map("mul_scalar_int", x, |v| v.wrapping_mul(s))
+}
+
+/// `x / s` rounded down, for floating point. (`aten.floor_divide` by a number)
+pub fn floor_divide_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    let s = Tensor::new(s, x.device())?.to_dtype(x.dtype())?;
+    floor_divide(x, &s)
+}
+
+/// `x / s` rounded down, for integers; `s` = 0 is an error. (`aten.floor_divide` by a number)
+pub fn floor_divide_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
+    if s == 0 {
+        fail!("floor_divide: integer division by zero");
+    }
+    int_map("floor_divide", x, |v| FloorDivide.int(v, s))
+}
+
+/// The remainder of `x / s` with the sign of `s`, for floating point. (`aten.remainder.Scalar`)
+pub fn remainder_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    let s = Tensor::new(s, x.device())?.to_dtype(x.dtype())?;
+    remainder(x, &s)
+}
+
+/// The remainder of `x / s` with the sign of `s`, for integers. (`aten.remainder.Scalar`)
+pub fn remainder_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
+    if s == 0 {
+        fail!("remainder: integer division by zero");
+    }
+    int_map("remainder", x, |v| Remainder.int(v, s))
+}
+
+/// The remainder of `x / s` with the sign of `x`, for floating point. (`aten.fmod.Scalar`)
+pub fn fmod_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    let s = Tensor::new(s, x.device())?.to_dtype(x.dtype())?;
+    fmod(x, &s)
+}
+
+/// `x` to the power `s`. Squares, cubes, roots and their inverses are exact products and roots, as
+/// in PyTorch; integers need a whole power of at least 0. (`aten.pow.Tensor_Scalar`)
+pub fn pow_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    if !is_float(x.dtype()) {
+        if s.fract() != 0.0 || !(0.0..9e15).contains(&s) {
+            fail!("pow: integers cannot be raised to the power {s}");
+        }
+        return int_map("pow", x, |v| int_pow(v, s as i64));
+    }
+    if s == 0.0 {
+        unary("pow", x, Constant(1.0))
+    } else if s == 0.5 {
+        sqrt(x)
+    } else if s == 1.0 {
+        Ok(x.clone())
+    } else if s == 2.0 {
+        unary("pow", x, Square)
+    } else if s == 3.0 {
+        unary("pow", x, Cube)
+    } else if s == -0.5 {
+        rsqrt(x)
+    } else if s == -1.0 {
+        reciprocal(x)
+    } else if s == -2.0 {
+        unary("pow", x, InverseSquare)
+    } else {
+        unary("pow", x, PowScalar(s))
+    }
+}
+
+/// The number `s` to the power `x`, for floating point. (`aten.pow.Scalar`)
+pub fn rpow_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
+    unary("rpow_scalar", x, RpowScalar(s))
+}
+
+#[derive(Clone, Copy)]
+struct Constant(f64);
+impl Map1 for Constant {
+    #[inline(always)]
+    fn f32<S: Isa>(self, _: f32) -> f32 {
+        self.0 as f32
+    }
+    fn f64(self, _: f64) -> f64 {
+        self.0
+    }
+}
+
+/// Declares `Map1` types: one expression for both widths, or `f32 => …, f64 => …`.
+macro_rules! map1 {
+    ($($map:ident: |$x:ident| $value:expr;)*) => {$(
+        #[derive(Clone, Copy)]
+        struct $map;
+        impl Map1 for $map {
+            #[inline(always)]
+            fn f32<S: Isa>(self, $x: f32) -> f32 { $value }
+            fn f64(self, $x: f64) -> f64 { $value }
+        }
+    )*};
+}
+
+map1! {
+    Square: |x| x * x;
+    Cube: |x| x * x * x;
+    InverseSquare: |x| 1.0 / (x * x);
+    Neg: |x| -x;
+    Abs: |x| x.abs();
+    Sqrt: |x| x.sqrt();
+    Rsqrt: |x| 1.0 / x.sqrt();
+    Reciprocal: |x| 1.0 / x;
+}
+
+#[derive(Clone, Copy)]
+struct Exp;
+impl Map1 for Exp {
+    #[inline(always)]
+    fn f32<S: Isa>(self, x: f32) -> f32 {
+        vmath::exp::<S>(x)
+    }
+    fn f64(self, x: f64) -> f64 {
+        x.exp()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Tanh;
+impl Map1 for Tanh {
+    #[inline(always)]
+    fn f32<S: Isa>(self, x: f32) -> f32 {
+        vmath::tanh::<S>(x)
+    }
+    fn f64(self, x: f64) -> f64 {
+        x.tanh()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Erf;
+impl Map1 for Erf {
+    #[inline(always)]
+    fn f32<S: Isa>(self, x: f32) -> f32 {
+        vmath::erf::<S>(x)
+    }
+    fn f64(self, x: f64) -> f64 {
+        super::activation::erf_f64(x)
+    }
+}
+
+/// `-x`, for floating point and integers. (`aten.neg`)
+pub fn neg(x: &Tensor) -> Result<Tensor> {
+    if is_float(x.dtype()) {
+        unary("neg", x, Neg)
+    } else {
+        int_map("neg", x, i64::wrapping_neg)
+    }
+}
+
+/// `|x|`, for floating point and integers. (`aten.abs`)
+pub fn abs(x: &Tensor) -> Result<Tensor> {
+    if is_float(x.dtype()) {
+        unary("abs", x, Abs)
+    } else {
+        int_map("abs", x, i64::wrapping_abs)
+    }
+}
+
+/// -1, 0 or 1; 0 for NaN, as PyTorch has it. (`aten.sign`)
+pub fn sign(x: &Tensor) -> Result<Tensor> {
+    if !is_float(x.dtype()) {
+        return int_map("sign", x, i64::signum);
+    }
+    let sign32 = |v: f32| f32::from(v > 0.0) - f32::from(v < 0.0);
+    scalar_map("sign", x, sign32, |v| {
+        f64::from(v > 0.0) - f64::from(v < 0.0)
+    })
+}
+
+/// `e^x`. (`aten.exp`)
+pub fn exp(x: &Tensor) -> Result<Tensor> {
+    unary("exp", x, Exp)
+}
+
+/// `tanh x`. (`aten.tanh`)
+pub fn tanh(x: &Tensor) -> Result<Tensor> {
+    unary("tanh", x, Tanh)
+}
+
+/// The error function. (`aten.erf`)
+pub fn erf(x: &Tensor) -> Result<Tensor> {
+    unary("erf", x, Erf)
+}
+
+/// The square root; NaN below zero. (`aten.sqrt`)
+pub fn sqrt(x: &Tensor) -> Result<Tensor> {
+    unary("sqrt", x, Sqrt)
+}
+
+/// `1 / sqrt x`. (`aten.rsqrt`)
+pub fn rsqrt(x: &Tensor) -> Result<Tensor> {
+    unary("rsqrt", x, Rsqrt)
+}
+
+/// `1 / x`. (`aten.reciprocal`)
+pub fn reciprocal(x: &Tensor) -> Result<Tensor> {
+    unary("reciprocal", x, Reciprocal)
+}
+
+/// `x * x`. (`aten.square`)
+pub fn square(x: &Tensor) -> Result<Tensor> {
+    pow_scalar(x, 2.0)
+}
+
+/// Declares public functions of the standard library's scalar functions.
+macro_rules! scalar_functions {
+    ($($(#[$doc:meta])* $name:ident: $function:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(x: &Tensor) -> Result<Tensor> {
+            scalar_map(stringify!($name), x, f32::$function, f64::$function)
+        }
+    )*};
+}
+
+scalar_functions! {
+    /// `e^x - 1`, accurate near zero. (`aten.expm1`)
+    expm1: exp_m1;
+    /// The natural logarithm. (`aten.log`)
+    log: ln;
+    /// `log(1 + x)`, accurate near zero. (`aten.log1p`)
+    log1p: ln_1p;
+    /// The logarithm to base 2. (`aten.log2`)
+    log2: log2;
+    /// The logarithm to base 10. (`aten.log10`)
+    log10: log10;
+    /// The sine of an angle in radians. (`aten.sin`)
+    sin: sin;
+    /// The cosine of an angle in radians. (`aten.cos`)
+    cos: cos;
+    /// The tangent of an angle in radians. (`aten.tan`)
+    tan: tan;
+    /// The hyperbolic sine. (`aten.sinh`)
+    sinh: sinh;
+    /// The hyperbolic cosine. (`aten.cosh`)
+    cosh: cosh;
+    /// The angle, in radians, with this sine. (`aten.asin`)
+    asin: asin;
+    /// The angle, in radians, with this cosine. (`aten.acos`)
+    acos: acos;
+    /// The angle, in radians, with this tangent. (`aten.atan`)
+    atan: atan;
+}
+
+/// Declares roundings, which leave integers as they are.
+macro_rules! roundings {
+    ($($(#[$doc:meta])* $name:ident: $function:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(x: &Tensor) -> Result<Tensor> {
+            if !is_float(x.dtype()) {
+                return Ok(x.clone());
+            }
+            scalar_map(stringify!($name), x, f32::$function, f64::$function)
+        }
+    )*};
+}
+
+roundings! {
+    /// The nearest integer below. (`aten.floor`)
+    floor: floor;
+    /// The nearest integer above. (`aten.ceil`)
+    ceil: ceil;
+    /// The nearest integer, halves to the even one. (`aten.round`)
+    round: round_ties_even;
+    /// The integer part. (`aten.trunc`)
+    trunc: trunc;
+}
+
+/// The larger of `x` and a number, the smaller of it and another; NaN stays NaN, and the upper
+/// bound wins. Integers take whole bounds. (`aten.clamp`)
+pub fn clamp(x: &Tensor, min: Option<f64>, max: Option<f64>) -> Result<Tensor> {
+    if is_float(x.dtype()) {
+        let low = min.unwrap_or(f64::NEG_INFINITY);
+        let high = max.unwrap_or(f64::INFINITY);
+        return unary("clamp", x, Clamp(low, high));
+    }
+    let low = min.map_or(i64::MIN, |v| v.ceil() as i64);
+    let high = max.map_or(i64::MAX, |v| v.floor() as i64);
+    int_map("clamp", x, |v| v.max(low).min(high))
+}
+
+/// `clamp` by two numbers. (`aten.hardtanh`)
+pub fn hardtanh(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
+    clamp(x, Some(min), Some(max))
+}
+
+#[derive(Clone, Copy)]
+struct Clamp(f64, f64);
+impl Map1 for Clamp {
+    #[inline(always)]
+    fn f32<S: Isa>(self, x: f32) -> f32 {
+        let (low, high) = (self.0 as f32, self.1 as f32);
+        let x = if x < low { low } else { x };
+        if x > high { high } else { x }
+    }
+    fn f64(self, x: f64) -> f64 {
+        let x = if x < self.0 { self.0 } else { x };
+        if x > self.1 { self.1 } else { x }
+    }
+}
+
+/// `start + weight * (end - start)`, element by element. (`aten.lerp.Scalar`)
+pub fn lerp(start: &Tensor, end: &Tensor, weight: f64) -> Result<Tensor> {
+    if weight < 0.5 {
+        add(start, &mul_scalar(&sub(end, start)?, weight)?)
+    } else {
+        sub(end, &mul_scalar(&sub(end, start)?, 1.0 - weight)?)
+    }
+}
+
+/// `input + value * a * b`. (`aten.addcmul`)
+pub fn addcmul(input: &Tensor, a: &Tensor, b: &Tensor, value: f64) -> Result<Tensor> {
+    add(input, &mul_scalar(&mul(a, b)?, value)?)
+}
+
+/// Replaces NaN and the infinities by numbers. (`aten.nan_to_num`)
+pub fn nan_to_num(x: &Tensor, nan: f64, infinity: f64, minus_infinity: f64) -> Result<Tensor> {
+    if !is_float(x.dtype()) {
+        return Ok(x.clone());
+    }
+    let pick = move |v: f64| match v {
+        v if v.is_nan() => nan,
+        f64::INFINITY => infinity,
+        f64::NEG_INFINITY => minus_infinity,
+        v => v,
+    };
+    on_cpu(&[x], |inputs| {
+        if inputs[0].dtype() == DType::F64 {
+            return scalar_map("nan_to_num", inputs[0], |v| v, pick);
+        }
+        scalar_map("nan_to_num", inputs[0], |v| pick(f64::from(v)) as f32, pick)
+    })
+}

@@ -1,0 +1,107 @@
+//! Products of a few rows with a matrix: bound by reading the weights, which are read once, in
+//! their own dtype.
+
+use rayon::prelude::*;
+
+use super::isa::{Isa, Kernel, dispatch};
+use super::memory::{BLOCK, Narrow};
+
+/// At most this many rows are multiplied this way.
+pub(super) const ROWS: usize = 4;
+
+/// Weight rows that one task multiplies.
+const TASK: usize = 64;
+
+/// `x weight^T + bias` for `[m, k]` and `[n, k]`, as `[m, n]`.
+pub(super) fn product<T: Narrow>(
+    x: &[f32],
+    weight: &[T],
+    bias: Option<&[f32]>,
+    [m, n, k]: [usize; 3],
+) -> Vec<f32> {
+    // By output, so that a task writes one piece; transposed at the end when there are rows.
+    let mut by_output = vec![0.0f32; n * m];
+    let run = |task: usize, out: &mut [f32]| {
+        let first = task * TASK;
+        let weight = &weight[first * k..(first + out.len() / m) * k];
+        match m {
+            1 => dispatch(Panel::<T, 1> { x, weight, k, out }),
+            2 => dispatch(Panel::<T, 2> { x, weight, k, out }),
+            3 => dispatch(Panel::<T, 3> { x, weight, k, out }),
+            _ => dispatch(Panel::<T, 4> { x, weight, k, out }),
+        }
+    };
+    if n * k < 64 * 1024 {
+        by_output
+            .chunks_mut(TASK * m)
+            .enumerate()
+            .for_each(|(i, out)| run(i, out));
+    } else {
+        by_output
+            .par_chunks_mut(TASK * m)
+            .enumerate()
+            .for_each(|(i, out)| run(i, out));
+    }
+    let mut out = by_output;
+    if m > 1 {
+        out = (0..m * n).map(|i| out[i % n * m + i / n]).collect();
+    }
+    if let Some(bias) = bias {
+        for row in out.chunks_mut(n) {
+            row.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
+        }
+    }
+    out
+}
+
+struct Panel<'a, T, const M: usize> {
+    x: &'a [f32],
+    weight: &'a [T],
+    k: usize,
+    out: &'a mut [f32],
+}
+
+impl<T: Narrow, const M: usize> Kernel for Panel<'_, T, M> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Isa>(self) {
+        let Self { x, weight, k, out } = self;
+        let mut buffer = [0.0f32; BLOCK];
+        for (row, out) in weight.chunks_exact(k).zip(out.chunks_exact_mut(M)) {
+            let mut lanes = [[0.0f32; 64]; M];
+            for (b, block) in row.chunks(BLOCK).enumerate() {
+                let block = T::load(block, &mut buffer);
+                for (m, lanes) in lanes.iter_mut().enumerate() {
+                    let start = m * k + b * BLOCK;
+                    multiply::<S>(block, &x[start..start + block.len()], lanes);
+                }
+            }
+            for (to, lanes) in out.iter_mut().zip(&mut lanes) {
+                let mut width = 32;
+                while width > 0 {
+                    for lane in 0..width {
+                        lanes[lane] += lanes[lane + width];
+                    }
+                    width /= 2;
+                }
+                *to = lanes[0];
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn multiply<S: Isa>(a: &[f32], b: &[f32], lanes: &mut [f32; 64]) {
+    let mut sums = *lanes;
+    let (a_blocks, a_rest) = a.as_chunks::<64>();
+    let (b_blocks, b_rest) = b.as_chunks::<64>();
+    for (x, y) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..64 {
+            sums[lane] = S::fma(x[lane], y[lane], sums[lane]);
+        }
+    }
+    for (lane, (&x, &y)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *lane = S::fma(x, y, *lane);
+    }
+    *lanes = sums;
+}

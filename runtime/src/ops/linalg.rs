@@ -1,0 +1,426 @@
+//! Matrix products. Half types are multiplied in `f32` and rounded once.
+
+use candle_core::{DType, Tensor, WithDType};
+use rayon::prelude::*;
+
+use super::Result;
+use super::cast::to_dtype;
+use super::elementwise::{add, mul_scalar};
+use super::gemv;
+use super::map::same_dtype;
+use super::memory::{
+    Narrow, fail, from_f32, is_half, on_cpu, tensor, widen, with_narrow, with_storage,
+};
+use super::walk::{broadcast_shape, expand_to};
+
+/// A strided matrix inside a slice.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix {
+    pub(super) offset: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) row_stride: usize,
+    pub(super) column_stride: usize,
+}
+
+impl Matrix {
+    fn check(&self, len: usize) -> bool {
+        self.rows == 0
+            || self.columns == 0
+            || self.offset
+                + (self.rows - 1) * self.row_stride
+                + (self.columns - 1) * self.column_stride
+                < len
+    }
+}
+
+/// `out = a b`, or `out += a b`. All three are views of slices; one thread unless `parallel`.
+///
+/// # Panics
+/// When a view reaches past its slice or the sizes disagree: a mistake of this crate.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn gemm<T: WithDType>(
+    out: &mut [T],
+    out_view: Matrix,
+    accumulate: bool,
+    a: &[T],
+    a_view: Matrix,
+    b: &[T],
+    b_view: Matrix,
+    alpha: T,
+    parallel: bool,
+) {
+    let (m, k, n) = (a_view.rows, a_view.columns, b_view.columns);
+    assert!(b_view.rows == k && out_view.rows == m && out_view.columns == n);
+    assert!(out_view.check(out.len()) && a_view.check(a.len()) && b_view.check(b.len()));
+    let parallelism = if parallel {
+        gemm::Parallelism::Rayon(0)
+    } else {
+        gemm::Parallelism::None
+    };
+    let one = T::from_f64(1.0);
+    // SAFETY: the asserts above keep every element that the three views address inside their
+    // slices, `out` is borrowed mutably and so overlaps neither input, and `T` is a float that the
+    // gemm crate knows (the callers pass `f32` and `f64`).
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr().add(out_view.offset.min(out.len())),
+            out_view.column_stride as isize,
+            out_view.row_stride as isize,
+            accumulate,
+            a.as_ptr().add(a_view.offset.min(a.len())),
+            a_view.column_stride as isize,
+            a_view.row_stride as isize,
+            b.as_ptr().add(b_view.offset.min(b.len())),
+            b_view.column_stride as isize,
+            b_view.row_stride as isize,
+            one,
+            alpha,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// The product, by PyTorch's rules: vectors are rows on the left and columns on the right, leading
+/// dimensions broadcast. (`aten.matmul`)
+pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    same_dtype("matmul", a, b)?;
+    match (a.rank(), b.rank()) {
+        (0, _) | (_, 0) => fail!("matmul: shapes {:?} and {:?}", a.dims(), b.dims()),
+        (1, 1) => Ok(matmul(&a.unsqueeze(0)?, &b.unsqueeze(1)?)?.reshape(())?),
+        (1, _) => {
+            let out = matmul(&a.unsqueeze(0)?, b)?;
+            Ok(out.squeeze(out.rank() - 2)?)
+        }
+        (_, 1) => {
+            let out = matmul(a, &b.unsqueeze(1)?)?;
+            Ok(out.squeeze(out.rank() - 1)?)
+        }
+        // A batch of rows times one matrix is one product of more rows.
+        (_, 2) if a.rank() > 2 && a.is_contiguous() => {
+            let k = a.dims()[a.rank() - 1];
+            if k == 0 {
+                return batched(a, b);
+            }
+            let out = batched(&a.reshape(((), k))?, b)?;
+            let shape = [&a.dims()[..a.rank() - 1], &b.dims()[1..]].concat();
+            Ok(out.reshape(shape)?)
+        }
+        _ => batched(a, b),
+    }
+}
+
+/// The products of two batches of matrices, `[batch, m, k]` by `[batch, k, n]`. (`aten.bmm`)
+pub fn bmm(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if (a.rank(), b.rank()) != (3, 3) || a.dims()[0] != b.dims()[0] {
+        fail!("bmm: shapes {:?} and {:?}", a.dims(), b.dims());
+    }
+    matmul(a, b)
+}
+
+fn batched(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (&[ref a_batch @ .., m, k], &[ref b_batch @ .., k2, n]) = (a.dims(), b.dims()) else {
+        fail!("matmul: shapes {:?} and {:?}", a.dims(), b.dims());
+    };
+    if k != k2 {
+        fail!(
+            "matmul: shapes {:?} and {:?} do not fit",
+            a.dims(),
+            b.dims()
+        );
+    }
+    let batch = broadcast_shape("matmul", a_batch, b_batch)?;
+    let shape = [batch.as_slice(), &[m, n]].concat();
+    if !a.device().is_cpu() {
+        let a = expand_to(a, &[batch.as_slice(), &[m, k]].concat())?.contiguous()?;
+        let b = expand_to(b, &[batch.as_slice(), &[k, n]].concat())?.contiguous()?;
+        return Ok(a.matmul(&b)?);
+    }
+    match a.dtype() {
+        DType::F32 => batched_on_cpu::<f32>(a, b, &batch, &shape),
+        DType::F64 => batched_on_cpu::<f64>(a, b, &batch, &shape),
+        dtype if is_half(dtype) => {
+            let (a, b) = (dense_f32(a)?, dense_f32(b)?);
+            to_dtype(&batched_on_cpu::<f32>(&a, &b, &batch, &shape)?, dtype)
+        }
+        // Integer products are rare and small.
+        DType::I64 => integer_product(a, b, &batch, &shape),
+        other => fail!("matmul: unsupported dtype {other:?}"),
+    }
+}
+
+/// A half tensor in `f32`, strided as before where that costs nothing more.
+fn dense_f32(x: &Tensor) -> Result<Tensor> {
+    // A transposed matrix is widened as it lies, and transposed again as a view.
+    let (rank, strides) = (x.rank(), x.stride());
+    if rank >= 2 && strides[rank - 1] != 1 && strides[rank - 2] == 1 {
+        let (x, y) = (rank - 2, x.transpose(rank - 2, rank - 1)?);
+        return Ok(to_dtype(&y, DType::F32)?.transpose(x, rank - 1)?);
+    }
+    to_dtype(x, DType::F32)
+}
+
+fn batched_on_cpu<T: WithDType>(
+    a: &Tensor,
+    b: &Tensor,
+    batch: &[usize],
+    shape: &[usize],
+) -> Result<Tensor> {
+    let [.., m, k] = *a.dims() else {
+        fail!("matmul: not a matrix")
+    };
+    let n = shape[shape.len() - 1];
+    let a = expand_to(a, &[batch, &[m, k]].concat())?;
+    let b = expand_to(b, &[batch, &[k, n]].concat())?;
+    let count: usize = batch.iter().product();
+    let (a_views, b_views) = (matrices(&a), matrices(&b));
+    with_storage::<T, _>(&a, |x, _| {
+        with_storage::<T, _>(&b, |y, _| {
+            let mut out = vec![T::from_f64(0.0); count * m * n];
+            if out.is_empty() {
+                return tensor(out, shape);
+            }
+            let out_view = Matrix {
+                offset: 0,
+                rows: m,
+                columns: n,
+                row_stride: n,
+                column_stride: 1,
+            };
+            let one = |i: usize, out: &mut [T], parallel: bool| {
+                let one = T::from_f64(1.0);
+                gemm(
+                    out,
+                    out_view,
+                    false,
+                    x,
+                    a_views(i),
+                    y,
+                    b_views(i),
+                    one,
+                    parallel,
+                );
+            };
+            let threads = rayon::current_num_threads();
+            if count >= threads && count > 1 {
+                out.par_chunks_mut(m * n)
+                    .enumerate()
+                    .for_each(|(i, out)| one(i, out, false));
+            } else {
+                out.chunks_mut(m * n)
+                    .enumerate()
+                    .for_each(|(i, out)| one(i, out, true));
+            }
+            tensor(out, shape)
+        })
+    })
+}
+
+/// The `i`-th matrix of a batch, as a function.
+fn matrices(x: &Tensor) -> impl Fn(usize) -> Matrix + Sync {
+    let (dims, strides) = (x.dims().to_vec(), x.stride().to_vec());
+    let start = x.layout().start_offset();
+    let batch = dims.len() - 2;
+    move |mut i| {
+        let mut offset = start;
+        for d in (0..batch).rev() {
+            offset += i % dims[d] * strides[d];
+            i /= dims[d];
+        }
+        Matrix {
+            offset,
+            rows: dims[batch],
+            columns: dims[batch + 1],
+            row_stride: strides[batch],
+            column_stride: strides[batch + 1],
+        }
+    }
+}
+
+fn integer_product(a: &Tensor, b: &Tensor, batch: &[usize], shape: &[usize]) -> Result<Tensor> {
+    let [.., m, k] = *a.dims() else {
+        fail!("matmul: not a matrix")
+    };
+    let n = shape[shape.len() - 1];
+    let a = expand_to(a, &[batch, &[m, k]].concat())?;
+    let b = expand_to(b, &[batch, &[k, n]].concat())?;
+    let (a_views, b_views) = (matrices(&a), matrices(&b));
+    with_storage::<i64, _>(&a, |x, _| {
+        with_storage::<i64, _>(&b, |y, _| {
+            let mut out = Vec::with_capacity(shape.iter().product());
+            for i in 0..batch.iter().product() {
+                let (a, b) = (a_views(i), b_views(i));
+                for row in 0..m {
+                    for column in 0..n {
+                        out.push((0..k).fold(0i64, |sum, j| {
+                            let left = x[a.offset + row * a.row_stride + j * a.column_stride];
+                            let right = y[b.offset + j * b.row_stride + column * b.column_stride];
+                            sum.wrapping_add(left.wrapping_mul(right))
+                        }));
+                    }
+                }
+            }
+            tensor(out, shape)
+        })
+    })
+}
+
+/// `x w^T + b`: `[.., in]` by `[out, in]` gives `[.., out]`. (`aten.linear`)
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    same_dtype("linear", x, weight)?;
+    let (&[ref batch @ .., k], &[n, k2]) = (x.dims(), weight.dims()) else {
+        fail!("linear: shapes {:?} and {:?}", x.dims(), weight.dims());
+    };
+    if k != k2 || bias.is_some_and(|b| b.elem_count() != n) {
+        fail!(
+            "linear: input {:?}, weight {:?}, bias {:?}",
+            x.dims(),
+            weight.dims(),
+            bias.map(Tensor::dims)
+        );
+    }
+    let m: usize = batch.iter().product();
+    let shape = [batch, &[n]].concat();
+    let narrow = is_half(x.dtype()) || x.dtype() == DType::F32;
+    if !narrow || m == 0 || n == 0 || k == 0 || !x.device().is_cpu() {
+        let y = matmul(x, &weight.t()?)?;
+        return match bias {
+            Some(bias) => add(&y, bias),
+            None => Ok(y),
+        };
+    }
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    on_cpu(&inputs, |inputs| {
+        let (x, weight) = (inputs[0], inputs[1].contiguous()?);
+        let bias = match inputs.get(2) {
+            Some(bias) => Some(super::memory::to_f32(bias)?),
+            None => None,
+        };
+        let rows = super::memory::to_f32(x)?;
+        with_narrow!(x.dtype(), "linear", T => {
+            let out = with_storage::<T, _>(&weight, |w, layout| {
+                let start = layout.start_offset();
+                Ok(product_rows(&rows, &w[start..start + n * k], bias.as_deref(), [m, n, k]))
+            })?;
+            from_f32(out, &shape, x.dtype())
+        })
+    })
+}
+
+/// Weight rows that one task multiplies.
+const PANEL: usize = 128;
+
+fn product_rows<T: Narrow>(
+    x: &[f32],
+    weight: &[T],
+    bias: Option<&[f32]>,
+    [m, n, k]: [usize; 3],
+) -> Vec<f32> {
+    if m <= gemv::ROWS {
+        return gemv::product(x, weight, bias, [m, n, k]);
+    }
+    let mut out = match bias {
+        Some(bias) => bias.repeat(m),
+        None => vec![0.0f32; m * n],
+    };
+    let x_view = Matrix {
+        offset: 0,
+        rows: m,
+        columns: k,
+        row_stride: k,
+        column_stride: 1,
+    };
+    let mut panel = vec![
+        0.0f32;
+        if T::DTYPE == DType::F32 {
+            0
+        } else {
+            (8 * PANEL).min(n) * k
+        }
+    ];
+    let rows_at_once = if T::DTYPE == DType::F32 { n } else { 8 * PANEL };
+    for first in (0..n).step_by(rows_at_once) {
+        let rows = rows_at_once.min(n - first);
+        let source = &weight[first * k..(first + rows) * k];
+        let source = match as_f32(source) {
+            Some(source) => source,
+            None => {
+                let wide = &mut panel[..rows * k];
+                wide.par_chunks_mut(16 * 1024)
+                    .zip(source.par_chunks(16 * 1024))
+                    .for_each(|(to, from)| widen(from, to));
+                &*wide
+            }
+        };
+        let view = Matrix {
+            offset: 0,
+            rows: k,
+            columns: rows,
+            row_stride: 1,
+            column_stride: k,
+        };
+        let out_view = Matrix {
+            offset: first,
+            rows: m,
+            columns: rows,
+            row_stride: n,
+            column_stride: 1,
+        };
+        gemm(
+            &mut out,
+            out_view,
+            bias.is_some(),
+            x,
+            x_view,
+            source,
+            view,
+            1.0,
+            true,
+        );
+    }
+    out
+}
+
+/// The slice itself when its elements are `f32`.
+fn as_f32<T: Narrow>(source: &[T]) -> Option<&[f32]> {
+    if T::DTYPE == DType::F32 {
+        Some(T::load(source, &mut []))
+    } else {
+        None
+    }
+}
+
+/// `beta bias + alpha a b`, of matrices. (`aten.addmm`)
+pub fn addmm(bias: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> Result<Tensor> {
+    combined(bias, matmul(a, b)?, beta, alpha)
+}
+
+/// `beta bias + alpha a b`, of batches of matrices. (`aten.baddbmm`)
+pub fn baddbmm(bias: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> Result<Tensor> {
+    combined(bias, bmm(a, b)?, beta, alpha)
+}
+
+fn combined(bias: &Tensor, product: Tensor, beta: f64, alpha: f64) -> Result<Tensor> {
+    let product = if alpha == 1.0 {
+        product
+    } else {
+        mul_scalar(&product, alpha)?
+    };
+    // PyTorch leaves NaN in an ignored bias out.
+    if beta == 0.0 {
+        return Ok(product);
+    }
+    let bias = if beta == 1.0 {
+        bias.clone()
+    } else {
+        mul_scalar(bias, beta)?
+    };
+    add(&product, &bias)
+}

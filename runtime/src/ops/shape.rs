@@ -1,0 +1,419 @@
+//! Cutting, joining and rearranging. What can be a view is one.
+
+use candle_core::{DType, Tensor};
+
+use super::Result;
+use super::compare::ne;
+use super::create::full;
+use super::elementwise::sub;
+use super::index::take;
+use super::memory::fail;
+use super::scatter::write_rows;
+
+/// The tensors one after another along a dimension. 1-d tensors without elements are skipped
+/// whatever their rank would demand, as PyTorch does. (`aten.cat`)
+pub fn cat(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
+    let parts = tensors
+        .iter()
+        .filter(|t| t.dims() != [0])
+        .map(|t| Ok(t.contiguous()?))
+        .collect::<Result<Vec<_>>>()?;
+    match (parts.as_slice(), tensors) {
+        ([], [first, ..]) => Ok((*first).clone()),
+        ([], []) => fail!("cat: no tensors"),
+        ([only], _) => Ok(only.clone()),
+        (parts, _) => {
+            check_dim("cat", &parts[0], dim)?;
+            Ok(Tensor::cat(parts, dim)?)
+        }
+    }
+}
+
+/// Tensors of one shape along a new dimension. (`aten.stack`)
+pub fn stack(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
+    let Some(first) = tensors.first() else {
+        fail!("stack: no tensors");
+    };
+    if dim > first.rank() {
+        fail!(
+            "stack: dimension {dim} does not exist beside shape {:?}",
+            first.dims()
+        );
+    }
+    if let Some(other) = tensors.iter().find(|t| t.dims() != first.dims()) {
+        fail!(
+            "stack: shapes {:?} and {:?} differ",
+            first.dims(),
+            other.dims()
+        );
+    }
+    let parts = tensors
+        .iter()
+        .map(|t| Ok(t.unsqueeze(dim)?))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&parts, dim)?)
+}
+
+pub(super) fn check_dim(op: &str, x: &Tensor, dim: usize) -> Result<()> {
+    if dim >= x.rank() {
+        fail!(
+            "{op}: dimension {dim} does not exist in shape {:?}",
+            x.dims()
+        );
+    }
+    Ok(())
+}
+
+/// Every `step`-th element from `start` up to `end` (clipped to the size). (`aten.slice.Tensor`)
+pub fn slice(x: &Tensor, dim: usize, start: usize, end: usize, step: usize) -> Result<Tensor> {
+    check_dim("slice", x, dim)?;
+    if step == 0 {
+        fail!("slice: a step of 0");
+    }
+    let end = end.min(x.dims()[dim]);
+    let start = start.min(end);
+    if step == 1 {
+        return Ok(x.narrow(dim, start, end - start)?);
+    }
+    let positions: Vec<usize> = (start..end).step_by(step).collect();
+    take(x, dim, &positions)
+}
+
+/// The part at one index of a dimension, which disappears. (`aten.select.int`)
+pub fn select(x: &Tensor, dim: usize, index: usize) -> Result<Tensor> {
+    check_dim("select", x, dim)?;
+    if index >= x.dims()[dim] {
+        fail!(
+            "select: index {index} is out of range for dimension {dim} of {:?}",
+            x.dims()
+        );
+    }
+    Ok(x.narrow(dim, index, 1)?.squeeze(dim)?)
+}
+
+/// A view that repeats dimensions of size 1. (`aten.expand`)
+pub fn expand(x: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    super::walk::expand_to(x, shape)
+}
+
+/// The elements in reverse order along some dimensions. (`aten.flip`)
+pub fn flip(x: &Tensor, dims: &[usize]) -> Result<Tensor> {
+    let mut x = x.clone();
+    for &dim in dims {
+        check_dim("flip", &x, dim)?;
+        let positions: Vec<usize> = (0..x.dims()[dim]).rev().collect();
+        x = take(&x, dim, &positions)?;
+    }
+    Ok(x)
+}
+
+/// The elements moved along dimensions, those falling off re-entering; without dimensions, along
+/// the flattened tensor. (`aten.roll`)
+pub fn roll(x: &Tensor, shifts: &[i64], dims: &[usize]) -> Result<Tensor> {
+    if dims.is_empty() {
+        let [shift] = shifts else {
+            fail!("roll: {} shifts for a flattened tensor", shifts.len());
+        };
+        return Ok(roll(&x.flatten_all()?, &[*shift], &[0])?.reshape(x.shape())?);
+    }
+    if shifts.len() != dims.len() {
+        fail!(
+            "roll: {} shifts for {} dimensions",
+            shifts.len(),
+            dims.len()
+        );
+    }
+    let mut x = x.clone();
+    for (&shift, &dim) in shifts.iter().zip(dims) {
+        check_dim("roll", &x, dim)?;
+        let size = x.dims()[dim];
+        if size == 0 {
+            continue;
+        }
+        let cut = (-shift).rem_euclid(size as i64) as usize;
+        let (front, back) = (x.narrow(dim, 0, cut)?, x.narrow(dim, cut, size - cut)?);
+        if cut > 0 {
+            x = cat(&[&back, &front], dim)?;
+        }
+    }
+    Ok(x)
+}
+
+/// Copies of the whole tensor side by side; counts for new dimensions come first. (`aten.repeat`)
+pub fn repeat(x: &Tensor, counts: &[usize]) -> Result<Tensor> {
+    let Some(new) = counts.len().checked_sub(x.rank()) else {
+        fail!("repeat: {} counts for shape {:?}", counts.len(), x.dims());
+    };
+    let old = [vec![1; new], x.dims().to_vec()].concat();
+    let spread: Vec<usize> = old.iter().flat_map(|&d| [1, d]).collect();
+    let repeated: Vec<usize> = counts
+        .iter()
+        .zip(&old)
+        .flat_map(|(&n, &d)| [n, d])
+        .collect();
+    let shape: Vec<usize> = counts.iter().zip(&old).map(|(n, d)| n * d).collect();
+    Ok(x.reshape(spread)?.broadcast_as(repeated)?.reshape(shape)?)
+}
+
+/// Each element, or slice along `dim`, `count` times in a row; without `dim`, of the flattened
+/// tensor. (`aten.repeat_interleave.self_int`)
+pub fn repeat_interleave(x: &Tensor, count: usize, dim: Option<usize>) -> Result<Tensor> {
+    let Some(dim) = dim else {
+        return repeat_interleave(&x.flatten_all()?, count, Some(0));
+    };
+    check_dim("repeat_interleave", x, dim)?;
+    let mut shape = x.dims().to_vec();
+    shape.insert(dim + 1, count);
+    let repeated = x.unsqueeze(dim + 1)?.broadcast_as(shape)?;
+    let mut shape = x.dims().to_vec();
+    shape[dim] *= count;
+    Ok(repeated.reshape(shape)?)
+}
+
+/// Views of given sizes along a dimension. (`aten.split_with_sizes`)
+pub fn split(x: &Tensor, sizes: &[usize], dim: usize) -> Result<Vec<Tensor>> {
+    check_dim("split", x, dim)?;
+    if sizes.iter().sum::<usize>() != x.dims()[dim] {
+        fail!(
+            "split: sizes {sizes:?} do not add up to dimension {dim} of {:?}",
+            x.dims()
+        );
+    }
+    let mut start = 0;
+    let mut parts = Vec::with_capacity(sizes.len());
+    for &size in sizes {
+        parts.push(x.narrow(dim, start, size)?);
+        start += size;
+    }
+    Ok(parts)
+}
+
+/// Views of one size along a dimension, the last one maybe smaller. (`aten.split.Tensor`)
+pub fn split_size(x: &Tensor, size: usize, dim: usize) -> Result<Vec<Tensor>> {
+    check_dim("split", x, dim)?;
+    let total = x.dims()[dim];
+    if size == 0 {
+        fail!("split: parts of size 0");
+    }
+    let sizes: Vec<usize> = (0..total.max(1))
+        .step_by(size)
+        .map(|start| size.min(total - start))
+        .collect();
+    split(x, &sizes, dim)
+}
+
+/// At most `count` views of equal size along a dimension. (`aten.chunk`)
+pub fn chunk(x: &Tensor, count: usize, dim: usize) -> Result<Vec<Tensor>> {
+    check_dim("chunk", x, dim)?;
+    if count == 0 {
+        fail!("chunk: no parts");
+    }
+    let total = x.dims()[dim];
+    if total == 0 {
+        return Ok(vec![x.clone(); count]);
+    }
+    split_size(x, total.div_ceil(count), dim)
+}
+
+/// The parts along a dimension, which disappears. (`aten.unbind`)
+pub fn unbind(x: &Tensor, dim: usize) -> Result<Vec<Tensor>> {
+    check_dim("unbind", x, dim)?;
+    (0..x.dims()[dim])
+        .map(|index| select(x, dim, index))
+        .collect()
+}
+
+/// `x` with the range of a dimension that starts at `start` replaced by `source`, whose size along
+/// it is the range's length. (`aten.slice_scatter` with a step of 1)
+pub fn slice_scatter(x: &Tensor, source: &Tensor, dim: usize, start: usize) -> Result<Tensor> {
+    check_dim("slice_scatter", x, dim)?;
+    check_dim("slice_scatter", source, dim)?;
+    let end = start.saturating_add(source.dims()[dim]);
+    if end > x.dims()[dim] {
+        fail!(
+            "slice_scatter: {start}..{end} of dimension {dim} of {:?}",
+            x.dims()
+        );
+    }
+    write_rows(x, dim, &(start..end).collect::<Vec<_>>(), source)
+}
+
+/// `x` with the part at one index of a dimension replaced. (`aten.select_scatter`)
+pub fn select_scatter(x: &Tensor, source: &Tensor, dim: usize, index: usize) -> Result<Tensor> {
+    check_dim("select_scatter", x, dim)?;
+    if index >= x.dims()[dim] {
+        fail!(
+            "select_scatter: index {index} is out of range for {:?}",
+            x.dims()
+        );
+    }
+    write_rows(x, dim, &[index], &source.unsqueeze(dim)?)
+}
+
+/// The pairs of numbers to add before and after each of the last dimensions, one per dimension, in
+/// the tensor's order; negative numbers cut. (`aten.constant_pad_nd`, whose list is reversed)
+pub fn pad(x: &Tensor, pads: &[(i64, i64)], value: f64) -> Result<Tensor> {
+    let mut x = x.clone();
+    for (dim, before, after) in padded_dims(&x, pads)? {
+        x = trim(&x, dim, before, after)?;
+        let part = |size: i64| {
+            let mut shape = x.dims().to_vec();
+            shape[dim] = size.max(0) as usize;
+            full(value, &shape, x.dtype(), x.device())
+        };
+        x = match (before > 0, after > 0) {
+            (true, true) => cat_any(&[&part(before)?, &x, &part(after)?], dim)?,
+            (true, false) => cat_any(&[&part(before)?, &x], dim)?,
+            (false, true) => cat_any(&[&x, &part(after)?], dim)?,
+            (false, false) => x,
+        };
+    }
+    Ok(x)
+}
+
+/// `cat` without the exception for empty 1-d tensors.
+fn cat_any(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
+    let parts = tensors
+        .iter()
+        .map(|t| Ok(t.contiguous()?))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&parts, dim)?)
+}
+
+fn padded_dims(x: &Tensor, pads: &[(i64, i64)]) -> Result<Vec<(usize, i64, i64)>> {
+    let Some(first) = x.rank().checked_sub(pads.len()) else {
+        fail!("pad: {} pairs for shape {:?}", pads.len(), x.dims());
+    };
+    Ok(pads
+        .iter()
+        .enumerate()
+        .map(|(i, &(before, after))| (first + i, before, after))
+        .filter(|&(_, before, after)| (before, after) != (0, 0))
+        .collect())
+}
+
+fn trim(x: &Tensor, dim: usize, before: i64, after: i64) -> Result<Tensor> {
+    let (front, back) = ((-before).max(0), (-after).max(0));
+    let left = x.dims()[dim] as i64 - front - back;
+    if left < 0 {
+        fail!(
+            "pad: cutting {front} and {back} from dimension {dim} of {:?}",
+            x.dims()
+        );
+    }
+    Ok(x.narrow(dim, front as usize, left as usize)?)
+}
+
+/// `pad` with the elements mirrored at the border, which is not repeated. (`aten.reflection_pad*`)
+pub fn pad_reflect(x: &Tensor, pads: &[(i64, i64)]) -> Result<Tensor> {
+    pad_from(x, pads, |i, size| {
+        let i = i.abs();
+        if i >= size { 2 * (size - 1) - i } else { i }
+    })
+}
+
+/// `pad` with the border elements repeated. (`aten.replication_pad*`)
+pub fn pad_replicate(x: &Tensor, pads: &[(i64, i64)]) -> Result<Tensor> {
+    pad_from(x, pads, |i, size| i.clamp(0, (size - 1).max(0)))
+}
+
+/// `pad` with the elements of the other end. (`aten.pad`, `mode="circular"`)
+pub fn pad_circular(x: &Tensor, pads: &[(i64, i64)]) -> Result<Tensor> {
+    pad_from(
+        x,
+        pads,
+        |i, size| if size > 0 { i.rem_euclid(size) } else { i },
+    )
+}
+
+fn pad_from(x: &Tensor, pads: &[(i64, i64)], from: impl Fn(i64, i64) -> i64) -> Result<Tensor> {
+    let mut x = x.clone();
+    for (dim, before, after) in padded_dims(&x, pads)? {
+        let size = x.dims()[dim] as i64;
+        let positions = (-before..size + after)
+            .map(|i| {
+                let from = from(i, size);
+                if (0..size).contains(&from) {
+                    Ok(from as usize)
+                } else {
+                    fail!(
+                        "pad: {before} and {after} are too much for dimension {dim} of {:?}",
+                        x.dims()
+                    )
+                }
+            })
+            .collect::<Result<Vec<_>>>()?;
+        x = take(&x, dim, &positions)?;
+    }
+    Ok(x)
+}
+
+/// The differences of neighbours along a dimension, `n` times; of booleans, whether they differ.
+/// (`aten.diff`)
+pub fn diff(x: &Tensor, n: usize, dim: usize) -> Result<Tensor> {
+    check_dim("diff", x, dim)?;
+    let mut x = x.clone();
+    for _ in 0..n {
+        let left = x.dims()[dim].saturating_sub(1);
+        let start = x.dims()[dim] - left;
+        let (next, this) = (x.narrow(dim, start, left)?, x.narrow(dim, 0, left)?);
+        x = if x.dtype() == DType::U8 {
+            ne(&next, &this)?
+        } else {
+            sub(&next, &this)?
+        };
+    }
+    Ok(x)
+}
+
+/// Windows of `size` elements every `step`, in a new last dimension. (`aten.unfold`)
+pub fn unfold(x: &Tensor, dim: usize, size: usize, step: usize) -> Result<Tensor> {
+    check_dim("unfold", x, dim)?;
+    let total = x.dims()[dim];
+    if step == 0 || size > total {
+        fail!(
+            "unfold: windows of {size} every {step} of dimension {dim} of {:?}",
+            x.dims()
+        );
+    }
+    let count = (total - size) / step + 1;
+    let positions: Vec<usize> = (0..count).flat_map(|w| w * step..w * step + size).collect();
+    let windows = take(x, dim, &positions)?;
+    let mut shape = x.dims().to_vec();
+    shape[dim] = count;
+    shape.insert(dim + 1, size);
+    let mut order: Vec<usize> = (0..shape.len()).filter(|&d| d != dim + 1).collect();
+    order.push(dim + 1);
+    Ok(windows.reshape(shape)?.permute(order)?)
+}
+
+/// Channels to space: `[.., c r r, h, w]` to `[.., c, h r, w r]`. (`aten.pixel_shuffle`)
+pub fn pixel_shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let (batch, [c, h, w]) = image("pixel_shuffle", x)?;
+    if factor == 0 || c % (factor * factor) != 0 {
+        fail!("pixel_shuffle: {c} channels by a factor of {factor}");
+    }
+    let c = c / (factor * factor);
+    let x = x.reshape((batch.iter().product::<usize>(), c, factor, factor, h, w))?;
+    let x = x.permute((0, 1, 4, 2, 5, 3))?;
+    Ok(x.reshape([batch, &[c, h * factor, w * factor]].concat())?)
+}
+
+/// Space to channels: `[.., c, h r, w r]` to `[.., c r r, h, w]`. (`aten.pixel_unshuffle`)
+pub fn pixel_unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let (batch, [c, h, w]) = image("pixel_unshuffle", x)?;
+    if factor == 0 || h % factor != 0 || w % factor != 0 {
+        fail!("pixel_unshuffle: {h} by {w} by a factor of {factor}");
+    }
+    let (h, w) = (h / factor, w / factor);
+    let x = x.reshape((batch.iter().product::<usize>(), c, h, factor, w, factor))?;
+    let x = x.permute((0, 1, 3, 5, 2, 4))?;
+    Ok(x.reshape([batch, &[c * factor * factor, h, w]].concat())?)
+}
+
+fn image<'a>(op: &str, x: &'a Tensor) -> Result<(&'a [usize], [usize; 3])> {
+    match x.dims() {
+        [batch @ .., c, h, w] => Ok((batch, [*c, *h, *w])),
+        other => fail!("{op}: expected [.., channels, height, width], got {other:?}"),
+    }
+}

@@ -1,0 +1,121 @@
+//! Resizing images, `[.., height, width]`. Positions and weights are computed in `f32`, as PyTorch
+//! computes them.
+
+use candle_core::{Tensor, WithDType};
+
+use super::Result;
+use super::memory::{fail, on_cpu, with_any};
+use super::pool::{each_window, image};
+
+/// Each output pixel takes the nearest input pixel before it. (`aten.upsample_nearest2d`)
+pub fn upsample_nearest2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> {
+    resize("upsample_nearest2d", x, output, |size, out| {
+        let scale = size as f32 / out as f32;
+        (0..out)
+            .map(|i| vec![(((i as f32 * scale) as usize).min(size - 1), 1.0)])
+            .collect()
+    })
+}
+
+/// Each output pixel weighs the four input pixels around it. (`aten.upsample_bilinear2d`)
+pub fn upsample_bilinear2d(
+    x: &Tensor,
+    output: (usize, usize),
+    align_corners: bool,
+) -> Result<Tensor> {
+    resize("upsample_bilinear2d", x, output, |size, out| {
+        (0..out)
+            .map(|i| {
+                let at = source(i, size, out, align_corners).max(0.0);
+                let low = (at as usize).min(size - 1);
+                let high = (low + 1).min(size - 1);
+                let weight = at - low as f32;
+                vec![(low, 1.0 - weight), (high, weight)]
+            })
+            .collect()
+    })
+}
+
+/// Each output pixel weighs the sixteen input pixels around it by cubic convolution with
+/// `a` = -0.75. (`aten.upsample_bicubic2d`)
+pub fn upsample_bicubic2d(
+    x: &Tensor,
+    output: (usize, usize),
+    align_corners: bool,
+) -> Result<Tensor> {
+    resize("upsample_bicubic2d", x, output, |size, out| {
+        (0..out)
+            .map(|i| {
+                let at = source(i, size, out, align_corners);
+                let (first, t) = (at.floor() as i64 - 1, at - at.floor());
+                let weights = [outer(t + 1.0), inner(t), inner(1.0 - t), outer(2.0 - t)];
+                let clip = |p: i64| p.clamp(0, size as i64 - 1) as usize;
+                (0..4)
+                    .map(|k| (clip(first + k), weights[k as usize]))
+                    .collect()
+            })
+            .collect()
+    })
+}
+
+/// The cubic convolution kernel between 0 and 1.
+fn inner(t: f32) -> f32 {
+    ((-0.75 + 2.0) * t - (-0.75 + 3.0)) * t * t + 1.0
+}
+
+/// The cubic convolution kernel between 1 and 2.
+fn outer(t: f32) -> f32 {
+    ((-0.75 * t + 5.0 * 0.75) * t - 8.0 * 0.75) * t + 4.0 * 0.75
+}
+
+/// The position in the input that output pixel `i` shows.
+fn source(i: usize, size: usize, out: usize, align_corners: bool) -> f32 {
+    if align_corners {
+        let scale = if out > 1 {
+            (size - 1) as f32 / (out - 1) as f32
+        } else {
+            0.0
+        };
+        scale * i as f32
+    } else {
+        size as f32 / out as f32 * (i as f32 + 0.5) - 0.5
+    }
+}
+
+/// The input pixels of one output pixel along one axis, with their weights.
+type Taps = Vec<(usize, f32)>;
+
+fn resize(
+    op: &str,
+    x: &Tensor,
+    output: (usize, usize),
+    taps: impl Fn(usize, usize) -> Vec<Taps>,
+) -> Result<Tensor> {
+    let (h, w) = image(op, x)?;
+    if h == 0 || w == 0 || output.0 == 0 || output.1 == 0 {
+        fail!("{op}: from {h} by {w} to {output:?}");
+    }
+    let (rows, columns) = (taps(h, output.0), taps(w, output.1));
+    on_cpu(&[x], |inputs| {
+        let x = inputs[0];
+        with_any!(x.dtype(), op, T => {
+            each_window::<T>(x, output, |plane, y, x| weigh(plane, w, &rows[y], &columns[x]))
+        })
+    })
+}
+
+fn weigh<T: WithDType>(plane: &[T], width: usize, rows: &Taps, columns: &Taps) -> T {
+    // A single tap keeps the element as it is, whatever its dtype.
+    if let ([(row, _)], [(column, _)]) = (rows.as_slice(), columns.as_slice()) {
+        return plane[row * width + column];
+    }
+    let mut sum = 0.0f64;
+    for &(row, by) in rows {
+        let line: f64 = columns
+            .iter()
+            .map(|&(column, weight)| f64::from(weight) * plane[row * width + column].to_f64())
+            .sum();
+        sum += f64::from(by) * line;
+    }
+    T::from_f64(sum)
+}
