@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pycandle_build::{Config, builder};
+use pycandle_build::Config;
 
 use crate::outcome::{Outcome, print, progress};
 
@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Outcome {
             args.out.display()
         ));
     }
-    match builder::write_if_changed(&args.out, &generated.source) {
+    match pycandle_build::write_if_changed(&args.out, &generated.source) {
         Ok(true) => progress(format!("wrote {}", args.out.display())),
         Ok(false) => progress(format!("{} is up to date", args.out.display())),
         Err(report) => return Outcome::Broken(report.to_string()),

@@ -7,7 +7,10 @@ use super::{Model, text};
 /// The whole model.
 pub fn model(model: &Model<'_>) -> Value {
     let manifest = model.manifest;
-    let tensor = |name: &str, value: &pycandle_build::manifest::Value| json!({"name": name, "dtype": text::dtype(value.dtype), "shape": text::shape(manifest, value)});
+    let tensor = |name: &str, value: &pycandle_build::manifest::Value| {
+        let shape = shape(text::shape(manifest, value));
+        json!({"name": name, "dtype": text::dtype(value.dtype), "shape": shape})
+    };
     let modules = model.modules.iter().map(|module| {
         let own = module.own.iter().map(|param| {
             json!({

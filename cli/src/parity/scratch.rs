@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pycandle_build::builder::write_if_changed;
+use pycandle_build::write_if_changed;
 use quote::{format_ident, quote};
 use serde::Deserialize;
 
