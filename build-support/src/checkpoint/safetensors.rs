@@ -19,7 +19,7 @@ const MAX_HEADER: u64 = 100_000_000;
 
 /// Reads a file, an index or a folder.
 pub(super) fn open(path: &Path, shown: &Path) -> Result<Headers, Report> {
-    let whole = |message: String| Report::from(Error::whole(At::default(), message));
+    let whole = |message: String| Report::from(Error::checkpoint(At::default(), message, vec![]));
     if path.is_dir() {
         return folder(path, shown);
     }
@@ -40,7 +40,7 @@ pub(super) fn open(path: &Path, shown: &Path) -> Result<Headers, Report> {
 }
 
 fn folder(path: &Path, shown: &Path) -> Result<Headers, Report> {
-    let whole = |message: String| Report::from(Error::whole(At::default(), message));
+    let whole = |message: String| Report::from(Error::checkpoint(At::default(), message, vec![]));
     let unreadable = |error| {
         whole(format!(
             "cannot read the folder `{}`: {error}",

@@ -1,0 +1,141 @@
+//! Manifests and checkpoints that were cut, flipped or made up: errors, never panics.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use pycandle_build::{checkpoint, raw};
+
+const MANIFEST: &str = include_str!("../ui/fixtures/tiny_manifest.json");
+const WEIGHTS: &[u8] = include_bytes!("../ui/fixtures/good.safetensors");
+
+/// Values that stand where others are expected.
+const INTRUDERS: &[&str] = &[
+    "null",
+    "true",
+    "-1",
+    "0",
+    "1e308",
+    "18446744073709551615",
+    "9223372036854775807",
+    "\"\"",
+    "\"x\"",
+    "[]",
+    "{}",
+    "[[]]",
+    "{\"v\":\"x\"}",
+    "{\"add\":[]}",
+    "{\"full\":0}",
+    "\"\\u0000\"",
+    "\"batch\"",
+];
+
+/// Reads a manifest; what goes on must not panic either.
+fn read_manifest(text: &str) -> bool {
+    match raw::parse("m.json", text) {
+        Ok(manifest) => pycandle_build::unsupported(&manifest).is_empty(),
+        Err(report) => {
+            assert!(!report.to_string().is_empty());
+            false
+        }
+    }
+}
+
+fn open_weights(bytes: &[u8]) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let path = folder.path().join("m.safetensors");
+    std::fs::write(&path, bytes).map_err(|error| error.to_string())?;
+    let manifest = raw::parse("m.json", MANIFEST).map_err(|report| report.to_string())?;
+    checkpoint::check(&manifest, &path, Path::new("m.safetensors"))
+        .map(drop)
+        .map_err(|report| report.to_string())
+}
+
+#[test]
+fn the_originals_are_fine() {
+    assert!(read_manifest(MANIFEST));
+    assert_eq!(open_weights(WEIGHTS), Ok(()));
+}
+
+#[test]
+fn a_header_that_lies_about_its_length_allocates_nothing() {
+    for length in [
+        u64::MAX,
+        1 << 40,
+        100_000_001,
+        100_000_000,
+        WEIGHTS.len() as u64,
+    ] {
+        let mut bytes = length.to_le_bytes().to_vec();
+        bytes.extend(&WEIGHTS[8..]);
+        assert!(open_weights(&bytes).is_err());
+    }
+}
+
+/// Byte ranges of the values in a JSON text, roughly: what stands between separators.
+fn values(text: &str) -> Vec<(usize, usize)> {
+    let mut values = Vec::new();
+    let mut start = 0;
+    for (i, byte) in text.bytes().enumerate() {
+        if b",:[]{}\n".contains(&byte) {
+            if !text[start..i].trim().is_empty() {
+                values.push((start, i));
+            }
+            start = i + 1;
+        }
+    }
+    values
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn flipped_manifests_do_not_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..8)) {
+        let mut bytes = MANIFEST.as_bytes().to_vec();
+        for (place, bit) in flips {
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1 << bit;
+        }
+        read_manifest(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn manifests_with_foreign_values_do_not_panic(
+        swaps in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(INTRUDERS)), 1..4)
+    ) {
+        let mut text = MANIFEST.to_owned();
+        for (place, intruder) in swaps {
+            let values = values(&text);
+            let (start, end) = values[place.index(values.len())];
+            text.replace_range(start..end, intruder);
+        }
+        read_manifest(&text);
+    }
+
+    #[test]
+    fn manifests_with_lines_moved_or_lost_do_not_panic(
+        from in any::<prop::sample::Index>(), to in any::<prop::sample::Index>(), keep in any::<bool>()
+    ) {
+        let mut lines: Vec<_> = MANIFEST.lines().collect();
+        let line = lines.remove(from.index(lines.len()));
+        if keep {
+            lines.insert(to.index(lines.len()), line);
+        }
+        read_manifest(&lines.join("\n"));
+    }
+
+    #[test]
+    fn flipped_weights_do_not_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..8)) {
+        let mut bytes = WEIGHTS.to_vec();
+        for (place, bit) in flips {
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1 << bit;
+        }
+        let _ = open_weights(&bytes);
+    }
+
+    #[test]
+    fn cut_weights_are_errors(end in 0..WEIGHTS.len()) {
+        prop_assert!(open_weights(&WEIGHTS[..end]).is_err());
+    }
+}
