@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use pycandle_build::{checkpoint, raw};
+use pycandle_build::{Config, checkpoint, raw};
 
-const MANIFEST: &str = include_str!("../ui/fixtures/tiny_manifest.json");
-const WEIGHTS: &[u8] = include_bytes!("../ui/fixtures/good.safetensors");
+const MANIFEST: &str = include_str!("../../tests/ui/fixtures/tiny_manifest.json");
+/// A causal model with a cache: long, with expressions, constants and states.
+const LLAMA: &str = include_str!("../../tests/models/llama_manifest.json");
+const WEIGHTS: &[u8] = include_bytes!("../../tests/ui/fixtures/good.safetensors");
 
 /// Values that stand where others are expected.
 const INTRUDERS: &[&str] = &[
@@ -29,15 +31,25 @@ const INTRUDERS: &[&str] = &[
     "\"batch\"",
 ];
 
-/// Reads a manifest; what goes on must not panic either.
+/// Reads a manifest and generates what it describes.
 fn read_manifest(text: &str) -> bool {
     match raw::parse("m.json", text) {
-        Ok(manifest) => pycandle_build::unsupported(&manifest).is_empty(),
+        Ok(_) => generate(text)
+            .map_err(|report| assert!(!report.is_empty()))
+            .is_ok(),
         Err(report) => {
             assert!(!report.to_string().is_empty());
             false
         }
     }
+}
+
+fn generate(text: &str) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let path = folder.path().join("m.json");
+    std::fs::write(&path, text).map_err(|error| error.to_string())?;
+    let generated = pycandle_build::generate(&Config::new(path));
+    generated.map(drop).map_err(|report| report.to_string())
 }
 
 fn open_weights(bytes: &[u8]) -> Result<(), String> {
@@ -87,7 +99,7 @@ fn values(text: &str) -> Vec<(usize, usize)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn flipped_manifests_do_not_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..8)) {
@@ -103,25 +115,29 @@ proptest! {
     fn manifests_with_foreign_values_do_not_panic(
         swaps in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(INTRUDERS)), 1..4)
     ) {
-        let mut text = MANIFEST.to_owned();
-        for (place, intruder) in swaps {
-            let values = values(&text);
-            let (start, end) = values[place.index(values.len())];
-            text.replace_range(start..end, intruder);
+        for manifest in [MANIFEST, LLAMA] {
+            let mut text = manifest.to_owned();
+            for (place, intruder) in &swaps {
+                let values = values(&text);
+                let (start, end) = values[place.index(values.len())];
+                text.replace_range(start..end, intruder);
+            }
+            read_manifest(&text);
         }
-        read_manifest(&text);
     }
 
     #[test]
     fn manifests_with_lines_moved_or_lost_do_not_panic(
         from in any::<prop::sample::Index>(), to in any::<prop::sample::Index>(), keep in any::<bool>()
     ) {
-        let mut lines: Vec<_> = MANIFEST.lines().collect();
-        let line = lines.remove(from.index(lines.len()));
-        if keep {
-            lines.insert(to.index(lines.len()), line);
+        for manifest in [MANIFEST, LLAMA] {
+            let mut lines: Vec<_> = manifest.lines().collect();
+            let line = lines.remove(from.index(lines.len()));
+            if keep {
+                lines.insert(to.index(lines.len()), line);
+            }
+            read_manifest(&lines.join("\n"));
         }
-        read_manifest(&lines.join("\n"));
     }
 
     #[test]
