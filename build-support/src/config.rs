@@ -53,6 +53,14 @@ impl Config {
         self.root.join(&self.manifest)
     }
 
+    /// Folder of the manifest from the root, with a slash behind it unless it is the root itself.
+    pub(crate) fn manifest_folder(&self) -> String {
+        match self.manifest.parent().map(|p| p.to_string_lossy()) {
+            Some(folder) if !folder.is_empty() => format!("{folder}/"),
+            _ => String::new(),
+        }
+    }
+
     /// Where the checkpoint is, and its path as it was given.
     pub fn weights_path(&self) -> Option<(PathBuf, &Path)> {
         self.weights

@@ -1,7 +1,34 @@
 //! Turns the manifest of a traced PyTorch model into typed Candle source.
+//!
+//! One direction, one stage per file:
+//! `raw` → `manifest` → `graph` → `fuse` → `lower` → `tree` → `body` (with `loops`) → `dedup` →
+//! `inline` and `hints` → `emit` → `format`. [`generate`] runs them all, for the attribute macro, the
+//! [`Builder`] of build scripts and the command line.
 
+mod body;
+mod builder;
 pub mod checkpoint;
-pub mod config;
+mod config;
+mod dedup;
+mod emit;
+mod format;
+mod fuse;
+mod generate;
+mod graph;
+mod hints;
+mod inline;
+mod ir;
+mod loops;
+mod lower;
 pub mod manifest;
+mod names;
+mod ops;
 pub mod raw;
-pub mod report;
+mod report;
+mod tree;
+
+pub use builder::{Builder, write_if_changed};
+pub use config::Config;
+pub use generate::{Generated, generate, unsupported};
+pub use ops::documentation;
+pub use report::{At, Error, Report};

@@ -170,7 +170,10 @@ pub struct Constant {
 #[allow(missing_docs)]
 pub enum Data {
     Full(Scalar),
-    Arange { start: Scalar, step: Scalar },
+    Arange {
+        start: Scalar,
+        step: Scalar,
+    },
     List(Vec<Scalar>),
     /// A safetensors file beside the manifest (a bare file name).
     File(String),

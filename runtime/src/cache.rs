@@ -220,6 +220,17 @@ impl LayerCache {
         &mut self.slots[index].1
     }
 
+    /// Appends to the slot of this name and gives its whole content, as [`CacheTensor::append`].
+    ///
+    /// # Errors
+    /// When there is no such slot, or its other dimensions differ from those of `new`.
+    pub fn append(&mut self, slot: &str, new: &Tensor) -> Result<Tensor> {
+        match self.slots.iter_mut().find(|(name, _)| *name == slot) {
+            Some((_, tensor)) => tensor.append(new),
+            None => Err(Error::msg(format!("the cache has no slot `{slot}`"))),
+        }
+    }
+
     /// Positions held by the first slot.
     pub fn len(&self) -> usize {
         self.slots.first().map_or(0, |(_, slot)| slot.len())

@@ -32,7 +32,6 @@ pub use candle_core::{DType, Device, Shape, Tensor};
 mod cache;
 pub mod dispatch;
 mod error;
-mod kernels;
 pub mod layers;
 pub mod ops;
 pub mod parity;
@@ -46,6 +45,7 @@ pub use layers::{
     RmsNorm,
 };
 pub use probe::{NoProbe, Path, Probe};
+pub use pycandle_macros::pycandle_model;
 pub use weights::{Param, Scope, Weights};
 
 /// Includes the model that `pycandle_build::Builder::compile` wrote to `$OUT_DIR/<name>.rs`.
@@ -59,4 +59,10 @@ macro_rules! include_model {
     ($name:literal) => {
         include!(concat!(env!("OUT_DIR"), "/", $name, ".rs"));
     };
+}
+
+/// For generated code only: no part of it is stable.
+#[doc(hidden)]
+pub mod __private {
+    pub mod bind;
 }

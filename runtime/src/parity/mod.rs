@@ -19,6 +19,7 @@
 
 mod compare;
 mod goldens;
+mod pattern;
 mod probe;
 mod report;
 
@@ -33,10 +34,12 @@ pub use report::{ParityReport, Row, Summary, Verdict};
 
 /// A generated model, as parity runs it; implemented by generated code.
 pub trait Traced: Sized {
-    /// Manifest names of the inputs, to tell a golden of another model; empty when unknown.
+    /// Manifest names of the inputs, to tell a golden of another model; empty when unknown. `*`
+    /// stands for any text within a name.
     const INPUTS: &'static [&'static str] = &[];
 
-    /// Golden keys (`{module}#{call}.out.{i}`) whose values fusions made unobservable.
+    /// Golden keys (`{module}#{call}.out.{i}`) whose values fusions made unobservable;
+    /// `*` stands for any text within a dotted segment.
     const FUSED: &'static [&'static str] = &[];
 
     /// Loads the model in the dtype of the trace.

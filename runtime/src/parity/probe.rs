@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use super::Goldens;
 use super::compare::compare;
 use super::report::{ParityReport, Row, Verdict};
+use super::pattern::matches;
 use crate::{Error, Path, Probe, Result};
 
 pub(super) struct Comparing<'a> {
@@ -56,10 +57,9 @@ impl<'a> Comparing<'a> {
             let text = "goldens of another model: no key of theirs is an output of this one";
             return Err(Error::file(goldens.path(), vec![text.into()]));
         }
-        let fused: BTreeSet<&str> = fused.iter().copied().collect();
         let mut rows = self.rows;
         for key in goldens.keys().filter(|key| !self.seen.contains(*key)) {
-            let verdict = match fused.contains(key) {
+            let verdict = match fused.iter().any(|pattern| matches(pattern, key)) {
                 true => Verdict::Fused,
                 false => Verdict::Missing,
             };

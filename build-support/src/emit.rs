@@ -1,0 +1,289 @@
+//! Emission: the finished structs as tokens. Nothing here can fail.
+
+mod expr;
+mod forward;
+mod load;
+mod root;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::body::{Body, DefId, FieldKind, Stmt};
+use crate::dedup::{Def, Defs};
+use crate::graph::Graph;
+use crate::hints::{self, Names};
+use crate::inline::inline;
+use crate::ir::{Expr, FieldId, Var};
+use crate::manifest::{Constant, Data};
+use crate::names::{self, Unique, ident};
+use expr::Scope;
+
+/// A struct with all its names.
+#[derive(Debug)]
+struct Struct {
+    def: Def,
+    /// Type name.
+    name: String,
+    /// Field names.
+    fields: Vec<String>,
+    /// Variable names.
+    names: Names,
+    /// Names of the arguments of `load`.
+    holes: Vec<String>,
+    /// Number of dimensions of each input.
+    ranks: Vec<usize>,
+    /// Whether `forward` takes a probe.
+    probed: bool,
+    is_root: bool,
+    /// Folder of the manifest, from the package root.
+    folder: String,
+}
+
+/// How the model's own items are called and seen.
+#[derive(Debug)]
+pub struct Root<'a> {
+    /// Name of the model's struct.
+    pub name: &'a str,
+    /// Golden keys that are not recorded, as patterns.
+    pub fused: &'a [String],
+    /// Folder of the manifest, from the package root; empty or with a slash behind it.
+    pub folder: &'a str,
+}
+
+/// All items of a model.
+pub fn emit(graph: &Graph, defs: Defs, model: &Root) -> TokenStream {
+    let structs = structs(graph, defs, model);
+    let root = structs.len() - 1;
+    let items = structs.iter().rev().map(|s| {
+        if s.is_root {
+            root::root(graph, s, &structs)
+        } else {
+            item(graph, s, &structs)
+        }
+    });
+    let items: TokenStream = items.collect();
+    let traced = root::traced(graph, &structs[root], model);
+    let body = quote!(#items #traced);
+    let imports = imports(&body);
+    quote!(#imports #body)
+}
+
+fn structs(graph: &Graph, defs: Defs, model: &Root) -> Vec<Struct> {
+    let (root, last) = (model.name, defs.defs.len() - 1);
+    let mut types = Unique::new(&[root, &format!("{root}Output"), &format!("{root}Cache")]);
+    let mut named: Vec<String> = Vec::new();
+    // Names go to the outermost structs first, as they are written.
+    for (i, def) in defs.defs.iter().enumerate().rev() {
+        named.push(if i == last {
+            root.to_owned()
+        } else {
+            types.take(&names::camel(&def.body.class))
+        });
+    }
+    named.reverse();
+    let fields: Vec<Vec<String>> = defs
+        .defs
+        .iter()
+        .map(|d| hints::fields(&d.body, &defs.defs))
+        .collect();
+    let mut structs: Vec<Struct> = Vec::new();
+    for (i, mut def) in defs.defs.into_iter().enumerate() {
+        inline(&mut def.body);
+        let fields = fields[i].clone();
+        let outputs = def.body.fields.iter().map(|f| match &f.kind {
+            FieldKind::Child(d, _) | FieldKind::Children(d, ..) => structs[d.0].output_names(),
+            _ => Vec::new(),
+        });
+        let outputs: Vec<_> = outputs.collect();
+        let names = hints::choose(graph, &def, &fields, &outputs);
+        let mut unique = Unique::new(&["w", "i"]);
+        let holes = def
+            .holes
+            .iter()
+            .map(|(name, _)| unique.take(&names::snake(name)));
+        let ranks = def.calls[0].1.inputs.iter().map(|s| graph.shape(*s).len());
+        let probed = forward::is_probed(&def.body, |f| match &def.body.fields[f.0].kind {
+            FieldKind::Child(d, _) | FieldKind::Children(d, ..) => structs[d.0].probed,
+            _ => false,
+        });
+        structs.push(Struct {
+            name: named[i].clone(),
+            holes: holes.collect(),
+            ranks: ranks.collect(),
+            fields,
+            names,
+            probed,
+            is_root: i == last,
+            folder: model.folder.to_owned(),
+            def,
+        });
+    }
+    structs
+}
+
+impl Struct {
+    fn body(&self) -> &Body {
+        &self.def.body
+    }
+
+    /// How often a variable is read.
+    fn reads(&self, var: Var) -> usize {
+        let mut reads = 0;
+        for stmt in &self.body().stmts {
+            stmt.reads(&mut |v| reads += usize::from(v == var));
+        }
+        reads + self.body().outputs.iter().filter(|v| **v == var).count()
+    }
+
+    fn output_names(&self) -> Vec<String> {
+        let name = |v: &Var| self.names.vars[v.0].clone();
+        self.body().outputs.iter().map(name).collect()
+    }
+
+    fn child(&self, field: FieldId) -> DefId {
+        match &self.body().fields[field.0].kind {
+            FieldKind::Child(def, _) | FieldKind::Children(def, ..) => *def,
+            _ => DefId(0),
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        let inputs = self.body().inputs;
+        let vars = self.names.vars.iter().enumerate();
+        let fields = self.fields.iter().zip(&self.body().fields);
+        Scope {
+            vars: vars.map(|(i, name)| (name.clone(), i < inputs)).collect(),
+            fields: fields
+                .map(|(name, f)| (name.clone(), matches!(f.kind, FieldKind::Param(_))))
+                .collect(),
+            sizes: self.names.sizes.clone(),
+            caches: self.names.caches.clone(),
+            device: (inputs > 0).then_some(Var(0)),
+        }
+    }
+
+    /// Path of a constant's side file, from the package root.
+    fn side_file(&self, c: &Constant) -> String {
+        match &c.data {
+            Data::File(file) => format!("{}{file}", self.folder),
+            _ => String::new(),
+        }
+    }
+
+    /// Whether the struct needs its path, for the probe.
+    fn needs_path(&self) -> bool {
+        let own = |s: &Stmt| matches!(s, Stmt::Record(..));
+        self.body().stmts.iter().any(own)
+    }
+
+    fn needs(&self, wanted: &Expr) -> bool {
+        let mut found = false;
+        let mut expr = |e: &Expr| e.visit(&mut |e| found |= e == wanted);
+        for stmt in &self.body().stmts {
+            match stmt {
+                Stmt::Let(_, e) | Stmt::LetTuple(_, e) => expr(e),
+                Stmt::Call(_, args, _) => args.tensors.iter().for_each(&mut expr),
+                Stmt::Loop(_, _, inits, _) => inits.iter().for_each(&mut expr),
+                Stmt::Record(..) => {}
+            }
+        }
+        found
+    }
+
+    /// Whether the struct keeps the model's dtype.
+    fn needs_dtype(&self) -> bool {
+        self.needs(&Expr::ModelDtype) || self.is_root
+    }
+
+    /// Whether the struct keeps the model's device: it makes tensors and has none to ask.
+    fn needs_device(&self) -> bool {
+        self.body().inputs == 0 && self.needs(&Expr::Device)
+    }
+
+    /// Module paths and class, for the doc comment.
+    fn doc(&self, graph: &Graph) -> String {
+        let paths = self.def.calls.iter().map(|(c, _)| graph.path(*c));
+        let paths = names::pattern(paths).join("`, `");
+        let class = &self.body().class;
+        if paths.is_empty() {
+            format!(" `{class}`")
+        } else {
+            format!(" `{paths}` ({class})")
+        }
+    }
+}
+
+/// A struct that is not the root.
+fn item(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
+    let name = ident(&s.name);
+    let doc = s.doc(graph);
+    let fields = load::fields(s, all);
+    let load = load::load(graph, s, all);
+    let forward = forward::forward(s, all);
+    quote! {
+        #[doc = #doc]
+        #[derive(Debug, Clone)]
+        struct #name { #fields }
+
+        impl #name {
+            #load
+            #forward
+        }
+    }
+}
+
+/// `use` lines for what the code names.
+fn imports(body: &TokenStream) -> TokenStream {
+    let mut used = std::collections::BTreeSet::new();
+    idents(body.clone(), &mut used);
+    let from = |names: &[&str]| {
+        let names = names.iter().filter(|n| used.contains(**n));
+        names.map(|n| ident(n)).collect::<Vec<_>>()
+    };
+    let runtime = from(&[
+        "BatchNorm",
+        "Conv1d",
+        "Conv1dConfig",
+        "Conv2d",
+        "Conv2dConfig",
+        "DType",
+        "Device",
+        "Embedding",
+        "GroupNorm",
+        "KvCache",
+        "LayerCache",
+        "LayerNorm",
+        "Linear",
+        "NoProbe",
+        "Param",
+        "Path",
+        "Probe",
+        "Result",
+        "RmsNorm",
+        "Scope",
+        "Tensor",
+        "Weights",
+        "ops",
+    ]);
+    let private = from(&["bind"]);
+    let private = (!private.is_empty()).then(|| quote!(use pycandle::__private::{#(#private),*};));
+    quote! {
+        use std::collections::BTreeMap;
+
+        #private
+        use pycandle::parity::Traced;
+        use pycandle::{#(#runtime),*};
+    }
+}
+
+fn idents(tokens: TokenStream, into: &mut std::collections::BTreeSet<String>) {
+    for tree in tokens {
+        match tree {
+            proc_macro2::TokenTree::Ident(i) => {
+                into.insert(i.to_string());
+            }
+            proc_macro2::TokenTree::Group(g) => idents(g.stream(), into),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Expressions, sizes and literals as tokens.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+
+use crate::ir::{Expr, Float, LayerArg, Lit, Var};
+use crate::manifest::{Dim, Dtype};
+use crate::names::ident;
+
+/// What the names in an expression stand for.
+#[derive(Debug, Default)]
+pub struct Scope {
+    /// Name of each variable, and whether it is a reference.
+    pub vars: Vec<(String, bool)>,
+    /// Name of each field, and whether it is a parameter to be read first.
+    pub fields: Vec<(String, bool)>,
+    /// Name of each size.
+    pub sizes: Vec<String>,
+    /// Name of each cache argument.
+    pub caches: Vec<String>,
+    /// The variable whose device is the model's.
+    pub device: Option<Var>,
+}
+
+impl Scope {
+    /// An expression where a value is wanted, or a receiver.
+    pub fn value(&self, expr: &Expr) -> TokenStream {
+        match expr {
+            Expr::Var(v) => self.var(*v),
+            Expr::Field(f) => {
+                let (name, param) = &self.fields[f.0];
+                let name = ident(name);
+                if *param {
+                    quote!(self.#name.tensor()?)
+                } else {
+                    quote!(self.#name)
+                }
+            }
+            Expr::Forward(f, x) => {
+                let (name, x) = (ident(&self.fields[f.0].0), self.reference(x));
+                quote!(self.#name.forward(#x, p)?)
+            }
+            Expr::Binary(op, a, b) => {
+                let (a, b) = (self.operand(a), self.operand(b));
+                match op {
+                    '+' => quote!((#a + #b)?),
+                    '-' => quote!((#a - #b)?),
+                    '*' => quote!((#a * #b)?),
+                    _ => quote!((#a / #b)?),
+                }
+            }
+            Expr::Method(recv, name, args) => {
+                let (recv, name) = (self.value(recv), ident(name));
+                let args = args.iter().map(|a| self.argument(a));
+                quote!(#recv.#name(#(#args),*)?)
+            }
+            Expr::Op(name, args) => {
+                let name = ident(name);
+                let args = args.iter().map(|a| self.argument(a));
+                quote!(ops::#name(#(#args),*)?)
+            }
+            Expr::Append {
+                state,
+                layer,
+                slot,
+                new,
+            } => {
+                let (cache, new) = (ident(&self.caches[*state]), self.reference(new));
+                match layer {
+                    Some(layer) => {
+                        let layer = Literal::usize_unsuffixed(*layer);
+                        quote!(#cache.layer(#layer).append(#slot, #new)?)
+                    }
+                    None => quote!(#cache.append(#slot, #new)?),
+                }
+            }
+            other => self.argument(other),
+        }
+    }
+
+    /// A tensor passed by reference.
+    pub fn reference(&self, expr: &Expr) -> TokenStream {
+        let value = self.value(expr);
+        match expr {
+            Expr::Var(v) if self.vars[v.0].1 => value,
+            _ => quote!(&#value),
+        }
+    }
+
+    /// An operand of `+`: a new value as it is, anything that lives on by reference.
+    fn operand(&self, expr: &Expr) -> TokenStream {
+        match expr {
+            Expr::Var(_) | Expr::Field(_) => self.reference(expr),
+            _ => self.value(expr),
+        }
+    }
+
+    fn var(&self, var: Var) -> TokenStream {
+        let name = ident(&self.vars[var.0].0);
+        quote!(#name)
+    }
+
+    /// An argument of a function.
+    pub fn argument(&self, expr: &Expr) -> TokenStream {
+        match expr {
+            e if e.is_tensor() => self.reference(e),
+            Expr::Int(i) => int(*i),
+            Expr::Float(f) => float(*f),
+            Expr::Bool(b) => quote!(#b),
+            Expr::Size(d) => self.size(d),
+            Expr::SizeAsInt(d) => {
+                let size = self.size_in(d, true);
+                quote!(#size as i64)
+            }
+            Expr::Shape(dims) => {
+                let dims = dims.iter().map(|d| self.size(d));
+                quote!(&[#(#dims),*])
+            }
+            Expr::Dims(dims) => {
+                let sizes: Vec<_> = dims.iter().map(|d| self.size(d)).collect();
+                match sizes.len() {
+                    0 => quote!(()),
+                    1 => quote!(#(#sizes)*),
+                    2..=6 => quote!((#(#sizes),*)),
+                    _ => quote!(&[#(#sizes),*][..]),
+                }
+            }
+            Expr::Slice(items) => {
+                let items = items.iter().map(|a| self.argument(a));
+                quote!(&[#(#items),*])
+            }
+            Expr::Array(items) => {
+                let items = items.iter().map(|a| self.argument(a));
+                quote!([#(#items),*])
+            }
+            Expr::Tuple(items) => {
+                let items = items.iter().map(|a| self.argument(a));
+                quote!((#(#items),*))
+            }
+            Expr::Some(x) => {
+                let x = self.argument(x);
+                quote!(Some(#x))
+            }
+            Expr::Dtype(d) => dtype(*d),
+            Expr::ModelDtype => quote!(self.dtype),
+            Expr::Device => match self.device {
+                Some(v) => {
+                    let x = self.var(v);
+                    quote!(#x.device())
+                }
+                None => quote!(&self.device),
+            },
+            _ => quote!(None),
+        }
+    }
+
+    /// A size.
+    pub fn size(&self, dim: &Dim) -> TokenStream {
+        self.size_in(dim, false)
+    }
+
+    fn size_in(&self, dim: &Dim, nested: bool) -> TokenStream {
+        let all = |dims: &[Dim], op: TokenStream| {
+            let dims = dims.iter().map(|d| self.size_in(d, true));
+            let mut out = TokenStream::new();
+            for (i, d) in dims.enumerate() {
+                if i > 0 {
+                    out.extend(op.clone());
+                }
+                out.extend(d);
+            }
+            if nested { quote!((#out)) } else { out }
+        };
+        let chain = |dims: &[Dim], name: &str| {
+            let name = ident(name);
+            let mut sizes = dims.iter().map(|d| self.size_in(d, true));
+            let first = sizes.next().unwrap_or_default();
+            sizes.fold(first, |a, b| quote!(#a.#name(#b)))
+        };
+        let two = |a: &Dim, op: TokenStream, b: &Dim| {
+            let (a, b) = (self.size_in(a, true), self.size_in(b, true));
+            if nested {
+                quote!((#a #op #b))
+            } else {
+                quote!(#a #op #b)
+            }
+        };
+        match dim {
+            Dim::Size(n) => int(*n),
+            Dim::Sym(s) => {
+                let name = ident(&self.sizes[s.0]);
+                quote!(#name)
+            }
+            Dim::Add(d) => all(d, quote!(+)),
+            Dim::Mul(d) => all(d, quote!(*)),
+            Dim::Max(d) => chain(d, "max"),
+            Dim::Min(d) => {
+                // A literal has no type of its own to call a method on.
+                let mut d = d.clone();
+                d.sort_by_key(|d| matches!(d, Dim::Size(_)));
+                chain(&d, "min")
+            }
+            Dim::Sub(a, b) => two(a, quote!(-), b),
+            Dim::FloorDiv(a, b) => two(a, quote!(/), b),
+            Dim::Mod(a, b) => two(a, quote!(%), b),
+        }
+    }
+}
+
+/// An integer literal.
+pub fn int(value: i64) -> TokenStream {
+    let digits = Literal::u64_unsuffixed(value.unsigned_abs());
+    if value < 0 {
+        quote!(-#digits)
+    } else {
+        quote!(#digits)
+    }
+}
+
+/// A float literal.
+pub fn float(value: Float) -> TokenStream {
+    let value = value.get();
+    if value.is_nan() {
+        return quote!(f64::NAN);
+    }
+    let magnitude = if value.is_infinite() {
+        quote!(f64::INFINITY)
+    } else {
+        literal(&format!("{:?}", value.abs()))
+    };
+    if value.is_sign_negative() {
+        quote!(-#magnitude)
+    } else {
+        magnitude
+    }
+}
+
+/// A literal as it is written; `1e-6` stays `1e-6`.
+pub fn literal(text: &str) -> TokenStream {
+    text.parse().unwrap_or_default()
+}
+
+/// A dtype of the runtime.
+pub fn dtype(dtype: Dtype) -> TokenStream {
+    let name = ident(match dtype {
+        Dtype::Bool | Dtype::Uint8 => "U8",
+        Dtype::Int8 | Dtype::Int16 | Dtype::Int32 | Dtype::Int64 => "I64",
+        Dtype::Float16 => "F16",
+        Dtype::Bfloat16 => "BF16",
+        Dtype::Float32 => "F32",
+        Dtype::Float64 => "F64",
+    });
+    quote!(DType::#name)
+}
+
+/// A literal of a constructor; `holes` names the arguments of `load`.
+pub fn lit(lit: &Lit, holes: &[String]) -> TokenStream {
+    match lit {
+        Lit::Int(i) => int(*i),
+        Lit::Float(f) => float(*f),
+        Lit::Hole(i) => {
+            let name = ident(&holes[*i]);
+            quote!(#name)
+        }
+    }
+}
+
+/// An argument of a layer's constructor.
+pub fn layer_arg(arg: &LayerArg, holes: &[String]) -> TokenStream {
+    match arg {
+        LayerArg::Lit(_, l) => lit(l, holes),
+        LayerArg::Array(_, lits) => {
+            let lits = lits.iter().map(|l| lit(l, holes));
+            quote!([#(#lits),*])
+        }
+        LayerArg::Struct(name, fields) => {
+            let name = ident(name);
+            let fields = fields.iter().map(|(field, arg)| {
+                let (field, value) = (ident(field), layer_arg(arg, holes));
+                quote!(#field: #value)
+            });
+            quote!(#name { #(#fields),* })
+        }
+    }
+}

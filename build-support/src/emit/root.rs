@@ -1,0 +1,448 @@
+//! The model itself: its public functions, its output and its caches.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+
+use super::expr::{Scope, dtype, int};
+use super::forward::statements;
+use super::load;
+use super::{Root, Struct, idents};
+use crate::graph::Graph;
+use crate::manifest::{Dim, Input, Manifest, State, SymbolId};
+use crate::names::{self, ident};
+
+/// The model's struct, its output and its caches.
+pub fn root(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
+    let m = graph.m;
+    let name = ident(&s.name);
+    let doc = format!(" {}, traced from PyTorch.", m.class);
+    let fields = load::fields(s, all);
+    let values = load::values(graph, s, all);
+    let traced = dtype(m.dtype);
+    let tied = tied(m);
+    let caches = caches(m, s);
+    let cache_functions = caches.iter().map(|c| &c.function);
+    let cache_types = caches.iter().map(|c| &c.item);
+    let (output_type, output_item) = output(m, s);
+    let args: Vec<_> = args(m, s, &caches);
+    let names: Vec<_> = arg_names(m, s);
+    let allow = (args.len() > 5).then(|| quote!(#[allow(clippy::too_many_arguments)]));
+    let body = body(graph, s, all);
+    let unused_probe = (!s.probed).then(|| quote!(let _ = p;));
+    quote! {
+        #[doc = #doc]
+        #[derive(Debug, Clone)]
+        pub struct #name { #fields }
+
+        impl #name {
+            /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
+            ///
+            /// # Errors
+            /// When a weight is missing or has another shape.
+            pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
+                Self::load_as(weights, #traced, device)
+            }
+
+            /// Binds the model to a checkpoint in another dtype.
+            ///
+            /// # Errors
+            /// As [`Self::load`], and when the trace does not hold for the dtype.
+            pub fn load_as(weights: &Weights, dtype: DType, device: &Device) -> Result<Self> {
+                bind::dtype(#traced, dtype)?;
+                let w = &weights.scope(dtype, device)#tied;
+                Ok(Self { #values })
+            }
+
+            /// The dtype that the model was loaded in.
+            pub fn dtype(&self) -> DType {
+                self.dtype
+            }
+
+            #(#cache_functions)*
+
+            /// Runs the model.
+            ///
+            /// # Errors
+            /// When an input does not have the shape or dtype of the trace.
+            #allow
+            pub fn forward(&self, #(#args),*) -> Result<#output_type> {
+                self.forward_probed(#(#names,)* &mut NoProbe)
+            }
+
+            /// Runs the model and shows every module's outputs to `p`.
+            ///
+            /// # Errors
+            /// As [`Self::forward`].
+            #allow
+            pub fn forward_probed(&self, #(#args,)* p: &mut impl Probe) -> Result<#output_type> {
+                #unused_probe
+                #body
+            }
+        }
+
+        #output_item
+        #(#cache_types)*
+    }
+}
+
+/// The inputs that are not caches.
+fn inputs(m: &Manifest) -> impl Iterator<Item = &Input> {
+    let is_state = |i: usize| m.states.iter().any(|s| s.input == i);
+    m.inputs
+        .iter()
+        .enumerate()
+        .filter(move |(i, _)| !is_state(*i))
+        .map(|(_, input)| input)
+}
+
+/// `.tied(&[("lm_head.weight", "model.embed_tokens.weight")])`
+fn tied(m: &Manifest) -> TokenStream {
+    let pairs = m.params.iter().filter_map(|p| {
+        let (name, twin) = (&p.name, &m.params[p.tied_to?.0].name);
+        Some(quote!((#name, #twin)))
+    });
+    let pairs: Vec<_> = pairs.collect();
+    if pairs.is_empty() {
+        quote!()
+    } else {
+        quote!(.tied(&[#(#pairs),*]))
+    }
+}
+
+struct Cache<'a> {
+    states: Vec<&'a State>,
+    argument: String,
+    ty: String,
+    function: TokenStream,
+    item: TokenStream,
+}
+
+fn caches<'a>(m: &'a Manifest, s: &Struct) -> Vec<Cache<'a>> {
+    let caches = s.body().caches.iter().zip(&s.names.caches);
+    caches
+        .map(|((name, _), argument)| {
+            let states: Vec<&State> = m.states.iter().filter(|st| st.name == *name).collect();
+            let ty = format!("{}{}", s.name, names::camel(argument));
+            let (type_name, function) = (ident(&ty), ident(argument));
+            let new = new_cache(&states);
+            let doc = format!(
+                " The `{name}` of [`{}`]: append by running the model.",
+                s.name
+            );
+            Cache {
+                argument: argument.clone(),
+                function: quote! {
+                    /// A new, empty cache.
+                    pub fn #function(&self) -> #type_name {
+                        #type_name(#new)
+                    }
+                },
+                item: quote! {
+                    #[doc = #doc]
+                    #[derive(Debug, Clone)]
+                    pub struct #type_name(KvCache);
+
+                    impl std::ops::Deref for #type_name {
+                        type Target = KvCache;
+                        fn deref(&self) -> &KvCache {
+                            &self.0
+                        }
+                    }
+
+                    impl std::ops::DerefMut for #type_name {
+                        fn deref_mut(&mut self) -> &mut KvCache {
+                            &mut self.0
+                        }
+                    }
+                },
+                states,
+                ty,
+            }
+        })
+        .collect()
+}
+
+fn new_cache(states: &[&State]) -> TokenStream {
+    let layers = states.iter().map(|s| s.layer + 1).max().unwrap_or(0);
+    let slots = |layer: usize| {
+        let slots = states.iter().filter(move |s| s.layer == layer);
+        let slots = slots.map(|s| {
+            let (slot, dim) = (&s.slot, Literal::usize_unsuffixed(s.dim));
+            quote!((#slot, #dim))
+        });
+        quote!(&[#(#slots),*])
+    };
+    let key = |layer: usize| {
+        let slots = states.iter().filter(move |s| s.layer == layer);
+        slots.map(|s| (s.slot.as_str(), s.dim)).collect::<Vec<_>>()
+    };
+    let first = slots(0);
+    if (1..layers).all(|l| key(l) == key(0)) {
+        let layers = Literal::usize_unsuffixed(layers);
+        return quote!(KvCache::new(#first, #layers));
+    }
+    let each = (0..layers).map(|l| {
+        let slots = slots(l);
+        quote!(LayerCache::new(#slots))
+    });
+    quote!(KvCache::from_layers(vec![#(#each),*]))
+}
+
+fn output(m: &Manifest, s: &Struct) -> (TokenStream, TokenStream) {
+    let names = output_names(m);
+    if names.len() == 1 {
+        return (quote!(Tensor), quote!());
+    }
+    let ty = ident(&format!("{}Output", s.name));
+    let fields = names.iter().map(|(name, path)| {
+        let (name, doc) = (ident(name), format!(" `{path}`"));
+        quote!(#[doc = #doc] pub #name: Tensor,)
+    });
+    let doc = format!(" What [`{}`] returns.", s.name);
+    let item = quote! {
+        #[doc = #doc]
+        #[derive(Debug, Clone)]
+        pub struct #ty { #(#fields)* }
+    };
+    (quote!(#ty), item)
+}
+
+/// Field name and manifest name of each output that is not a cache.
+fn output_names(m: &Manifest) -> Vec<(String, &str)> {
+    let mut unique = names::Unique::default();
+    let outputs = m.outputs.iter().enumerate();
+    let outputs = outputs.filter(|(i, _)| !m.states.iter().any(|s| s.output == *i));
+    outputs
+        .map(|(_, o)| (unique.take(&names::snake(&o.name)), o.name.as_str()))
+        .collect()
+}
+
+fn args(m: &Manifest, s: &Struct, caches: &[Cache]) -> Vec<TokenStream> {
+    let tensors = inputs(m).enumerate().map(|(i, _)| {
+        let name = ident(&s.names.vars[i]);
+        quote!(#name: &Tensor)
+    });
+    let caches = caches.iter().map(|c| {
+        let (name, ty) = (ident(&c.argument), ident(&c.ty));
+        quote!(#name: &mut #ty)
+    });
+    tensors.chain(caches).collect()
+}
+
+fn arg_names(m: &Manifest, s: &Struct) -> Vec<proc_macro2::Ident> {
+    let tensors = inputs(m).enumerate().map(|(i, _)| ident(&s.names.vars[i]));
+    tensors
+        .chain(s.names.caches.iter().map(|c| ident(c)))
+        .collect()
+}
+
+/// Checks of the inputs, then the statements.
+fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
+    let m = graph.m;
+    let sizes: Vec<String> = m
+        .symbols
+        .iter()
+        .map(|sym| names::snake(&sym.name))
+        .collect();
+    let scope = Scope {
+        sizes: sizes.clone(),
+        ..Scope::default()
+    };
+    let mut checks = TokenStream::new();
+    for (i, input) in inputs(m).enumerate() {
+        let value = &m.values[input.value.0];
+        let (name, text) = (ident(&s.names.vars[i]), &input.name);
+        let shape = value.shape.iter().map(|d| scope.size(d));
+        let ty = if value.dtype == m.dtype {
+            quote!(self.dtype)
+        } else {
+            dtype(value.dtype)
+        };
+        checks.extend(quote! {
+            let #name = &bind::input(#text, #name, &[#(#shape),*], #ty)?;
+        });
+    }
+    let ranges = m
+        .symbols
+        .iter()
+        .zip(&sizes)
+        .filter(|(sym, _)| sym.min > 0 || sym.max.is_some());
+    let ranges: TokenStream = ranges
+        .map(|(sym, size)| {
+            let (size, text) = (ident(size), &sym.name);
+            let min = int(i64::try_from(sym.min).unwrap_or(i64::MAX));
+            let max = match sym.max {
+                Some(max) => {
+                    let max = Literal::usize_unsuffixed(max);
+                    quote!(Some(#max))
+                }
+                None => quote!(None),
+            };
+            quote!(bind::size(#text, #size, #min, #max)?;)
+        })
+        .collect();
+    let run = named_output(m, s, statements(s, all));
+    let rest = quote!(#ranges #checks #run);
+    let mut used = BTreeSet::new();
+    idents(rest.clone(), &mut used);
+    let bind = bind_sizes(m, s, &sizes, &used);
+    quote!(#bind #rest)
+}
+
+/// `let [batch, sequence] = bind::dims("input_ids", input_ids)?;`
+fn bind_sizes(m: &Manifest, s: &Struct, sizes: &[String], used: &BTreeSet<String>) -> TokenStream {
+    let mut out = TokenStream::new();
+    let mut bound = BTreeSet::new();
+    for (i, input) in inputs(m).enumerate() {
+        let shape = &m.values[input.value.0].shape;
+        let mut any = false;
+        let pattern: Vec<_> = shape
+            .iter()
+            .map(|dim| match dim {
+                Dim::Sym(SymbolId(n)) if used.contains(&sizes[*n]) && bound.insert(*n) => {
+                    any = true;
+                    ident(&sizes[*n])
+                }
+                _ => ident("_"),
+            })
+            .collect();
+        if any {
+            let (name, text) = (ident(&s.names.vars[i]), &input.name);
+            out.extend(quote!(let [#(#pattern),*] = bind::dims(#text, #name)?;));
+        }
+    }
+    for state in &m.states {
+        let value = &m.values[m.inputs[state.input].value.0];
+        if let Dim::Sym(SymbolId(n)) = value.shape[state.dim]
+            && used.contains(&sizes[n])
+            && bound.insert(n)
+        {
+            let cache = s
+                .body()
+                .caches
+                .iter()
+                .position(|(name, _)| *name == state.name);
+            let cache = ident(&s.names.caches[cache.unwrap_or_default()]);
+            let size = ident(&sizes[n]);
+            let len = match state.layer {
+                0 => quote!(#cache.len()),
+                layer => {
+                    let layer = Literal::usize_unsuffixed(layer);
+                    quote!(#cache.layer_ref(#layer).len())
+                }
+            };
+            out.extend(quote!(let #size = #len;));
+        }
+    }
+    out
+}
+
+/// Puts several outputs into the output struct.
+fn named_output(m: &Manifest, s: &Struct, statements: TokenStream) -> TokenStream {
+    let names = output_names(m);
+    if names.len() == 1 {
+        return statements;
+    }
+    // The statements end in `Ok((a, b))`: the struct takes its place.
+    let mut trees: Vec<_> = statements.into_iter().collect();
+    trees.truncate(trees.len().saturating_sub(2));
+    let statements: TokenStream = trees.into_iter().collect();
+    let scope = s.scope();
+    let ty = ident(&format!("{}Output", s.name));
+    let fields = names.iter().zip(&s.body().outputs).map(|((name, _), var)| {
+        let (local, reference) = &scope.vars[var.0];
+        let (name, local) = (ident(name), ident(local));
+        match (*reference, name == local) {
+            (true, _) => quote!(#name: #local.clone()),
+            (false, true) => quote!(#name),
+            (false, false) => quote!(#name: #local),
+        }
+    });
+    quote!(#statements Ok(#ty { #(#fields),* }))
+}
+
+/// The implementation of `Traced`, for parity.
+pub fn traced(graph: &Graph, s: &Struct, model: &Root) -> TokenStream {
+    let m = graph.m;
+    let name = ident(&s.name);
+    let caches = caches(m, s);
+    let inputs_const: Vec<_> = inputs(m)
+        .map(|i| i.name.clone())
+        .chain(
+            caches
+                .iter()
+                .flat_map(|c| templates(c, |st| &m.inputs[st.input].name)),
+        )
+        .map(|name| name.replace("{layer}", "*").replace("{slot}", "*"))
+        .collect();
+    let fused = model.fused;
+    let tensors = inputs(m).map(|i| {
+        let name = &i.name;
+        quote!(bind::named(inputs, #name)?)
+    });
+    let cache_vars: Vec<_> = s.names.caches.iter().map(|c| ident(c)).collect();
+    let make = cache_vars.iter().zip(&caches).map(|(var, cache)| {
+        let all = templates(cache, |st| &m.inputs[st.input].name);
+        quote! {
+            let mut #var = self.#var();
+            bind::fill_cache(&mut #var, inputs, &[#(#all),*])?;
+        }
+    });
+    let collect = cache_vars.iter().zip(&caches).map(|(var, cache)| {
+        let all = templates(cache, |st| &m.outputs[st.output].name);
+        quote!(bind::cache_outputs(&#var, &[#(#all),*], &mut outputs);)
+    });
+    let names = output_names(m);
+    let pairs = names.iter().map(|(field, text)| {
+        let field = ident(field);
+        match names.len() {
+            1 => quote!((#text.to_owned(), output)),
+            _ => quote!((#text.to_owned(), output.#field)),
+        }
+    });
+    let mutable = (!caches.is_empty()).then(|| quote!(mut));
+    quote! {
+        impl Traced for #name {
+            const INPUTS: &'static [&'static str] = &[#(#inputs_const),*];
+            const FUSED: &'static [&'static str] = &[#(#fused),*];
+
+            fn load(weights: &Weights, device: &Device) -> Result<Self> {
+                Self::load(weights, device)
+            }
+
+            fn forward_named(
+                &self,
+                inputs: &BTreeMap<String, Tensor>,
+                probe: &mut impl Probe,
+            ) -> Result<BTreeMap<String, Tensor>> {
+                #(#make)*
+                let output = self.forward_probed(#(#tensors,)* #(&mut #cache_vars,)* probe)?;
+                let #mutable outputs = BTreeMap::from([#(#pairs),*]);
+                #(#collect)*
+                Ok(outputs)
+            }
+        }
+    }
+}
+
+/// Names of a cache's tensors with `{layer}` and `{slot}` in place, when they are regular; else all.
+fn templates<'a>(cache: &Cache, name: impl Fn(&State) -> &'a String) -> Vec<String> {
+    let first = cache.states[0];
+    let made = |template: &str, st: &State| {
+        let layered = template.replace("{layer}", &st.layer.to_string());
+        layered.replace("{slot}", &st.slot)
+    };
+    let template = replace_last(name(first), &first.slot, "{slot}")
+        .and_then(|t| replace_last(&t, &first.layer.to_string(), "{layer}"));
+    match template {
+        Some(t) if cache.states.iter().all(|st| made(&t, st) == *name(st)) => vec![t],
+        _ => cache.states.iter().map(|st| name(st).clone()).collect(),
+    }
+}
+
+fn replace_last(text: &str, old: &str, new: &str) -> Option<String> {
+    let (before, after) = text.rsplit_once(old)?;
+    Some(format!("{before}{new}{after}"))
+}

@@ -1,0 +1,58 @@
+//! Attention over repeated key and value heads reads the heads once.
+
+use super::{Fused, Matcher, int, size};
+use crate::manifest::{Arg, Node, Source};
+
+pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
+    if node.op != "aten.scaled_dot_product_attention.default" {
+        return None;
+    }
+    let key = repeated(m, node.tensor("key")?)?;
+    let value = repeated(m, node.tensor("value")?)?;
+    let (k, v) = (m.graph.shape(key), m.graph.shape(value));
+    (k.get(1) == v.get(1)).then_some(())?;
+    let mut args = node.args.clone();
+    for (name, arg) in &mut args {
+        match name.as_str() {
+            "key" => *arg = Arg::Tensor(key),
+            "value" => *arg = Arg::Tensor(value),
+            _ => {}
+        }
+    }
+    Some((node.op.clone(), args))
+}
+
+/// The tensor `[batch, heads, n, d]` behind `unsqueeze(2)`, `expand` and a reshape that together
+/// repeat each head.
+fn repeated(m: &Matcher, source: Source) -> Option<Source> {
+    let views = [
+        "aten.view.default",
+        "aten.reshape.default",
+        "aten._unsafe_view.default",
+    ];
+    let view = m.made_by(source, &views)?;
+    let expand = m.made_by(view.tensor("self")?, &["aten.expand.default"])?;
+    let unsqueeze = m.made_by(expand.tensor("self")?, &["aten.unsqueeze.default"])?;
+    let heads = unsqueeze.tensor("self")?;
+    let (from, wide, to) = (
+        m.graph.shape(heads),
+        m.graph.shape(Source::Value(expand.out[0])),
+        m.graph.shape(source),
+    );
+    let ([b, h, n, d], [b1, h1, r, n1, d1], [b2, h2, n2, d2]) = (&from[..], &wide[..], &to[..])
+    else {
+        return None;
+    };
+    let same = [
+        (b, b1),
+        (b, b2),
+        (h, h1),
+        (n, n1),
+        (n, n2),
+        (d, d1),
+        (d, d2),
+    ];
+    let all = same.iter().all(|(x, y)| x == y);
+    let grows = size(h)? * size(r)? == size(h2)?;
+    (int(unsqueeze, "dim", 0)? == 2 && all && grows).then_some(heads)
+}

@@ -1,0 +1,171 @@
+//! The whole pipeline.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use proc_macro2::TokenStream;
+
+use crate::config::Config;
+use crate::dedup::{Defs, dedup};
+use crate::emit::{Root, emit};
+use crate::format;
+use crate::fuse::fuse;
+use crate::graph::Graph;
+use crate::lower::{Unsupported, lower};
+use crate::manifest::{CallId, Manifest};
+use crate::names;
+use crate::report::{At, Error, Report};
+use crate::tree::tree;
+use crate::{checkpoint, raw};
+
+/// The generated model.
+#[derive(Debug)]
+pub struct Generated {
+    /// Its items.
+    pub tokens: TokenStream,
+    /// The same as formatted source, with the header line.
+    pub source: String,
+    /// Files to watch: when one changes, generate again.
+    pub tracked: Vec<PathBuf>,
+    /// The name of the model's struct.
+    pub name: String,
+}
+
+/// Generates a model: reads the manifest, checks the checkpoint against it when there is one, and
+/// writes the code.
+///
+/// # Errors
+/// Everything that is wrong with the manifest, the ops it uses and the checkpoint, in one report.
+///
+/// ```no_run
+/// let config = pycandle_build::Config::new("my_model_manifest.json").weights("model.safetensors");
+/// match pycandle_build::generate(&config) {
+///     Ok(generated) => print!("{}", generated.source),
+///     Err(report) => eprintln!("{report}"),
+/// }
+/// ```
+pub fn generate(config: &Config) -> Result<Generated, Report> {
+    let path = config.manifest_path();
+    let manifest = raw::read(&path)?;
+    let mut report = Report::new();
+    let mut tracked = vec![path];
+    if let Some((weights, shown)) = config.weights_path() {
+        match checkpoint::check(&manifest, &weights, shown) {
+            Ok(files) => tracked.extend(files),
+            Err(problems) => report.extend(problems),
+        }
+    }
+    let name = match &config.name {
+        Some(name) => name.clone(),
+        None => names::camel(&manifest.class),
+    };
+    let model = Model {
+        name: &name,
+        folder: &config.manifest_folder(),
+        config,
+    };
+    match tokens(&manifest, &model) {
+        Ok(tokens) => report.into_result(()).and_then(|()| {
+            let text = format::format(&tokens).map_err(|err| {
+                let text = format!("the generated code is not Rust: {err}: please report this");
+                Error::whole(At::file(&manifest.file), text)
+            })?;
+            Ok(Generated {
+                source: format::header(&manifest.file) + &text,
+                tokens,
+                tracked,
+                name: name.clone(),
+            })
+        }),
+        Err(problems) => {
+            report.extend(problems);
+            Err(report)
+        }
+    }
+}
+
+/// The ops of a manifest that have no lowering, as errors; empty when the model can be generated.
+pub fn unsupported(manifest: &Manifest) -> Report {
+    let graph = Graph::new(manifest);
+    let mut report = Report::new();
+    if let Err(failed) = lower(&graph) {
+        describe(&graph, failed, &mut report);
+    }
+    report
+}
+
+struct Model<'a> {
+    name: &'a str,
+    folder: &'a str,
+    config: &'a Config,
+}
+
+fn tokens(manifest: &Manifest, model: &Model) -> Result<TokenStream, Report> {
+    let mut graph = Graph::new(manifest);
+    if model.config.fuse {
+        fuse(&mut graph);
+    }
+    let lowered = match lower(&graph) {
+        Ok(lowered) => lowered,
+        Err(failed) => {
+            let mut report = Report::new();
+            describe(&graph, failed, &mut report);
+            return Err(report);
+        }
+    };
+    let tree = tree(&graph);
+    let defs = dedup(&graph, &tree, &lowered);
+    let fused = unrecorded(manifest, &graph, &defs);
+    let root = Root {
+        name: model.name,
+        fused: &fused,
+        folder: model.folder,
+    };
+    Ok(emit(&graph, defs, &root))
+}
+
+fn describe(graph: &Graph, failed: Vec<Unsupported>, report: &mut Report) {
+    for failure in failed {
+        let node = &graph.nodes[failure.node];
+        let at = At::file(&graph.m.file)
+            .line(node.line)
+            .module(graph.path(node.call))
+            .python(node.at.clone());
+        report.push(match failure.why {
+            None => Error::unsupported(at, &node.op),
+            Some(why) => Error::lowering(at, &node.op, why.0),
+        });
+    }
+}
+
+/// Golden keys that the code does not show to a probe: what fusions and clean-up took away. Keys of
+/// equal modules are one pattern with `*` for the index.
+fn unrecorded(manifest: &Manifest, graph: &Graph, defs: &Defs) -> Vec<String> {
+    let recorded = defs
+        .defs
+        .iter()
+        .flat_map(|d| &d.calls)
+        .flat_map(|(_, local)| &local.recorded);
+    let recorded: BTreeSet<(CallId, usize)> = recorded.copied().collect();
+    let mut keys: Vec<(String, String)> = Vec::new();
+    for (c, call) in manifest.calls.iter().enumerate() {
+        for i in 0..call.outputs.len() {
+            if !recorded.contains(&(CallId(c), i)) {
+                let path = graph.path(CallId(c));
+                keys.push((path.to_owned(), format!("#{}.out.{i}", call.index)));
+            }
+        }
+    }
+    let mut suffixes: Vec<&String> = keys.iter().map(|(_, suffix)| suffix).collect();
+    suffixes.sort_unstable();
+    suffixes.dedup();
+    let mut out = Vec::new();
+    for suffix in suffixes {
+        let paths = keys
+            .iter()
+            .filter(|(_, s)| s == suffix)
+            .map(|(p, _)| p.as_str());
+        out.extend(names::pattern(paths).into_iter().map(|p| p + suffix));
+    }
+    out
+}

@@ -1,0 +1,323 @@
+//! Names for values: what a reader would call them.
+//!
+//! In: a body and where its inputs come from. Out: a name for every variable and field. A name is
+//! taken over from the value that is worked on (`q` stays `q` through a reshape), and used again
+//! once its value is no longer needed.
+
+use std::collections::HashMap;
+
+use crate::body::{Body, FieldKind, FieldPath, LoopArg, Stmt};
+use crate::dedup::Def;
+use crate::graph::Graph;
+use crate::ir::{Expr, FieldId, Var};
+use crate::manifest::{Dtype, Source};
+use crate::names::{self, Unique};
+
+/// Functions whose result has a name of its own.
+const RESULTS: &[(&str, &str)] = &[
+    ("amax", "max"),
+    ("arange", "positions"),
+    ("arange_int", "positions"),
+    ("bool_and", "mask"),
+    ("bool_not", "mask"),
+    ("bool_or", "mask"),
+    ("causal_mask", "mask"),
+    ("cos", "cos"),
+    ("cumsum", "sums"),
+    ("full", "full"),
+    ("ge", "mask"),
+    ("gt", "mask"),
+    ("le", "mask"),
+    ("lt", "mask"),
+    ("masked_fill", "masked"),
+    ("matmul", "product"),
+    ("mean", "mean"),
+    ("sdpa", "attn"),
+    ("sin", "sin"),
+    ("to_bool", "mask"),
+    ("var", "var"),
+    ("where_", "chosen"),
+];
+
+/// Names of a struct's fields, in order.
+pub fn fields(body: &Body, defs: &[Def]) -> Vec<String> {
+    let mut unique = Unique::new(&["path", "dtype", "device"]);
+    let name = |path: &FieldPath, kind: &FieldKind| {
+        let (FieldPath::Own(path) | FieldPath::Root(path)) = path;
+        let path = match kind {
+            FieldKind::LayerOf { .. } => {
+                let short = path.strip_suffix("weight").unwrap_or(path);
+                short.trim_end_matches(['.', '_'])
+            }
+            _ => path,
+        };
+        let class = match kind {
+            FieldKind::Layer { layer, .. } | FieldKind::LayerOf { layer, .. } => {
+                layer.ty.to_owned()
+            }
+            FieldKind::Child(def, _) | FieldKind::Children(def, ..) => {
+                defs[def.0].body.class.clone()
+            }
+            _ => "tensor".to_owned(),
+        };
+        let lone_index = path.starts_with(|c: char| c.is_ascii_digit()) || path.is_empty();
+        if lone_index {
+            names::snake(&format!("{class}_{path}"))
+        } else {
+            names::snake(path)
+        }
+    };
+    let lists = |path: &FieldPath| {
+        let same =
+            |f: &&crate::body::Field| matches!(f.kind, FieldKind::Children(..)) && f.path == *path;
+        body.fields.iter().filter(same).count()
+    };
+    let one = body.fields.iter().map(|field| {
+        let base = name(&field.path, &field.kind);
+        unique.take(&match &field.kind {
+            FieldKind::Children(_, first, _) if lists(&field.path) > 1 => format!("{base}_{first}"),
+            _ => base,
+        })
+    });
+    one.collect()
+}
+
+/// Names of variables, sizes and caches of one struct.
+#[derive(Debug)]
+pub struct Names {
+    /// By variable.
+    pub vars: Vec<String>,
+    /// By local symbol.
+    pub sizes: Vec<String>,
+    /// By cache.
+    pub caches: Vec<String>,
+}
+
+/// Chooses the names of a body whose values were moved where they are used; `outputs` are the names
+/// that the child in each field gives its own outputs.
+pub fn choose(graph: &Graph, def: &Def, fields: &[String], outputs: &[Vec<String>]) -> Names {
+    let body = &def.body;
+    let sizes: Vec<String> = def.calls[0]
+        .1
+        .symbols
+        .iter()
+        .map(|s| names::snake(s))
+        .collect();
+    let caches = cache_names(body);
+    let mut reserved = vec!["p", "w", "ops", "weights", "inputs", "outputs"];
+    reserved.extend(sizes.iter().map(String::as_str));
+    reserved.extend(caches.iter().map(String::as_str));
+
+    let mut last = vec![0; body.vars];
+    for (i, stmt) in body.stmts.iter().enumerate() {
+        stmt.reads(&mut |v| last[v.0] = i);
+    }
+    for out in &body.outputs {
+        last[out.0] = body.stmts.len();
+    }
+
+    let mut namer = Namer {
+        fields,
+        outputs,
+        inputs: body.inputs,
+        reserved: reserved.iter().map(|s| (*s).to_owned()).collect(),
+        last,
+        vars: vec![String::new(); body.vars],
+        held: HashMap::new(),
+    };
+    let mut inputs = Unique::new(&reserved);
+    for i in 0..body.inputs {
+        let name = inputs.take(&input_name(graph, def, i));
+        namer.hold(Var(i), name);
+    }
+    for (at, stmt) in body.stmts.iter().enumerate() {
+        namer.stmt(at, stmt);
+    }
+    Names {
+        vars: namer.vars,
+        sizes,
+        caches,
+    }
+}
+
+fn cache_names(body: &Body) -> Vec<String> {
+    match &body.caches[..] {
+        [_] => vec!["cache".to_owned()],
+        many => many
+            .iter()
+            .map(|(name, _)| names::snake(&format!("{name}_cache")))
+            .collect(),
+    }
+}
+
+/// What all calls of a struct would call an input.
+fn input_name(graph: &Graph, def: &Def, input: usize) -> String {
+    let of = |i: usize| source_name(graph, def.calls[i].1.inputs[input], 8);
+    let first = of(0);
+    match first {
+        Some(name) if (1..def.calls.len()).all(|i| of(i).as_deref() == Some(name.as_str())) => name,
+        _ => {
+            let source = def.calls[0].1.inputs[input];
+            match graph.dtype(source) {
+                Dtype::Bool => "mask".to_owned(),
+                d if d.is_float() => "hidden".to_owned(),
+                _ => "ids".to_owned(),
+            }
+        }
+    }
+}
+
+/// A telling name for a graph value, if it has one.
+fn source_name(graph: &Graph, source: Source, depth: usize) -> Option<String> {
+    let Source::Value(value) = source else {
+        return None;
+    };
+    if let Some(input) = graph.m.inputs.iter().find(|i| i.value == value) {
+        return Some(names::snake(&input.name));
+    }
+    if graph.dtype(source) == Dtype::Bool {
+        return Some("mask".to_owned());
+    }
+    let node = graph.nodes.iter().find(|n| n.out.contains(&value))?;
+    let base = node
+        .op
+        .trim_start_matches("aten.")
+        .trim_start_matches("pycandle.");
+    let base = base.split('.').next().unwrap_or(base);
+    match base {
+        "cos" | "sin" => Some(base.to_owned()),
+        "arange" => Some("positions".to_owned()),
+        "add" | "_to_copy" | "unsqueeze" | "view" | "expand" | "slice" | "transpose"
+            if depth > 0 && !graph.dtype(source).is_float() || base != "add" && depth > 0 =>
+        {
+            let from = node.args.iter().find_map(|(_, a)| a.tensor())?;
+            source_name(graph, from, depth - 1)
+        }
+        _ => None,
+    }
+}
+
+struct Namer<'a> {
+    fields: &'a [String],
+    /// Names that each child gives its own outputs, by field.
+    outputs: &'a [Vec<String>],
+    inputs: usize,
+    reserved: Vec<String>,
+    last: Vec<usize>,
+    vars: Vec<String>,
+    /// The variable that holds each name.
+    held: HashMap<String, Var>,
+}
+
+impl Namer<'_> {
+    fn hold(&mut self, var: Var, name: String) {
+        self.held.insert(name.clone(), var);
+        self.vars[var.0] = name;
+    }
+
+    fn stmt(&mut self, at: usize, stmt: &Stmt) {
+        match stmt {
+            Stmt::Let(var, expr) => {
+                let wanted = self.of(expr);
+                self.give(at, *var, &wanted);
+            }
+            Stmt::LetTuple(vars, expr) => {
+                let wanted = self.of(expr);
+                for var in vars.iter().flatten() {
+                    self.give(at, *var, &wanted);
+                }
+            }
+            Stmt::Call(field, _, vars) => {
+                // One output is named after the module, several after what the module calls them.
+                for (i, var) in vars.iter().enumerate() {
+                    let wanted = match vars.len() {
+                        1 => self.field(*field),
+                        _ => self.outputs[field.0][i].clone(),
+                    };
+                    self.give(at, *var, &wanted);
+                }
+            }
+            Stmt::Loop(_, args, inits, vars) => {
+                // A carried value keeps its name, unless the loop also reads the first one.
+                for (var, init) in vars.iter().zip(inits) {
+                    let wanted = match init {
+                        Expr::Var(v) if v.0 < self.inputs => self.of(init),
+                        _ => "hidden".to_owned(),
+                    };
+                    let again = args.tensors.iter().any(|a| match a {
+                        LoopArg::Same(e) => e == init,
+                        _ => false,
+                    });
+                    let until = if again { at.saturating_sub(1) } else { at };
+                    self.give(until, *var, &wanted);
+                }
+            }
+            Stmt::Record(..) => {}
+        }
+    }
+
+    /// Gives a variable the wanted name, or one like it when that is still needed after `at`.
+    fn give(&mut self, at: usize, var: Var, wanted: &str) {
+        let mut name = wanted.to_owned();
+        let mut n = 2;
+        while self.is_taken(at, &name) {
+            name = format!("{wanted}{n}");
+            n += 1;
+        }
+        self.hold(var, name);
+    }
+
+    fn is_taken(&self, at: usize, name: &str) -> bool {
+        let held = self.held.get(name).is_some_and(|v| self.last[v.0] > at);
+        held || self.reserved.iter().any(|r| r == name)
+    }
+
+    fn field(&self, field: FieldId) -> String {
+        let name = &self.fields[field.0];
+        name.strip_suffix("_proj").unwrap_or(name).to_owned()
+    }
+
+    /// The name for an expression's value.
+    fn of(&self, expr: &Expr) -> String {
+        match expr {
+            Expr::Var(v) => self.vars[v.0].clone(),
+            Expr::Field(f) => self.fields[f.0].clone(),
+            Expr::Forward(f, _) => self.field(*f),
+            Expr::Append { new, .. } => self.of(new),
+            Expr::Method(recv, _, _) => self.of(recv),
+            Expr::Binary(_, a, b) => match (&**a, &**b) {
+                (Expr::Var(_), _) => self.of(a),
+                (_, Expr::Var(_)) => self.of(b),
+                _ => self.of(a),
+            },
+            Expr::Op(name, args) => {
+                if let Ok(i) = RESULTS.binary_search_by_key(name, |(n, _)| n) {
+                    return RESULTS[i].1.to_owned();
+                }
+                let tensors = args.iter().flat_map(|a| match a {
+                    Expr::Slice(items) => items.as_slice(),
+                    e => std::slice::from_ref(e),
+                });
+                let mut tensors = tensors.filter(|e| e.is_tensor());
+                // A value is named after what it is made of, not after the weight it is made with.
+                let made_of = |e: &&Expr| {
+                    let mut var = false;
+                    e.visit(&mut |e| var |= matches!(e, Expr::Var(_)));
+                    var
+                };
+                let first = tensors.clone().next();
+                let named = tensors.find(made_of).or(first);
+                named.map_or_else(|| "x".to_owned(), |x| self.of(x))
+            }
+            _ => "x".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn results_are_sorted() {
+        assert!(super::RESULTS.is_sorted());
+    }
+}

@@ -1,0 +1,163 @@
+//! Identifiers: the only place that makes Rust names.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::{Ident, Span};
+
+/// Names that a generated struct cannot have because the generated file imports them.
+const TAKEN_TYPES: &[&str] = &[
+    "BatchNorm",
+    "Conv1d",
+    "Conv1dConfig",
+    "Conv2d",
+    "Conv2dConfig",
+    "DType",
+    "Device",
+    "Embedding",
+    "GroupNorm",
+    "KvCache",
+    "LayerCache",
+    "LayerNorm",
+    "Linear",
+    "NoProbe",
+    "Option",
+    "Param",
+    "Path",
+    "Probe",
+    "Result",
+    "RmsNorm",
+    "Scope",
+    "Self",
+    "String",
+    "Tensor",
+    "Traced",
+    "Vec",
+    "Weights",
+    "BTreeMap",
+    "Deref",
+    "DerefMut",
+];
+
+/// An identifier token.
+pub fn ident(name: &str) -> Ident {
+    Ident::new(name, Span::call_site())
+}
+
+/// `some.path-name` as a value identifier.
+pub fn snake(name: &str) -> String {
+    let mut out = String::new();
+    let mut previous = '_';
+    for c in name.chars() {
+        let c = if c.is_ascii_alphanumeric() { c } else { '_' };
+        if c.is_ascii_uppercase() {
+            if previous.is_ascii_lowercase() || previous.is_ascii_digit() {
+                out.push('_');
+            }
+            out.push(c.to_ascii_lowercase());
+        } else if c != '_' || previous != '_' {
+            out.push(c);
+        }
+        previous = c;
+    }
+    let out = out.trim_matches('_').to_owned();
+    if out.is_empty() {
+        return "x".to_owned();
+    }
+    valid(if out.starts_with(|c: char| c.is_ascii_digit()) {
+        format!("x{out}")
+    } else {
+        out
+    })
+}
+
+/// A class name as a type identifier.
+pub fn camel(name: &str) -> String {
+    let mut out = String::new();
+    let mut upper = true;
+    for c in name.chars() {
+        if !c.is_ascii_alphanumeric() {
+            upper = true;
+        } else if upper {
+            out.push(c.to_ascii_uppercase());
+            upper = false;
+        } else {
+            out.push(c);
+        }
+    }
+    if out.is_empty() || out.starts_with(|c: char| c.is_ascii_digit()) {
+        out.insert(0, 'M');
+    }
+    if TAKEN_TYPES.contains(&out.as_str()) {
+        out.push_str("Module");
+    }
+    out
+}
+
+/// Adds an underscore to what Rust keeps for itself.
+fn valid(name: String) -> String {
+    let kept = syn::parse_str::<Ident>(&name).is_err();
+    if kept { name + "_" } else { name }
+}
+
+/// Names that are unique within one scope.
+#[derive(Debug, Default)]
+pub struct Unique(BTreeSet<String>);
+
+impl Unique {
+    /// A scope in which these names are taken.
+    pub fn new(taken: &[&str]) -> Self {
+        Self(taken.iter().map(|s| (*s).to_owned()).collect())
+    }
+
+    /// The name itself, or with the first free number behind it.
+    pub fn take(&mut self, name: &str) -> String {
+        let mut candidate = name.to_owned();
+        let mut n = 2;
+        while !self.0.insert(candidate.clone()) {
+            let separator = if name.ends_with(|c: char| c.is_ascii_digit()) {
+                "_"
+            } else {
+                ""
+            };
+            candidate = format!("{name}{separator}{n}");
+            n += 1;
+        }
+        candidate
+    }
+}
+
+/// Module paths as one pattern: index segments in which they differ become `*`.
+pub fn pattern<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut patterns: Vec<String> = Vec::new();
+    let starred = |path: &str| {
+        let segments = path.split('.');
+        let star = |s: &str| {
+            if is_index(s) {
+                "*".to_owned()
+            } else {
+                s.to_owned()
+            }
+        };
+        segments.map(star).collect::<Vec<_>>().join(".")
+    };
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for path in paths {
+        let key = starred(path);
+        match groups.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, all)) => all.push(path),
+            None => groups.push((key, vec![path])),
+        }
+    }
+    for (key, all) in groups {
+        patterns.push(if all.len() == 1 {
+            all[0].to_owned()
+        } else {
+            key
+        });
+    }
+    patterns
+}
+
+fn is_index(segment: &str) -> bool {
+    !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_digit())
+}

@@ -1,0 +1,113 @@
+//! The op table: one row per ATen overload.
+//!
+//! A row names the op and says what it becomes. Nothing else in the crate knows what an op means,
+//! but for the clean-up of no-ops in [`crate::graph`] and the patterns of [`crate::fuse`].
+
+mod arith;
+mod attention;
+mod compare;
+mod create;
+mod index;
+mod nn;
+mod reduce;
+mod shape;
+
+use crate::ir::{Expr, Float, Lowered};
+use crate::lower::{Ctx, Why};
+
+/// What an op becomes.
+#[derive(Debug, Clone, Copy)]
+pub enum Rule {
+    /// A function of `pycandle::ops` of the first tensor, cast to the output's dtype.
+    Op(&'static str),
+    /// An expression for the one output.
+    Fn(fn(&Ctx) -> Result<Expr, Why>),
+    /// Expressions for several outputs.
+    Many(fn(&Ctx) -> Result<Lowered, Why>),
+}
+
+/// One row of the table.
+pub type Row = (&'static str, Rule);
+
+const FAMILIES: &[(&str, &[Row])] = &[
+    ("Arithmetic", arith::ROWS),
+    ("Attention and fused forms", attention::ROWS),
+    ("Comparison and logic", compare::ROWS),
+    ("Creation", create::ROWS),
+    ("Indexing", index::ROWS),
+    ("Layers", nn::ROWS),
+    ("Reduction", reduce::ROWS),
+    ("Shape", shape::ROWS),
+];
+
+/// The rule of an op.
+pub fn row(op: &str) -> Option<&'static Rule> {
+    FAMILIES.iter().find_map(|(_, rows)| {
+        let i = rows.binary_search_by_key(&op, |(name, _)| name).ok()?;
+        Some(&rows[i].1)
+    })
+}
+
+/// The op table as Markdown, for `docs/OPS.md`.
+pub fn documentation() -> String {
+    let mut out = String::from(
+        "# Supported ops\n\nGenerated from the op table by `cargo pycandle ops`. Do not edit.\n",
+    );
+    for (family, rows) in FAMILIES {
+        out.push_str(&format!("\n## {family}\n\n"));
+        for (op, _) in rows.iter().filter(|(op, _)| op.starts_with("aten.")) {
+            out.push_str(&format!("- `{op}`\n"));
+        }
+    }
+    out
+}
+
+fn float(value: f64) -> Expr {
+    Expr::Float(Float::new(value))
+}
+
+fn int(value: impl TryInto<i64>) -> Expr {
+    Expr::Int(value.try_into().unwrap_or(i64::MAX))
+}
+
+fn ints(values: &[usize]) -> Expr {
+    Expr::Slice(values.iter().map(|&v| int(v)).collect())
+}
+
+fn op(name: &'static str, args: impl IntoIterator<Item = Expr>) -> Result<Expr, Why> {
+    Ok(Expr::Op(name, args.into_iter().collect()))
+}
+
+fn method(x: Expr, name: &'static str, args: impl IntoIterator<Item = Expr>) -> Result<Expr, Why> {
+    Ok(Expr::Method(Box::new(x), name, args.into_iter().collect()))
+}
+
+fn some(x: Option<Expr>) -> Expr {
+    x.map_or(Expr::None, |x| Expr::Some(Box::new(x)))
+}
+
+fn why<T>(text: impl Into<String>) -> Result<T, Why> {
+    Err(Why(text.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_and_unique() {
+        for (family, rows) in FAMILIES {
+            for pair in rows.windows(2) {
+                assert!(
+                    pair[0].0 < pair[1].0,
+                    "{family}: {} {}",
+                    pair[0].0,
+                    pair[1].0
+                );
+            }
+        }
+        let mut all: Vec<_> = FAMILIES.iter().flat_map(|f| f.1).map(|r| r.0).collect();
+        all.sort_unstable();
+        assert!(all.windows(2).all(|p| p[0] != p[1]));
+    }
+}

@@ -1,0 +1,377 @@
+//! Elementwise arithmetic, with PyTorch's type promotion made explicit.
+
+use super::{Row, Rule, float, int, op, some, why};
+use crate::ir::Expr;
+use crate::lower::{Ctx, Operand, Why, storage};
+use crate::manifest::{Dtype, Scalar};
+
+pub const ROWS: &[Row] = &[
+    ("aten._to_copy.default", Rule::Fn(to_copy)),
+    ("aten.abs.default", Rule::Op("abs")),
+    ("aten.acos.default", Rule::Op("acos")),
+    ("aten.add.Scalar", Rule::Fn(add)),
+    ("aten.add.Tensor", Rule::Fn(add)),
+    ("aten.asin.default", Rule::Op("asin")),
+    ("aten.atan.default", Rule::Op("atan")),
+    ("aten.ceil.default", Rule::Op("ceil")),
+    ("aten.clamp.default", Rule::Fn(clamp)),
+    ("aten.clamp_max.default", Rule::Fn(clamp)),
+    ("aten.clamp_min.default", Rule::Fn(clamp)),
+    ("aten.copy.default", Rule::Fn(copy)),
+    ("aten.cos.default", Rule::Op("cos")),
+    ("aten.cosh.default", Rule::Op("cosh")),
+    ("aten.div.Scalar", Rule::Fn(div)),
+    ("aten.div.Tensor", Rule::Fn(div)),
+    ("aten.div.Tensor_mode", Rule::Fn(div_mode)),
+    ("aten.elu.default", Rule::Fn(elu)),
+    ("aten.erf.default", Rule::Op("erf")),
+    ("aten.exp.default", Rule::Op("exp")),
+    ("aten.expm1.default", Rule::Op("expm1")),
+    ("aten.floor.default", Rule::Op("floor")),
+    ("aten.floor_divide.Scalar", Rule::Fn(floor_divide)),
+    ("aten.floor_divide.default", Rule::Fn(floor_divide)),
+    ("aten.gelu.default", Rule::Fn(gelu)),
+    ("aten.hardsigmoid.default", Rule::Op("hardsigmoid")),
+    ("aten.hardswish.default", Rule::Op("hardswish")),
+    ("aten.hardtanh.default", Rule::Fn(hardtanh)),
+    ("aten.leaky_relu.default", Rule::Fn(leaky_relu)),
+    ("aten.log.default", Rule::Op("log")),
+    ("aten.log10.default", Rule::Op("log10")),
+    ("aten.log1p.default", Rule::Op("log1p")),
+    ("aten.log2.default", Rule::Op("log2")),
+    ("aten.log_sigmoid.default", Rule::Op("logsigmoid")),
+    ("aten.max.other", Rule::Fn(maximum)),
+    ("aten.maximum.default", Rule::Fn(maximum)),
+    ("aten.min.other", Rule::Fn(minimum)),
+    ("aten.minimum.default", Rule::Fn(minimum)),
+    ("aten.mish.default", Rule::Op("mish")),
+    ("aten.mul.Scalar", Rule::Fn(mul)),
+    ("aten.mul.Tensor", Rule::Fn(mul)),
+    ("aten.neg.default", Rule::Op("neg")),
+    ("aten.pow.Scalar", Rule::Fn(rpow)),
+    ("aten.pow.Tensor_Scalar", Rule::Fn(pow)),
+    ("aten.pow.Tensor_Tensor", Rule::Fn(pow_tensor)),
+    ("aten.reciprocal.default", Rule::Op("reciprocal")),
+    ("aten.relu.default", Rule::Op("relu")),
+    ("aten.relu6.default", Rule::Fn(relu6)),
+    ("aten.remainder.Scalar", Rule::Fn(remainder)),
+    ("aten.remainder.Tensor", Rule::Fn(remainder)),
+    ("aten.round.default", Rule::Op("round")),
+    ("aten.rsqrt.default", Rule::Op("rsqrt")),
+    ("aten.rsub.Scalar", Rule::Fn(rsub)),
+    ("aten.sigmoid.default", Rule::Op("sigmoid")),
+    ("aten.sign.default", Rule::Op("sign")),
+    ("aten.silu.default", Rule::Op("silu")),
+    ("aten.sin.default", Rule::Op("sin")),
+    ("aten.sinh.default", Rule::Op("sinh")),
+    ("aten.softplus.default", Rule::Fn(softplus)),
+    ("aten.sqrt.default", Rule::Op("sqrt")),
+    ("aten.square.default", Rule::Fn(square)),
+    ("aten.sub.Scalar", Rule::Fn(sub)),
+    ("aten.sub.Tensor", Rule::Fn(sub)),
+    ("aten.tan.default", Rule::Op("tan")),
+    ("aten.tanh.default", Rule::Op("tanh")),
+    ("aten.to.dtype", Rule::Fn(to_copy)),
+    ("aten.trunc.default", Rule::Op("trunc")),
+    ("aten.type_as.default", Rule::Fn(to_copy)),
+];
+
+/// The second operand of an arithmetic op.
+enum Other {
+    Tensor(Operand),
+    Float(f64),
+    Int(Expr),
+}
+
+fn other(c: &Ctx, name: &str) -> Result<Other, Why> {
+    if c.is_tensor(name) {
+        return Ok(Other::Tensor(c.tensor(name)?));
+    }
+    if let Ok(size) = c.size(name) {
+        return Ok(if c.out_dtype().is_float() {
+            match size {
+                crate::manifest::Dim::Size(i) => Other::Float(i as f64),
+                _ => return why("a float tensor and a symbolic size are combined"),
+            }
+        } else {
+            Other::Int(match size {
+                crate::manifest::Dim::Size(i) => Expr::Int(i),
+                dim => Expr::SizeAsInt(dim),
+            })
+        });
+    }
+    Ok(match c.scalar(name)? {
+        Scalar::Int(i) => Other::Int(Expr::Int(i)),
+        Scalar::Bool(b) => Other::Int(Expr::Int(i64::from(b))),
+        Scalar::Float(f) => Other::Float(f),
+    })
+}
+
+/// `a ∘ b` in the output's dtype: an operator for equal shapes, else the broadcasting function.
+fn binary(c: &Ctx, symbol: char, name: &'static str, b: Operand) -> Result<Expr, Why> {
+    let a = c.tensor("self")?;
+    let (x, y) = (a.cast(c, c.out_dtype()), b.cast(c, c.out_dtype()));
+    if c.out_dtype() == Dtype::Bool {
+        return why("arithmetic on booleans");
+    }
+    if a.shape == b.shape {
+        Ok(Expr::Binary(symbol, Box::new(x), Box::new(y)))
+    } else {
+        op(name, [x, y])
+    }
+}
+
+/// `a ∘ scalar`: the integer or the float function.
+fn with_scalar(c: &Ctx, names: (&'static str, &'static str), scalar: Other) -> Result<Expr, Why> {
+    let x = c.tensor("self")?.cast(c, c.out_dtype());
+    match scalar {
+        Other::Int(i) => op(names.1, [x, i]),
+        Other::Float(f) => op(names.0, [x, float(f)]),
+        Other::Tensor(_) => why("expected a number"),
+    }
+}
+
+fn scaled(c: &Ctx, value: Other, alpha: f64) -> Result<Other, Why> {
+    if alpha == 1.0 {
+        return Ok(value);
+    }
+    Ok(match value {
+        Other::Float(f) => Other::Float(f * alpha),
+        Other::Int(Expr::Int(i)) => Other::Int(Expr::Int(i * alpha as i64)),
+        Other::Int(_) => return why("`alpha` with a symbolic size"),
+        Other::Tensor(t) => {
+            let x = t.cast(c, c.out_dtype());
+            let scaled = if c.out_dtype().is_float() {
+                Expr::Op("mul_scalar", vec![x, float(alpha)])
+            } else {
+                Expr::Op("mul_scalar_int", vec![x, int(alpha as i64)])
+            };
+            Other::Tensor(Operand {
+                expr: scaled,
+                dtype: c.out_dtype(),
+                ..t
+            })
+        }
+    })
+}
+
+fn add(c: &Ctx) -> Result<Expr, Why> {
+    let alpha = c.float_or("alpha", 1.0)?;
+    match scaled(c, other(c, "other")?, alpha)? {
+        Other::Tensor(b) => binary(c, '+', "add", b),
+        scalar => with_scalar(c, ("add_scalar", "add_scalar_int"), scalar),
+    }
+}
+
+fn sub(c: &Ctx) -> Result<Expr, Why> {
+    let alpha = c.float_or("alpha", 1.0)?;
+    match scaled(c, other(c, "other")?, alpha)? {
+        Other::Tensor(b) => binary(c, '-', "sub", b),
+        Other::Int(Expr::Int(i)) => with_scalar(
+            c,
+            ("add_scalar", "add_scalar_int"),
+            Other::Int(Expr::Int(-i)),
+        ),
+        Other::Int(size) => {
+            let x = c.tensor("self")?.cast(c, c.out_dtype());
+            op("sub_scalar_int", [x, size])
+        }
+        scalar => with_scalar(c, ("sub_scalar", "sub_scalar_int"), scalar),
+    }
+}
+
+fn rsub(c: &Ctx) -> Result<Expr, Why> {
+    if c.float_or("alpha", 1.0)? != 1.0 {
+        return why("argument `alpha` is not 1");
+    }
+    with_scalar(c, ("rsub_scalar", "rsub_scalar_int"), other(c, "other")?)
+}
+
+fn mul(c: &Ctx) -> Result<Expr, Why> {
+    match other(c, "other")? {
+        Other::Tensor(b) => {
+            if c.out_dtype() == Dtype::Bool {
+                return op("bool_and", [c.tensor("self")?.expr, b.expr]);
+            }
+            binary(c, '*', "mul", b)
+        }
+        scalar => with_scalar(c, ("mul_scalar", "mul_scalar_int"), scalar),
+    }
+}
+
+fn div(c: &Ctx) -> Result<Expr, Why> {
+    match other(c, "other")? {
+        Other::Tensor(b) => binary(c, '/', "div", b),
+        scalar => with_scalar(c, ("div_scalar", "div_scalar"), scalar),
+    }
+}
+
+fn div_mode(c: &Ctx) -> Result<Expr, Why> {
+    match c.str_or("rounding_mode", "")? {
+        "floor" => floor_divide(c),
+        "trunc" if c.out_dtype().is_float() => op("trunc", [div(c)?]),
+        "" => div(c),
+        mode => why(format!("rounding_mode={mode:?} on integers")),
+    }
+}
+
+fn floor_divide(c: &Ctx) -> Result<Expr, Why> {
+    match other(c, "other")? {
+        Other::Tensor(b) => {
+            let a = c.tensor("self")?.cast(c, c.out_dtype());
+            op("floor_divide", [a, b.cast(c, c.out_dtype())])
+        }
+        scalar => with_scalar(
+            c,
+            ("floor_divide_scalar", "floor_divide_scalar_int"),
+            scalar,
+        ),
+    }
+}
+
+fn remainder(c: &Ctx) -> Result<Expr, Why> {
+    match other(c, "other")? {
+        Other::Tensor(b) => {
+            let a = c.tensor("self")?.cast(c, c.out_dtype());
+            op("remainder", [a, b.cast(c, c.out_dtype())])
+        }
+        scalar => with_scalar(c, ("remainder_scalar", "remainder_scalar_int"), scalar),
+    }
+}
+
+fn minimum(c: &Ctx) -> Result<Expr, Why> {
+    let (a, b) = (c.tensor("self")?, c.tensor("other")?);
+    op(
+        "minimum",
+        [a.cast(c, c.out_dtype()), b.cast(c, c.out_dtype())],
+    )
+}
+
+fn maximum(c: &Ctx) -> Result<Expr, Why> {
+    let (a, b) = (c.tensor("self")?, c.tensor("other")?);
+    op(
+        "maximum",
+        [a.cast(c, c.out_dtype()), b.cast(c, c.out_dtype())],
+    )
+}
+
+fn pow(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?.cast(c, c.out_dtype());
+    op("pow_scalar", [x, float(c.float("exponent")?)])
+}
+
+fn square(c: &Ctx) -> Result<Expr, Why> {
+    op("pow_scalar", [c.tensor("self")?.expr, float(2.0)])
+}
+
+fn pow_tensor(c: &Ctx) -> Result<Expr, Why> {
+    let (a, b) = (c.tensor("self")?, c.tensor("exponent")?);
+    op("pow", [a.cast(c, c.out_dtype()), b.cast(c, c.out_dtype())])
+}
+
+fn rpow(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("exponent")?.cast(c, c.out_dtype());
+    op("rpow_scalar", [x, float(c.float("self")?)])
+}
+
+fn clamp(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?.cast(c, c.out_dtype());
+    op("clamp", [x, c.float_opt("min")?, c.float_opt("max")?])
+}
+
+fn clamp_between(c: &Ctx, min: f64, max: f64) -> Result<Expr, Why> {
+    let bounds = [some(Some(float(min))), some(Some(float(max)))];
+    let [min, max] = bounds;
+    op("clamp", [c.tensor("self")?.expr, min, max])
+}
+
+fn hardtanh(c: &Ctx) -> Result<Expr, Why> {
+    clamp_between(c, c.float_or("min_val", -1.0)?, c.float_or("max_val", 1.0)?)
+}
+
+fn relu6(c: &Ctx) -> Result<Expr, Why> {
+    clamp_between(c, 0.0, 6.0)
+}
+
+fn gelu(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?.expr;
+    match c.str_or("approximate", "none")? {
+        "none" => op("gelu", [x]),
+        "tanh" => op("gelu_tanh", [x]),
+        other => why(format!("approximate={other:?}")),
+    }
+}
+
+fn softplus(c: &Ctx) -> Result<Expr, Why> {
+    let (beta, threshold) = (c.float_or("beta", 1.0)?, c.float_or("threshold", 20.0)?);
+    op(
+        "softplus",
+        [c.tensor("self")?.expr, float(beta), float(threshold)],
+    )
+}
+
+fn elu(c: &Ctx) -> Result<Expr, Why> {
+    if c.float_or("scale", 1.0)? != 1.0 || c.float_or("input_scale", 1.0)? != 1.0 {
+        return why("argument `scale` or `input_scale` is not 1");
+    }
+    op(
+        "elu",
+        [c.tensor("self")?.expr, float(c.float_or("alpha", 1.0)?)],
+    )
+}
+
+fn leaky_relu(c: &Ctx) -> Result<Expr, Why> {
+    let slope = c.float_or("negative_slope", 0.01)?;
+    op("leaky_relu", [c.tensor("self")?.expr, float(slope)])
+}
+
+fn to_copy(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.first()?;
+    if storage(x.dtype) != x.dtype && x.dtype != Dtype::Bool {
+        // Narrow integers are held as i64; nothing to do but for the target's own cast.
+        return Ok(x.cast(c, c.out_dtype()));
+    }
+    let narrow = [Dtype::Int8, Dtype::Int16, Dtype::Int32];
+    if narrow.contains(&c.out_dtype()) && x.dtype == Dtype::Int64 {
+        return Ok(x.expr);
+    }
+    Ok(x.cast(c, c.out_dtype()))
+}
+
+fn copy(c: &Ctx) -> Result<Expr, Why> {
+    let src = c.tensor("src")?;
+    let x = src.cast(c, c.out_dtype());
+    if src.shape == c.out_shape() {
+        Ok(x)
+    } else {
+        op("expand", [x, Expr::Shape(c.out_shape().to_vec())])
+    }
+}
+
+/// PyTorch's result dtype of two tensors: the higher category wins, and within a category a tensor
+/// with dimensions wins over one without.
+pub fn result_type(a: &Operand, b: &Operand) -> Dtype {
+    let category = |d: Dtype| match d {
+        Dtype::Bool => 0,
+        d if d.is_float() => 2,
+        _ => 1,
+    };
+    let (ca, cb) = (category(a.dtype), category(b.dtype));
+    match (a.rank() == 0, b.rank() == 0) {
+        _ if ca > cb => a.dtype,
+        _ if cb > ca => b.dtype,
+        (true, false) => b.dtype,
+        (false, true) => a.dtype,
+        _ => promote(a.dtype, b.dtype),
+    }
+}
+
+fn promote(a: Dtype, b: Dtype) -> Dtype {
+    use Dtype::{Bfloat16, Float16, Float32, Int16, Uint8};
+    match (a.min(b), a.max(b)) {
+        (a, b) if a == b => a,
+        (Float16, Bfloat16) => Float32,
+        (Uint8, Dtype::Int8) => Int16,
+        (_, max) => max,
+    }
+}

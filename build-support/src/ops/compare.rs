@@ -1,0 +1,199 @@
+//! Comparison, logic and selection.
+
+use super::{Row, Rule, arith, float, op, why};
+use crate::ir::Expr;
+use crate::lower::{Ctx, Operand, Why};
+use crate::manifest::{Dtype, Scalar};
+
+pub const ROWS: &[Row] = &[
+    ("aten.__and__.Tensor", Rule::Fn(and)),
+    ("aten.__or__.Tensor", Rule::Fn(or)),
+    ("aten.__xor__.Tensor", Rule::Fn(xor)),
+    ("aten.all.default", Rule::Fn(all)),
+    ("aten.all.dim", Rule::Fn(all)),
+    ("aten.any.default", Rule::Fn(any)),
+    ("aten.any.dim", Rule::Fn(any)),
+    ("aten.bitwise_and.Tensor", Rule::Fn(and)),
+    ("aten.bitwise_not.default", Rule::Fn(not)),
+    ("aten.bitwise_or.Tensor", Rule::Fn(or)),
+    ("aten.bitwise_xor.Tensor", Rule::Fn(xor)),
+    (
+        "aten.eq.Scalar",
+        Rule::Fn(|c| compare(c, "eq", "eq_scalar")),
+    ),
+    (
+        "aten.eq.Tensor",
+        Rule::Fn(|c| compare(c, "eq", "eq_scalar")),
+    ),
+    (
+        "aten.ge.Scalar",
+        Rule::Fn(|c| compare(c, "ge", "ge_scalar")),
+    ),
+    (
+        "aten.ge.Tensor",
+        Rule::Fn(|c| compare(c, "ge", "ge_scalar")),
+    ),
+    (
+        "aten.gt.Scalar",
+        Rule::Fn(|c| compare(c, "gt", "gt_scalar")),
+    ),
+    (
+        "aten.gt.Tensor",
+        Rule::Fn(|c| compare(c, "gt", "gt_scalar")),
+    ),
+    (
+        "aten.isinf.default",
+        Rule::Fn(|c| op("isinf", [c.tensor("self")?.expr])),
+    ),
+    (
+        "aten.isnan.default",
+        Rule::Fn(|c| op("isnan", [c.tensor("self")?.expr])),
+    ),
+    (
+        "aten.le.Scalar",
+        Rule::Fn(|c| compare(c, "le", "le_scalar")),
+    ),
+    (
+        "aten.le.Tensor",
+        Rule::Fn(|c| compare(c, "le", "le_scalar")),
+    ),
+    (
+        "aten.logical_and.default",
+        Rule::Fn(|c| logical(c, "bool_and")),
+    ),
+    ("aten.logical_not.default", Rule::Fn(logical_not)),
+    (
+        "aten.logical_or.default",
+        Rule::Fn(|c| logical(c, "bool_or")),
+    ),
+    (
+        "aten.logical_xor.default",
+        Rule::Fn(|c| logical(c, "bool_xor")),
+    ),
+    (
+        "aten.lt.Scalar",
+        Rule::Fn(|c| compare(c, "lt", "lt_scalar")),
+    ),
+    (
+        "aten.lt.Tensor",
+        Rule::Fn(|c| compare(c, "lt", "lt_scalar")),
+    ),
+    ("aten.masked_fill.Scalar", Rule::Fn(masked_fill)),
+    ("aten.masked_fill.Tensor", Rule::Fn(masked_fill)),
+    (
+        "aten.ne.Scalar",
+        Rule::Fn(|c| compare(c, "ne", "ne_scalar")),
+    ),
+    (
+        "aten.ne.Tensor",
+        Rule::Fn(|c| compare(c, "ne", "ne_scalar")),
+    ),
+    ("aten.where.Scalar", Rule::Fn(select)),
+    ("aten.where.ScalarOther", Rule::Fn(select)),
+    ("aten.where.ScalarSelf", Rule::Fn(select)),
+    ("aten.where.self", Rule::Fn(select)),
+];
+
+fn compare(c: &Ctx, name: &'static str, scalar: &'static str) -> Result<Expr, Why> {
+    let a = c.tensor("self")?;
+    if c.is_tensor("other") {
+        let b = c.tensor("other")?;
+        let dtype = arith::result_type(&a, &b);
+        return op(name, [a.cast(c, dtype), b.cast(c, dtype)]);
+    }
+    if let Ok(size @ crate::manifest::Dim::Sym(_)) = c.size("other") {
+        return why(format!("compares with a symbolic size ({size:?})"));
+    }
+    let x = match c.scalar("other")? {
+        // An integer tensor against a float is compared in the default float dtype.
+        Scalar::Float(_) if !a.dtype.is_float() => a.cast(c, Dtype::Float32),
+        _ => a.expr,
+    };
+    op(scalar, [x, float(c.float("other")?)])
+}
+
+fn bitwise(c: &Ctx, of_bools: &'static str, of_ints: &'static str) -> Result<Expr, Why> {
+    let (a, b) = (c.tensor("self")?, c.tensor("other")?);
+    let dtype = c.out_dtype();
+    let name = if dtype == Dtype::Bool {
+        of_bools
+    } else {
+        of_ints
+    };
+    op(name, [a.cast(c, dtype), b.cast(c, dtype)])
+}
+
+fn and(c: &Ctx) -> Result<Expr, Why> {
+    bitwise(c, "bool_and", "int_and")
+}
+
+fn or(c: &Ctx) -> Result<Expr, Why> {
+    bitwise(c, "bool_or", "int_or")
+}
+
+fn xor(c: &Ctx) -> Result<Expr, Why> {
+    bitwise(c, "bool_xor", "int_xor")
+}
+
+fn not(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let name = if x.dtype == Dtype::Bool {
+        "bool_not"
+    } else {
+        "int_not"
+    };
+    op(name, [x.expr])
+}
+
+fn truth(c: &Ctx, x: &Operand) -> Expr {
+    x.cast(c, Dtype::Bool)
+}
+
+fn logical(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
+    let (a, b) = (c.tensor("self")?, c.tensor("other")?);
+    op(name, [truth(c, &a), truth(c, &b)])
+}
+
+fn logical_not(c: &Ctx) -> Result<Expr, Why> {
+    op("bool_not", [truth(c, &c.tensor("self")?)])
+}
+
+fn reduced(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dims = c.dims("dim", x.rank())?;
+    let keepdim = Expr::Bool(c.bool_or("keepdim", false)?);
+    op(name, [truth(c, &x), super::ints(&dims), keepdim])
+}
+
+fn any(c: &Ctx) -> Result<Expr, Why> {
+    reduced(c, "any")
+}
+
+fn all(c: &Ctx) -> Result<Expr, Why> {
+    reduced(c, "all")
+}
+
+fn masked_fill(c: &Ctx) -> Result<Expr, Why> {
+    let (x, mask) = (c.tensor("self")?, c.tensor("mask")?);
+    if c.is_tensor("value") {
+        let value = c.tensor("value")?.cast(c, c.out_dtype());
+        return op("where_", [mask.expr, value, x.expr]);
+    }
+    op("masked_fill", [x.expr, mask.expr, float(c.float("value")?)])
+}
+
+fn select(c: &Ctx) -> Result<Expr, Why> {
+    let branch = |name: &str| {
+        if c.is_tensor(name) {
+            return Ok(c.tensor(name)?.cast(c, c.out_dtype()));
+        }
+        let value = float(c.float(name)?);
+        let dtype = c.dtype_expr(c.out_dtype());
+        op(
+            "full",
+            [value, Expr::Shape(Vec::new()), dtype, Expr::Device],
+        )
+    };
+    let (a, b) = (branch("self")?, branch("other")?);
+    op("where_", [c.tensor("condition")?.expr, a, b])
+}

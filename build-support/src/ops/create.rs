@@ -1,0 +1,90 @@
+//! Tensors made from nothing but sizes.
+
+use super::{Row, Rule, float, int, op, why};
+use crate::ir::Expr;
+use crate::lower::{Ctx, Why};
+use crate::manifest::{Dim, Dtype};
+
+pub const ROWS: &[Row] = &[
+    ("aten.arange.default", Rule::Fn(arange)),
+    ("aten.arange.start", Rule::Fn(arange)),
+    ("aten.arange.start_step", Rule::Fn(arange)),
+    ("aten.empty.memory_format", Rule::Fn(|c| filled(c, 0.0))),
+    ("aten.empty_like.default", Rule::Fn(|c| filled(c, 0.0))),
+    ("aten.eye.default", Rule::Fn(eye)),
+    ("aten.fill.Scalar", Rule::Fn(full_value)),
+    ("aten.full.default", Rule::Fn(full)),
+    ("aten.full_like.default", Rule::Fn(full)),
+    ("aten.new_empty.default", Rule::Fn(|c| filled(c, 0.0))),
+    ("aten.new_full.default", Rule::Fn(full)),
+    ("aten.new_ones.default", Rule::Fn(|c| filled(c, 1.0))),
+    ("aten.new_zeros.default", Rule::Fn(|c| filled(c, 0.0))),
+    ("aten.ones.default", Rule::Fn(|c| filled(c, 1.0))),
+    ("aten.ones_like.default", Rule::Fn(|c| filled(c, 1.0))),
+    ("aten.scalar_tensor.default", Rule::Fn(scalar_tensor)),
+    ("aten.tril.default", Rule::Fn(|c| triangle(c, "tril"))),
+    ("aten.triu.default", Rule::Fn(|c| triangle(c, "triu"))),
+    ("aten.zeros.default", Rule::Fn(|c| filled(c, 0.0))),
+    ("aten.zeros_like.default", Rule::Fn(|c| filled(c, 0.0))),
+];
+
+fn filled(c: &Ctx, value: f64) -> Result<Expr, Why> {
+    let shape = Expr::Shape(c.out_shape().to_vec());
+    let dtype = c.dtype_expr(c.out_dtype());
+    op("full", [float(value), shape, dtype, Expr::Device])
+}
+
+fn full(c: &Ctx) -> Result<Expr, Why> {
+    filled(c, c.float("fill_value")?)
+}
+
+fn full_value(c: &Ctx) -> Result<Expr, Why> {
+    filled(c, c.float("value")?)
+}
+
+fn scalar_tensor(c: &Ctx) -> Result<Expr, Why> {
+    filled(c, c.float("s")?)
+}
+
+fn arange(c: &Ctx) -> Result<Expr, Why> {
+    let dtype = c.out_dtype();
+    let whole = |name: &str| !c.given(name) || c.size(name).is_ok();
+    if ["start", "end", "step"].into_iter().all(whole) {
+        let bounds = [("start", 0), ("end", 0), ("step", 1)];
+        let [start, end, step] = bounds.map(|(name, default)| arange_bound(c, name, default));
+        let x = op("arange_int", [start?, end?, step?, Expr::Device])?;
+        // Sizes are exact integers: counted in i64, then cast.
+        return Ok(crate::lower::cast(c, x, Dtype::Int64, dtype));
+    }
+    let (start, end) = (c.float_or("start", 0.0)?, c.float("end")?);
+    let (start, end, step) = (float(start), float(end), float(c.float_or("step", 1.0)?));
+    op(
+        "arange",
+        [start, end, step, c.dtype_expr(dtype), Expr::Device],
+    )
+}
+
+fn arange_bound(c: &Ctx, name: &str, default: i64) -> Result<Expr, Why> {
+    if !c.given(name) {
+        return Ok(int(default));
+    }
+    Ok(match c.size(name)? {
+        Dim::Size(i) => int(i),
+        size => Expr::SizeAsInt(size),
+    })
+}
+
+fn eye(c: &Ctx) -> Result<Expr, Why> {
+    let [Dim::Size(n), Dim::Size(m)] = c.out_shape() else {
+        return why("the size is symbolic");
+    };
+    op(
+        "eye",
+        [int(*n), int(*m), c.dtype_expr(c.out_dtype()), Expr::Device],
+    )
+}
+
+fn triangle(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
+    let diagonal = c.int_or("diagonal", 0)?;
+    op(name, [c.tensor("self")?.expr, int(diagonal)])
+}

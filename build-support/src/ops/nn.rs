@@ -1,0 +1,446 @@
+//! Ops with weights: a layer of the runtime when the weights are parameters, a function otherwise.
+
+use super::{Row, Rule, float, int, ints, op, some, why};
+use crate::ir::{Expr, Float, Layer, LayerArg, Lit, Lowered};
+use crate::lower::{Ctx, Operand, Why};
+use crate::manifest::{Dim, ParamId};
+
+pub const ROWS: &[Row] = &[
+    (
+        "aten._adaptive_avg_pool2d.default",
+        Rule::Fn(|c| adaptive(c, "adaptive_avg_pool2d", 2)),
+    ),
+    (
+        "aten._native_batch_norm_legit_no_training.default",
+        Rule::Many(batch_norm),
+    ),
+    ("aten._weight_norm.default", Rule::Fn(weight_norm)),
+    (
+        "aten.adaptive_avg_pool1d.default",
+        Rule::Fn(|c| adaptive(c, "adaptive_avg_pool1d", 1)),
+    ),
+    (
+        "aten.adaptive_avg_pool2d.default",
+        Rule::Fn(|c| adaptive(c, "adaptive_avg_pool2d", 2)),
+    ),
+    ("aten.addmm.default", Rule::Fn(addmm)),
+    ("aten.avg_pool2d.default", Rule::Fn(avg_pool2d)),
+    ("aten.baddbmm.default", Rule::Fn(baddbmm)),
+    ("aten.batch_norm.default", Rule::Many(batch_norm)),
+    ("aten.bmm.default", Rule::Fn(matmul)),
+    ("aten.conv1d.default", Rule::Fn(|c| conv(c, &CONV1D))),
+    ("aten.conv2d.default", Rule::Fn(|c| conv(c, &CONV2D))),
+    ("aten.embedding.default", Rule::Fn(embedding)),
+    ("aten.group_norm.default", Rule::Fn(group_norm)),
+    ("aten.layer_norm.default", Rule::Fn(layer_norm)),
+    ("aten.linear.default", Rule::Fn(linear)),
+    ("aten.matmul.default", Rule::Fn(matmul)),
+    ("aten.max_pool2d.default", Rule::Fn(max_pool2d)),
+    ("aten.mm.default", Rule::Fn(matmul)),
+    ("aten.rms_norm.default", Rule::Fn(rms_norm)),
+    ("aten.upsample_nearest2d.vec", Rule::Fn(upsample_nearest)),
+];
+
+/// The parameter behind an optional operand: `None` when it is computed, so no layer can hold it.
+fn held(operand: Option<&Operand>) -> Option<Option<ParamId>> {
+    match operand {
+        None => Some(None),
+        Some(o) => o.param().map(Some),
+    }
+}
+
+fn lit(name: &'static str, value: &Dim) -> Option<LayerArg> {
+    match value {
+        Dim::Size(n) => Some(LayerArg::Lit(name, Lit::Int(*n))),
+        _ => None,
+    }
+}
+
+fn eps(value: f64) -> LayerArg {
+    LayerArg::Lit("eps", Lit::Float(Float::new(value)))
+}
+
+/// `layer(x)`, or `None` when a weight is not a parameter.
+fn layer(
+    x: &Operand,
+    (ty, variant): (&'static str, &'static str),
+    params: &[(&'static str, Option<&Operand>)],
+    args: Option<Vec<LayerArg>>,
+) -> Option<Expr> {
+    let params = params.iter().map(|(name, o)| Some((*name, held(*o)?)));
+    let layer = Layer {
+        ty,
+        variant,
+        params: params.collect::<Option<Vec<_>>>()?,
+        args: args?,
+    };
+    Some(Expr::Layer(Box::new(layer), Box::new(x.expr.clone())))
+}
+
+fn exprs(operand: Option<&Operand>) -> Expr {
+    some(operand.map(|o| o.expr.clone()))
+}
+
+fn linear(c: &Ctx) -> Result<Expr, Why> {
+    let (x, weight, bias) = (
+        c.tensor("input")?,
+        c.tensor("weight")?,
+        c.tensor_opt("bias")?,
+    );
+    let bias = bias.as_ref();
+    if let [n, k] = &weight.shape[..] {
+        let args = lit("in_features", k)
+            .zip(lit("out_features", n))
+            .map(|(k, n)| vec![k, n]);
+        let params = [("weight", Some(&weight)), ("bias", bias)];
+        if let Some(layer) = layer(&x, ("Linear", ""), &params, args) {
+            return Ok(layer);
+        }
+    }
+    op("linear", [x.expr, weight.expr, exprs(bias)])
+}
+
+/// `bias + input @ weight`: with parameters this is a linear layer that stores its weight transposed.
+fn addmm(c: &Ctx) -> Result<Expr, Why> {
+    let (bias, x, weight) = (c.tensor("self")?, c.tensor("mat1")?, c.tensor("mat2")?);
+    let (beta, alpha) = (c.float_or("beta", 1.0)?, c.float_or("alpha", 1.0)?);
+    if let ([k, n], [b], true) = (
+        &weight.shape[..],
+        &bias.shape[..],
+        beta == 1.0 && alpha == 1.0,
+    ) && n == b
+    {
+        let args = lit("in_features", k)
+            .zip(lit("out_features", n))
+            .map(|(k, n)| vec![k, n]);
+        let params = [("weight", Some(&weight)), ("bias", Some(&bias))];
+        if let Some(layer) = layer(&x, ("Linear", "transposed"), &params, args) {
+            return Ok(layer);
+        }
+    }
+    op(
+        "addmm",
+        [bias.expr, x.expr, weight.expr, float(beta), float(alpha)],
+    )
+}
+
+fn baddbmm(c: &Ctx) -> Result<Expr, Why> {
+    let (bias, a, b) = (c.tensor("self")?, c.tensor("batch1")?, c.tensor("batch2")?);
+    let (beta, alpha) = (c.float_or("beta", 1.0)?, c.float_or("alpha", 1.0)?);
+    op(
+        "baddbmm",
+        [bias.expr, a.expr, b.expr, float(beta), float(alpha)],
+    )
+}
+
+fn matmul(c: &Ctx) -> Result<Expr, Why> {
+    let other = if c.given("mat2") { "mat2" } else { "other" };
+    op("matmul", [c.tensor("self")?.expr, c.tensor(other)?.expr])
+}
+
+fn embedding(c: &Ctx) -> Result<Expr, Why> {
+    let (weight, ids) = (c.tensor("weight")?, c.tensor("indices")?);
+    if let [n, d] = &weight.shape[..] {
+        let args = lit("num_embeddings", n)
+            .zip(lit("embedding_dim", d))
+            .map(|(n, d)| vec![n, d]);
+        let params = [("weight", Some(&weight))];
+        if let Some(layer) = layer(&ids, ("Embedding", ""), &params, args) {
+            return Ok(layer);
+        }
+    }
+    op("embedding", [weight.expr, ids.expr])
+}
+
+fn layer_norm(c: &Ctx) -> Result<Expr, Why> {
+    let (x, weight, bias) = (
+        c.tensor("input")?,
+        c.tensor_opt("weight")?,
+        c.tensor_opt("bias")?,
+    );
+    let dims = c.ints("normalized_shape")?;
+    let e = c.float_or("eps", 1e-5)?;
+    if weight.is_some() {
+        let sizes = dims.iter().map(|&d| Lit::Int(d)).collect();
+        let size = match dims[..] {
+            [d] => LayerArg::Lit("dim", Lit::Int(d)),
+            _ => LayerArg::Array("dims", sizes),
+        };
+        let params = [("weight", weight.as_ref()), ("bias", bias.as_ref())];
+        if let Some(layer) = layer(&x, ("LayerNorm", ""), &params, Some(vec![size, eps(e)])) {
+            return Ok(layer);
+        }
+    }
+    let (weight, bias) = (exprs(weight.as_ref()), exprs(bias.as_ref()));
+    op(
+        "layer_norm",
+        [x.expr, int(dims.len() as i64), weight, bias, float(e)],
+    )
+}
+
+fn rms_norm(c: &Ctx) -> Result<Expr, Why> {
+    let (x, weight) = (c.tensor("input")?, c.tensor_opt("weight")?);
+    let dims = c.ints("normalized_shape")?;
+    if dims.len() != 1 {
+        return why(format!("normalized_shape={dims:?}"));
+    }
+    // PyTorch's default is the machine epsilon of the type it computes in.
+    let e = c.float_or("eps", f64::from(f32::EPSILON))?;
+    if let Some(weight) = &weight {
+        let args = vec![LayerArg::Lit("dim", Lit::Int(dims[0])), eps(e)];
+        if let Some(layer) = layer(
+            &x,
+            ("RmsNorm", "f32_scale"),
+            &[("weight", Some(weight))],
+            Some(args),
+        ) {
+            return Ok(layer);
+        }
+    }
+    op("rms_norm", [x.expr, exprs(weight.as_ref()), float(e)])
+}
+
+/// The pattern that [`crate::fuse`] finds; `style` says where the result is rounded.
+pub fn fused_rms_norm(c: &Ctx) -> Result<Expr, Why> {
+    let (x, weight) = (c.tensor("input")?, c.tensor_opt("weight")?);
+    let e = c.float("eps")?;
+    let (variant, function) = match c.str_or("style", "")? {
+        "unit_offset" => ("unit_offset", "rms_norm_unit_offset"),
+        "f32_scale" => ("f32_scale", "rms_norm"),
+        _ => ("", "rms_norm_llama"),
+    };
+    if let (Some(weight), Some(last)) = (&weight, x.shape.last()) {
+        let args = lit("dim", last).map(|dim| vec![dim, eps(e)]);
+        if let Some(layer) = layer(&x, ("RmsNorm", variant), &[("weight", Some(weight))], args) {
+            return Ok(layer);
+        }
+        if variant == "unit_offset" {
+            return op(function, [x.expr, weight.expr.clone(), float(e)]);
+        }
+    }
+    if function == "rms_norm_llama" {
+        let Some(weight) = weight else {
+            return op("rms_norm", [x.expr, Expr::None, float(e)]);
+        };
+        return op(function, [x.expr, weight.expr, float(e)]);
+    }
+    op(function, [x.expr, exprs(weight.as_ref()), float(e)])
+}
+
+fn group_norm(c: &Ctx) -> Result<Expr, Why> {
+    let (x, weight, bias) = (
+        c.tensor("input")?,
+        c.tensor_opt("weight")?,
+        c.tensor_opt("bias")?,
+    );
+    let (groups, e) = (c.int("num_groups")?, c.float_or("eps", 1e-5)?);
+    if weight.is_some() && bias.is_some() {
+        let args = lit("channels", &x.shape[1])
+            .map(|channels| vec![LayerArg::Lit("groups", Lit::Int(groups)), channels, eps(e)]);
+        let params = [("weight", weight.as_ref()), ("bias", bias.as_ref())];
+        if let Some(layer) = layer(&x, ("GroupNorm", ""), &params, args) {
+            return Ok(layer);
+        }
+    }
+    let (weight, bias) = (exprs(weight.as_ref()), exprs(bias.as_ref()));
+    op("group_norm", [x.expr, int(groups), weight, bias, float(e)])
+}
+
+fn batch_norm(c: &Ctx) -> Result<Lowered, Why> {
+    if c.bool_or("training", false)? {
+        return why("training statistics: call model.eval() before recording");
+    }
+    let x = c.tensor("input")?;
+    let optional = |name: &str| c.tensor_opt(name);
+    let (weight, bias) = (optional("weight")?, optional("bias")?);
+    let (mean, var) = (c.tensor("running_mean")?, c.tensor("running_var")?);
+    let e = c.float_or("eps", 1e-5)?;
+    if weight.is_some() && bias.is_some() {
+        let params = [
+            ("weight", weight.as_ref()),
+            ("bias", bias.as_ref()),
+            ("running_mean", Some(&mean)),
+            ("running_var", Some(&var)),
+        ];
+        let args = lit("channels", &mean.shape[0]).map(|channels| vec![channels, eps(e)]);
+        if let Some(layer) = layer(&x, ("BatchNorm", ""), &params, args) {
+            return Ok(Lowered::Each(vec![(0, layer)]));
+        }
+    }
+    let (weight, bias) = (exprs(weight.as_ref()), exprs(bias.as_ref()));
+    let args = [x.expr, mean.expr, var.expr, weight, bias, float(e)];
+    Ok(Lowered::Each(vec![(0, op("batch_norm", args)?)]))
+}
+
+struct Conv {
+    dims: usize,
+    layer: &'static str,
+    config: &'static str,
+    function: &'static str,
+}
+
+const CONV1D: Conv = Conv {
+    dims: 1,
+    layer: "Conv1d",
+    config: "Conv1dConfig",
+    function: "conv1d",
+};
+const CONV2D: Conv = Conv {
+    dims: 2,
+    layer: "Conv2d",
+    config: "Conv2dConfig",
+    function: "conv2d",
+};
+
+fn conv(c: &Ctx, kind: &Conv) -> Result<Expr, Why> {
+    let (x, weight, bias) = (
+        c.tensor("input")?,
+        c.tensor("weight")?,
+        c.tensor_opt("bias")?,
+    );
+    if x.rank() != kind.dims + 2 {
+        return why("an input without a batch dimension");
+    }
+    let sizes = |name: &str, default| c.sizes(name, default, kind.dims);
+    let (stride, padding, dilation) = (
+        sizes("stride", 1)?,
+        sizes("padding", 0)?,
+        sizes("dilation", 1)?,
+    );
+    let groups = c.int_or("groups", 1)?;
+    let setting = |name: &'static str, values: &[usize]| {
+        let mut lits = values
+            .iter()
+            .map(|&v| Lit::Int(v as i64))
+            .collect::<Vec<_>>();
+        let arg = match (kind.dims, lits.pop()) {
+            (1, Some(one)) => LayerArg::Lit(name, one),
+            (_, last) => LayerArg::Array(name, lits.into_iter().chain(last).collect()),
+        };
+        (name, arg)
+    };
+    let config = LayerArg::Struct(
+        kind.config,
+        vec![
+            setting("stride", &stride),
+            setting("padding", &padding),
+            setting("dilation", &dilation),
+            ("groups", LayerArg::Lit("groups", Lit::Int(groups))),
+        ],
+    );
+    let shape = weight.shape.iter().map(|d| match d {
+        Dim::Size(n) => Some(Lit::Int(*n)),
+        _ => None,
+    });
+    let shape: Option<Vec<_>> = shape.collect();
+    let args = shape.map(|s| vec![LayerArg::Array("weight", s), config]);
+    let params = [("weight", Some(&weight)), ("bias", bias.as_ref())];
+    if let Some(layer) = layer(&x, (kind.layer, ""), &params, args) {
+        return Ok(layer);
+    }
+    let bias = exprs(bias.as_ref());
+    let setting = |v: &[usize]| match v {
+        [one] => int(*one as i64),
+        many => Expr::Tuple(many.iter().map(|&v| int(v as i64)).collect()),
+    };
+    let (stride, padding, dilation) = (setting(&stride), setting(&padding), setting(&dilation));
+    op(
+        kind.function,
+        [
+            x.expr,
+            weight.expr,
+            bias,
+            stride,
+            padding,
+            dilation,
+            int(groups),
+        ],
+    )
+}
+
+fn adaptive(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
+    let sizes = c.sizes("output_size", 1, dims)?;
+    let x = c.tensor("self")?.expr;
+    match sizes[..] {
+        [n] => op(name, [x, int(n as i64)]),
+        _ => op(
+            name,
+            [
+                x,
+                Expr::Tuple(sizes.iter().map(|&n| int(n as i64)).collect()),
+            ],
+        ),
+    }
+}
+
+fn pair(sizes: &[usize]) -> Expr {
+    Expr::Tuple(sizes.iter().map(|&n| int(n as i64)).collect())
+}
+
+fn max_pool2d(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let kernel = c.sizes("kernel_size", 1, 2)?;
+    let stride = if c.given("stride") && !c.ints("stride")?.is_empty() {
+        c.sizes("stride", 1, 2)?
+    } else {
+        kernel.clone()
+    };
+    let (padding, dilation) = (c.sizes("padding", 0, 2)?, c.sizes("dilation", 1, 2)?);
+    let ceil = Expr::Bool(c.bool_or("ceil_mode", false)?);
+    let (kernel, stride) = (pair(&kernel), pair(&stride));
+    op(
+        "max_pool2d",
+        [
+            x.expr,
+            kernel,
+            stride,
+            pair(&padding),
+            pair(&dilation),
+            ceil,
+        ],
+    )
+}
+
+fn avg_pool2d(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let kernel = c.sizes("kernel_size", 1, 2)?;
+    let stride = if c.given("stride") && !c.ints("stride")?.is_empty() {
+        c.sizes("stride", 1, 2)?
+    } else {
+        kernel.clone()
+    };
+    let padding = c.sizes("padding", 0, 2)?;
+    let ceil = Expr::Bool(c.bool_or("ceil_mode", false)?);
+    let count = Expr::Bool(c.bool_or("count_include_pad", true)?);
+    let divisor = if c.given("divisor_override") {
+        Expr::Some(Box::new(int(c.int("divisor_override")?)))
+    } else {
+        Expr::None
+    };
+    let (kernel, stride) = (pair(&kernel), pair(&stride));
+    op(
+        "avg_pool2d",
+        [x.expr, kernel, stride, pair(&padding), ceil, count, divisor],
+    )
+}
+
+fn upsample_nearest(c: &Ctx) -> Result<Expr, Why> {
+    let shape = Expr::Tuple(
+        c.out_shape()[2..]
+            .iter()
+            .map(|d| Expr::Size(d.clone()))
+            .collect(),
+    );
+    op("upsample_nearest2d", [c.tensor("input")?.expr, shape])
+}
+
+fn weight_norm(c: &Ctx) -> Result<Expr, Why> {
+    let (v, g) = (c.tensor("v")?, c.tensor("g")?);
+    let keep = c.dim_or("dim", 0, v.rank())?;
+    let dims: Vec<usize> = (0..v.rank()).filter(|&d| d != keep).collect();
+    let norm = op(
+        "vector_norm",
+        [v.expr.clone(), float(2.0), ints(&dims), Expr::Bool(true)],
+    )?;
+    op("mul", [v.expr, op("div", [g.expr, norm])?])
+}

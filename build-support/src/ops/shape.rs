@@ -1,0 +1,334 @@
+//! Views, joins and splits.
+
+use super::{Row, Rule, float, int, ints, method, op, why};
+use crate::ir::{Expr, Lowered};
+use crate::lower::{Ctx, Operand, Why};
+use crate::manifest::Dim;
+
+pub const ROWS: &[Row] = &[
+    ("aten._reshape_alias.default", Rule::Fn(reshape)),
+    ("aten._unsafe_view.default", Rule::Fn(reshape)),
+    ("aten.broadcast_to.default", Rule::Fn(expand)),
+    ("aten.cat.default", Rule::Fn(cat)),
+    ("aten.chunk.default", Rule::Many(split)),
+    ("aten.constant_pad_nd.default", Rule::Fn(pad)),
+    ("aten.diff.default", Rule::Fn(diff)),
+    ("aten.expand.default", Rule::Fn(expand)),
+    ("aten.expand_as.default", Rule::Fn(expand)),
+    ("aten.flatten.using_ints", Rule::Fn(reshape)),
+    ("aten.flip.default", Rule::Fn(flip)),
+    ("aten.narrow.default", Rule::Fn(narrow)),
+    ("aten.pad.default", Rule::Fn(pad)),
+    ("aten.permute.default", Rule::Fn(permute)),
+    ("aten.pixel_shuffle.default", Rule::Fn(pixel_shuffle)),
+    ("aten.repeat.default", Rule::Fn(repeat)),
+    (
+        "aten.repeat_interleave.self_int",
+        Rule::Fn(repeat_interleave),
+    ),
+    ("aten.reshape.default", Rule::Fn(reshape)),
+    ("aten.roll.default", Rule::Fn(roll)),
+    ("aten.select.int", Rule::Fn(select)),
+    ("aten.select_scatter.default", Rule::Fn(select_scatter)),
+    ("aten.slice.Tensor", Rule::Fn(slice)),
+    ("aten.slice_scatter.default", Rule::Fn(slice_scatter)),
+    ("aten.split.Tensor", Rule::Many(split)),
+    ("aten.split_with_sizes.default", Rule::Many(split)),
+    ("aten.squeeze.default", Rule::Fn(reshape)),
+    ("aten.squeeze.dim", Rule::Fn(squeeze)),
+    ("aten.squeeze.dims", Rule::Fn(reshape)),
+    ("aten.stack.default", Rule::Fn(stack)),
+    ("aten.t.default", Rule::Fn(t)),
+    ("aten.tile.default", Rule::Fn(repeat)),
+    ("aten.transpose.int", Rule::Fn(transpose)),
+    ("aten.unbind.int", Rule::Many(unbind)),
+    ("aten.unflatten.int", Rule::Fn(reshape)),
+    ("aten.unsqueeze.default", Rule::Fn(unsqueeze)),
+    ("aten.view.default", Rule::Fn(reshape)),
+];
+
+fn reshape(c: &Ctx) -> Result<Expr, Why> {
+    method(
+        c.first()?.expr,
+        "reshape",
+        [Expr::Dims(c.out_shape().to_vec())],
+    )
+}
+
+fn expand(c: &Ctx) -> Result<Expr, Why> {
+    op(
+        "expand",
+        [c.first()?.expr, Expr::Shape(c.out_shape().to_vec())],
+    )
+}
+
+fn transpose(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let (a, b) = (c.dim("dim0", x.rank())?, c.dim("dim1", x.rank())?);
+    method(x.expr, "transpose", [int(a as i64), int(b as i64)])
+}
+
+fn t(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    if x.rank() < 2 {
+        return Ok(x.expr);
+    }
+    method(x.expr, "t", [])
+}
+
+fn permute(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dims = c.dims("dims", x.rank())?;
+    let dims = dims.into_iter().map(|d| int(d as i64)).collect();
+    method(x.expr, "permute", [Expr::Array(dims)])
+}
+
+fn unsqueeze(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = c.dim("dim", x.rank() + 1)?;
+    method(x.expr, "unsqueeze", [int(dim as i64)])
+}
+
+fn squeeze(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = c.dim("dim", x.rank())?;
+    method(x.expr, "squeeze", [int(dim as i64)])
+}
+
+/// A bound of a slice, as a size: wrapped when negative, clamped to the dimension.
+fn bound(c: &Ctx, name: &str, default: Dim, len: &Dim) -> Result<Dim, Why> {
+    if !c.given(name) {
+        return Ok(default);
+    }
+    Ok(match (c.size(name)?, len) {
+        (Dim::Size(i), _) if i == i64::MAX => len.clone(),
+        (Dim::Size(i), Dim::Size(n)) => Dim::Size(if i < 0 { i + n } else { i }.clamp(0, *n)),
+        (Dim::Size(0), _) => Dim::Size(0),
+        (Dim::Size(i), len) if i < 0 => {
+            let back = Dim::Min(vec![Dim::Size(-i), len.clone()]);
+            Dim::Sub(Box::new(len.clone()), Box::new(back))
+        }
+        (at, len) if at == *len => at,
+        (at, len) => Dim::Min(vec![at, len.clone()]),
+    })
+}
+
+fn slice(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = c.dim_or("dim", 0, x.rank())?;
+    let step = c.int_or("step", 1)?;
+    let len = &x.shape[dim];
+    let start = bound(c, "start", Dim::Size(0), len)?;
+    let end = bound(c, "end", len.clone(), len)?;
+    if step == 1 {
+        let taken = c.out_shape()[dim].clone();
+        let args = [int(dim as i64), Expr::Size(start), Expr::Size(taken)];
+        return method(x.expr, "narrow", args);
+    }
+    let bounds = [Expr::Size(start), Expr::Size(end)];
+    let [start, end] = bounds;
+    op("slice", [x.expr, int(dim as i64), start, end, int(step)])
+}
+
+fn narrow(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = c.dim("dim", x.rank())?;
+    let start = bound(c, "start", Dim::Size(0), &x.shape[dim])?;
+    let args = [
+        int(dim as i64),
+        Expr::Size(start),
+        Expr::Size(c.size("length")?),
+    ];
+    method(x.expr, "narrow", args)
+}
+
+fn select(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = c.dim("dim", x.rank())?;
+    let at = Expr::Size(position(c, &x, dim)?);
+    op("select", [x.expr, int(dim as i64), at])
+}
+
+/// The `index` argument as a non-negative position.
+fn position(c: &Ctx, x: &Operand, dim: usize) -> Result<Dim, Why> {
+    Ok(match (c.size("index")?, &x.shape[dim]) {
+        (Dim::Size(i), Dim::Size(n)) if i < 0 => Dim::Size(i + n),
+        (Dim::Size(i), len) if i < 0 => Dim::Sub(Box::new(len.clone()), Box::new(Dim::Size(-i))),
+        (at, _) => at,
+    })
+}
+
+fn select_scatter(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = c.dim("dim", x.rank())?;
+    let at = Expr::Size(position(c, &x, dim)?);
+    let src = method(
+        c.tensor("src")?.cast(c, x.dtype),
+        "unsqueeze",
+        [int(dim as i64)],
+    )?;
+    op("slice_scatter", [x.expr, src, int(dim as i64), at])
+}
+
+fn slice_scatter(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    if c.int_or("step", 1)? != 1 {
+        return why("argument `step` is not 1");
+    }
+    let dim = c.dim_or("dim", 0, x.rank())?;
+    let start = bound(c, "start", Dim::Size(0), &x.shape[dim])?;
+    let src = c.tensor("src")?;
+    let src_shape_matches = src.rank() == x.rank();
+    if !src_shape_matches {
+        return why("the source has another number of dimensions");
+    }
+    let (source, start) = (src.cast(c, x.dtype), Expr::Size(start));
+    op("slice_scatter", [x.expr, source, int(dim as i64), start])
+}
+
+fn cat(c: &Ctx) -> Result<Expr, Why> {
+    let parts = c.tensors("tensors")?;
+    // A one-dimensional empty tensor is allowed beside any rank, for historical reasons.
+    let rank = c.out_shape().len();
+    let dim = c.dim_or("dim", 0, rank)?;
+    let parts = parts.iter().filter(|p| p.rank() == rank);
+    let parts = parts.map(|p| p.cast(c, c.out_dtype())).collect();
+    op("cat", [Expr::Slice(parts), int(dim as i64)])
+}
+
+fn stack(c: &Ctx) -> Result<Expr, Why> {
+    let parts = c.tensors("tensors")?;
+    let dim = c.dim_or("dim", 0, c.out_shape().len())?;
+    let parts = parts.iter().map(|p| p.cast(c, c.out_dtype())).collect();
+    op("stack", [Expr::Slice(parts), int(dim as i64)])
+}
+
+/// Each output is a slice of the input; sizes come from the outputs' shapes.
+fn split(c: &Ctx) -> Result<Lowered, Why> {
+    let x = c.tensor("self")?;
+    let dim = c.dim_or("dim", 0, x.rank())?;
+    let mut start = Dim::Size(0);
+    let mut parts = Vec::with_capacity(c.outs());
+    for i in 0..c.outs() {
+        let len = c.out(i).shape[dim].clone();
+        let args = [
+            int(dim as i64),
+            Expr::Size(start.clone()),
+            Expr::Size(len.clone()),
+        ];
+        parts.push((i, method(x.expr.clone(), "narrow", args)?));
+        start = match (start, len) {
+            (Dim::Size(a), Dim::Size(b)) => Dim::Size(a + b),
+            (Dim::Size(0), b) => b,
+            (a, b) => Dim::Add(vec![a, b]),
+        };
+    }
+    Ok(Lowered::Each(parts))
+}
+
+fn unbind(c: &Ctx) -> Result<Lowered, Why> {
+    let x = c.tensor("self")?;
+    let dim = c.dim_or("dim", 0, x.rank())?;
+    let part = |i: usize| {
+        let args = [x.expr.clone(), int(dim as i64), int(i as i64)];
+        Ok((i, op("select", args)?))
+    };
+    Ok(Lowered::Each(
+        (0..c.outs()).map(part).collect::<Result<_, _>>()?,
+    ))
+}
+
+fn flip(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dims = c.dims("dims", x.rank())?;
+    op("flip", [x.expr, ints(&dims)])
+}
+
+fn roll(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    if c.ints("dims").map_or(true, |d| d.is_empty()) {
+        return why("without `dims`");
+    }
+    let dims = c.dims("dims", x.rank())?;
+    let shifts = c.ints("shifts")?.into_iter().map(int).collect();
+    op("roll", [x.expr, Expr::Slice(shifts), ints(&dims)])
+}
+
+fn repeat(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let rank = c.out_shape().len();
+    let name = if c.given("repeats") {
+        "repeats"
+    } else {
+        "dims"
+    };
+    let repeats = c.sizes(name, 1, rank);
+    let Ok(repeats) = repeats else {
+        return why("a symbolic number of repeats");
+    };
+    op("repeat", [x.expr, ints(&repeats)])
+}
+
+fn repeat_interleave(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = if c.given("dim") {
+        Expr::Some(Box::new(int(c.dim("dim", x.rank())? as i64)))
+    } else {
+        Expr::None
+    };
+    op("repeat_interleave", [x.expr, int(c.int("repeats")?), dim])
+}
+
+/// Padding is given last dimension first; the runtime takes one pair per dimension.
+fn pad(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let pad = c.ints("pad")?;
+    if !pad.len().is_multiple_of(2) || pad.len() > 2 * x.rank() {
+        return why(format!(
+            "argument `pad` is {pad:?} for {} dimensions",
+            x.rank()
+        ));
+    }
+    let mut pairs = vec![(0, 0); x.rank()];
+    for (i, pair) in pad.chunks_exact(2).enumerate() {
+        pairs[x.rank() - 1 - i] = (pair[0], pair[1]);
+    }
+    let pairs = pairs
+        .into_iter()
+        .map(|(a, b)| Expr::Tuple(vec![int(a), int(b)]));
+    let pairs = Expr::Slice(pairs.collect());
+    match c.str_or("mode", "constant")? {
+        "constant" => op("pad", [x.expr, pairs, float(c.float_or("value", 0.0)?)]),
+        "reflect" => op("pad_reflect", [x.expr, pairs]),
+        "replicate" => op("pad_replicate", [x.expr, pairs]),
+        mode => why(format!("mode={mode:?}")),
+    }
+}
+
+fn diff(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    if c.int_or("n", 1)? != 1 {
+        return why("argument `n` is not 1");
+    }
+    let dim = c.dim_or("dim", -1, x.rank())?;
+    let mut parts = Vec::new();
+    parts.extend(c.tensor_opt("prepend")?.map(|p| p.cast(c, x.dtype)));
+    parts.push(x.expr);
+    parts.extend(c.tensor_opt("append")?.map(|p| p.cast(c, x.dtype)));
+    let joined = match parts.pop() {
+        Some(only) if parts.is_empty() => only,
+        Some(last) => {
+            parts.push(last);
+            op("cat", [Expr::Slice(parts), int(dim as i64)])?
+        }
+        None => return why("has no input"),
+    };
+    op("diff", [joined, int(1), int(dim as i64)])
+}
+
+fn pixel_shuffle(c: &Ctx) -> Result<Expr, Why> {
+    op(
+        "pixel_shuffle",
+        [c.tensor("self")?.expr, int(c.int("upscale_factor")?)],
+    )
+}
