@@ -1,12 +1,24 @@
 //! The one place that decides how a [`Param`] becomes a multiplication.
 //!
 //! Layers hold handles and call [`linear`]; nothing else looks at how weights are stored.
+//! Today every parameter is a dense tensor; borrowed and quantized ones become further arms here.
 
 use candle_core::{DType, Tensor};
 
-use crate::{Error, Param, Result};
+use crate::{Error, Param, Result, ops};
 
 /// How the weight of a linear map lies in memory.
+///
+/// ```
+/// use pycandle::{Device, Tensor, dispatch::{Layout, dense}};
+/// # fn main() -> pycandle::Result<()> {
+/// let weight = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let x = Tensor::new(&[1f32, 0.], &Device::Cpu)?;
+/// assert_eq!(dense(&x, &weight, None, Layout::OutIn)?.to_vec1::<f32>()?, [1., 3.]);
+/// assert_eq!(dense(&x, &weight, None, Layout::InOut)?.to_vec1::<f32>()?, [1., 2.]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// `[out, in]`, as `torch.nn.Linear` stores it.
@@ -19,8 +31,8 @@ pub enum Layout {
 ///
 /// `x` is `[…, in]`, `weight` `[out, in]` or `[in, out]`, `bias` `[out]`, all of one dtype (f64, f32,
 /// f16 or bf16); the result is `[…, out]`.
-/// Sums run in f32 (f64 for f64) and are rounded once, after the bias, as `aten.linear` does on the
-/// CPU.
+/// Half-precision sums run in f32 and are rounded once, after the bias, as `aten.linear` and
+/// `aten.addmm` do on the CPU.
 ///
 /// ```
 /// use pycandle::{Device, Param, Tensor, dispatch::{Layout, linear}};
@@ -40,40 +52,41 @@ pub fn linear(x: &Tensor, weight: &Param, bias: Option<&Param>, layout: Layout) 
 
 /// [`linear`] with a weight that is already a tensor.
 pub fn dense(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, layout: Layout) -> Result<Tensor> {
-    let (out, inner) = match (weight.dims(), layout) {
-        (&[out, inner], Layout::OutIn) | (&[inner, out], Layout::InOut) => (out, inner),
-        (dims, _) => {
-            let text = format!("linear: the weight is {dims:?}, expected two dimensions");
-            return Err(Error::msg(text));
-        }
-    };
-    let Some((&last, rows)) = x.dims().split_last() else {
-        return Err(Error::msg(
-            "linear: the input is a scalar, expected […, in]",
-        ));
-    };
-    if last != inner {
-        let text = format!("linear: the input is {:?}, expected […, {inner}]", x.dims());
-        return Err(Error::msg(text));
+    match layout {
+        Layout::OutIn => ops::linear(x, weight, bias),
+        Layout::InOut => transposed(x, weight, bias),
     }
-    let m = rows.iter().product::<usize>();
-    let mut dims = rows.to_vec();
-    dims.push(out);
-    if m == 0 || inner == 0 {
-        return Ok(Tensor::zeros(dims, x.dtype(), x.device())?);
+}
+
+fn transposed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (&[ref batch @ .., inner], &[rows, out]) = (x.dims(), weight.dims()) else {
+        return Err(mismatch(x, weight));
+    };
+    if inner != rows || x.dtype() != weight.dtype() {
+        return Err(mismatch(x, weight));
     }
-    // One product of two matrices: Candle would run one per batch entry.
-    let x = x.reshape((m, inner))?;
-    let wide = x.dtype() != DType::F64;
-    let w = match layout {
-        Layout::OutIn => weight.t()?,
-        Layout::InOut => weight.clone(),
+    // Half precision goes through f32, so that the bias is added before the only rounding.
+    let (dtype, wide) = match x.dtype() {
+        DType::F64 => (DType::F64, DType::F64),
+        dtype => (dtype, DType::F32),
     };
-    let y = x.matmul(&w)?;
-    let y = match bias {
-        Some(bias) => y.broadcast_add(bias)?,
-        None => y,
-    };
-    let _ = wide;
-    Ok(y.reshape(dims)?)
+    // One product of two matrices, however many batch dimensions there are.
+    let m = batch.iter().product::<usize>();
+    let x = ops::to_dtype(&x.reshape((m, inner))?, wide)?;
+    let mut y = ops::matmul(&x, &ops::to_dtype(weight, wide)?)?;
+    if let Some(bias) = bias {
+        y = ops::add(&y, &ops::to_dtype(bias, wide)?)?;
+    }
+    let shape = [batch, &[out]].concat();
+    Ok(ops::to_dtype(&y, dtype)?.reshape(shape)?)
+}
+
+fn mismatch(x: &Tensor, weight: &Tensor) -> Error {
+    Error::msg(format!(
+        "linear: input {:?} {:?} and transposed weight {:?} {:?} do not fit",
+        x.dtype(),
+        x.dims(),
+        weight.dtype(),
+        weight.dims()
+    ))
 }

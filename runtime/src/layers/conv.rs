@@ -2,9 +2,8 @@
 
 use candle_core::Tensor;
 
-use super::finish;
-use crate::kernels::conv::{conv1d, conv2d};
-use crate::{Param, Path, Probe, Result, Scope};
+use super::{finish, tensor_of};
+use crate::{Param, Path, Probe, Result, Scope, ops};
 
 /// Arguments of a 1-d convolution other than its weights, in elements.
 ///
@@ -116,8 +115,15 @@ impl Conv1d {
     }
 
     fn convolve(&self, x: &Tensor) -> Result<Tensor> {
-        let bias = self.bias.as_ref().map(Param::tensor).transpose()?;
-        conv1d(x, &self.weight.tensor()?, bias.as_ref(), &self.config)
+        let bias = tensor_of(&self.bias)?;
+        let Conv1dConfig {
+            stride,
+            padding,
+            dilation,
+            groups,
+        } = self.config;
+        let weight = self.weight.tensor()?;
+        ops::conv1d(x, &weight, bias.as_ref(), stride, padding, dilation, groups)
     }
 }
 
@@ -173,7 +179,16 @@ impl Conv2d {
     }
 
     fn convolve(&self, x: &Tensor) -> Result<Tensor> {
-        let bias = self.bias.as_ref().map(Param::tensor).transpose()?;
-        conv2d(x, &self.weight.tensor()?, bias.as_ref(), &self.config)
+        let bias = tensor_of(&self.bias)?;
+        let pair = |[height, width]: [usize; 2]| (height, width);
+        ops::conv2d(
+            x,
+            &self.weight.tensor()?,
+            bias.as_ref(),
+            pair(self.config.stride),
+            pair(self.config.padding),
+            pair(self.config.dilation),
+            self.config.groups,
+        )
     }
 }

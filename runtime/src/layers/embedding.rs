@@ -1,9 +1,9 @@
 //! `torch.nn.Embedding`.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::finish;
-use crate::{Error, Param, Path, Probe, Result, Scope};
+use crate::{Param, Path, Probe, Result, Scope, ops};
 
 /// Rows of a table by index (`aten.embedding`).
 ///
@@ -45,26 +45,8 @@ impl Embedding {
 
     /// `[…]` of I64 (or U32) to `[…, dim]`; fails on an index outside `0..num`.
     pub fn forward(&self, ids: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
-        finish(self.path.as_ref(), self.rows(ids), p)
-    }
-
-    fn rows(&self, ids: &Tensor) -> Result<Tensor> {
-        let [num, dim] = self.weight.dims() else {
-            let dims = self.weight.dims();
-            return Err(Error::msg(format!("embedding: the table is {dims:?}")));
-        };
-        let flat = ids.flatten_all()?.to_dtype(DType::I64)?;
-        // Candle gives a row of zeros for some indices outside the table.
-        if ids.device().is_cpu() {
-            let ids = flat.to_vec1::<i64>()?;
-            if let Some(id) = ids.iter().find(|id| !(0..*num as i64).contains(id)) {
-                let text = format!("embedding: index {id} is outside a table of {num} rows");
-                return Err(Error::msg(text));
-            }
-        }
-        let mut dims = ids.dims().to_vec();
-        dims.push(*dim);
-        let rows = self.weight.tensor()?.index_select(&flat, 0)?;
-        Ok(rows.reshape(dims)?)
+        let weight = self.weight.tensor();
+        let rows = weight.and_then(|weight| ops::embedding(&weight, ids));
+        finish(self.path.as_ref(), rows, p)
     }
 }

@@ -16,7 +16,7 @@ pub use norm::{BatchNorm, GroupNorm, LayerNorm, RmsNorm};
 
 use candle_core::Tensor;
 
-use crate::{Path, Probe, Result};
+use crate::{Param, Path, Probe, Result};
 
 /// Finishes a layer's forward: errors get the module path, the probe gets the value.
 fn finish(path: Option<&Path>, out: Result<Tensor>, p: &mut impl Probe) -> Result<Tensor> {
@@ -24,4 +24,9 @@ fn finish(path: Option<&Path>, out: Result<Tensor>, p: &mut impl Probe) -> Resul
     let out = out.map_err(|err| err.at(path))?;
     p.record(path, 0, &out);
     Ok(out)
+}
+
+/// The tensor of a parameter that may be absent.
+fn tensor_of(param: &Option<Param>) -> Result<Option<Tensor>> {
+    param.as_ref().map(Param::tensor).transpose()
 }

@@ -1,10 +1,9 @@
 //! Normalisations: layer, RMS, batch and group.
 
-use candle_core::{DType, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 
-use super::finish;
-use crate::kernels::norm;
-use crate::{Error, Param, Path, Probe, Result, Scope};
+use super::{finish, tensor_of};
+use crate::{Error, Param, Path, Probe, Result, Scope, ops};
 
 /// Normalises the last dimensions to mean 0 and variance 1, then scales and shifts
 /// (`aten.layer_norm`).
@@ -69,15 +68,16 @@ impl LayerNorm {
     }
 
     fn normalise(&self, x: &Tensor) -> Result<Tensor> {
-        let weight = self.weight.as_ref().map(Param::tensor).transpose()?;
-        let bias = self.bias.as_ref().map(Param::tensor).transpose()?;
-        norm::layer_norm(
-            x,
-            self.dims.dims(),
-            weight.as_ref(),
-            bias.as_ref(),
-            self.eps,
-        )
+        let dims = self.dims.dims();
+        if !x.dims().ends_with(dims) {
+            let text = format!(
+                "layer_norm: the input is {:?}, expected […, {dims:?}]",
+                x.dims()
+            );
+            return Err(Error::msg(text));
+        }
+        let (weight, bias) = (tensor_of(&self.weight)?, tensor_of(&self.bias)?);
+        ops::layer_norm(x, dims.len(), weight.as_ref(), bias.as_ref(), self.eps)
     }
 }
 
@@ -99,49 +99,60 @@ impl LayerNorm {
 pub struct RmsNorm {
     weight: Param,
     eps: f64,
-    scale: norm::RmsScale,
+    scale: Scale,
     path: Option<Path>,
+}
+
+/// Where an RMS normalisation scales and rounds.
+#[derive(Debug, Clone, Copy)]
+enum Scale {
+    /// Rounds to the model dtype, then multiplies by the weight in it.
+    Rounded,
+    /// Multiplies by the weight in f32, then rounds.
+    Wide,
+    /// Multiplies by 1 + weight in f32, then rounds.
+    UnitOffset,
 }
 
 impl RmsNorm {
     /// `weight` `[dim]`; normalised in f32, rounded to the model dtype, then scaled in it (Llama).
     pub fn load(scope: &Scope, dim: usize, eps: f64) -> Result<Self> {
-        Self::load_as(scope, dim, eps, norm::RmsScale::Rounded)
+        Self::load_as(scope, dim, eps, Scale::Rounded)
     }
 
     /// `weight` `[dim]`; normalised and scaled by `1 + weight` in f32, then rounded (Gemma).
     pub fn unit_offset(scope: &Scope, dim: usize, eps: f64) -> Result<Self> {
-        Self::load_as(scope, dim, eps, norm::RmsScale::UnitOffset)
+        Self::load_as(scope, dim, eps, Scale::UnitOffset)
     }
 
     /// `weight` `[dim]`; normalised and scaled in f32, then rounded (`aten.rms_norm`).
     pub fn f32_scale(scope: &Scope, dim: usize, eps: f64) -> Result<Self> {
-        Self::load_as(scope, dim, eps, norm::RmsScale::Wide)
+        Self::load_as(scope, dim, eps, Scale::Wide)
     }
 
     /// Over a handle, scaling as [`RmsNorm::load`] does.
     pub fn new(weight: Param, eps: f64) -> Self {
-        Self::new_as(weight, eps, norm::RmsScale::Rounded)
+        Self::new_as(weight, eps, Scale::Rounded)
     }
 
     /// Over a handle, scaling as [`RmsNorm::unit_offset`] does.
     pub fn new_unit_offset(weight: Param, eps: f64) -> Self {
-        Self::new_as(weight, eps, norm::RmsScale::UnitOffset)
+        Self::new_as(weight, eps, Scale::UnitOffset)
     }
 
     /// Over a handle, scaling as [`RmsNorm::f32_scale`] does.
     pub fn new_f32_scale(weight: Param, eps: f64) -> Self {
-        Self::new_as(weight, eps, norm::RmsScale::Wide)
+        Self::new_as(weight, eps, Scale::Wide)
     }
 
-    fn load_as(scope: &Scope, dim: usize, eps: f64, scale: norm::RmsScale) -> Result<Self> {
+    fn load_as(scope: &Scope, dim: usize, eps: f64, scale: Scale) -> Result<Self> {
         Ok(Self {
             path: Some(scope.path()),
             ..Self::new_as(scope.param("weight", dim)?, eps, scale)
         })
     }
 
-    fn new_as(weight: Param, eps: f64, scale: norm::RmsScale) -> Self {
+    fn new_as(weight: Param, eps: f64, scale: Scale) -> Self {
         Self {
             weight,
             eps,
@@ -152,9 +163,16 @@ impl RmsNorm {
 
     /// `[…, dim]` to the same shape.
     pub fn forward(&self, x: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
-        let weight = self.weight.tensor();
-        let out = weight.and_then(|weight| norm::rms_norm(x, &weight, self.eps, self.scale));
-        finish(self.path.as_ref(), out, p)
+        finish(self.path.as_ref(), self.normalise(x), p)
+    }
+
+    fn normalise(&self, x: &Tensor) -> Result<Tensor> {
+        let weight = self.weight.tensor()?;
+        match self.scale {
+            Scale::Rounded => ops::rms_norm_llama(x, &weight, self.eps),
+            Scale::Wide => ops::rms_norm(x, Some(&weight), self.eps),
+            Scale::UnitOffset => ops::rms_norm_unit_offset(x, &weight, self.eps),
+        }
     }
 }
 
@@ -226,22 +244,9 @@ impl BatchNorm {
     }
 
     fn normalise(&self, x: &Tensor) -> Result<Tensor> {
-        let channels = x.dim(1)?;
-        let wide = norm::wide(x.dtype());
-        let mut shape = vec![1; x.rank()];
-        shape[1] = channels;
-        let get = |param: &Param| -> Result<Tensor> { Ok(param.tensor()?.to_dtype(wide)?) };
-        let mut scale = (get(&self.var)? + self.eps)?.sqrt()?.recip()?;
-        if let Some(weight) = &self.weight {
-            scale = (scale * get(weight)?)?;
-        }
-        let mut shift = (get(&self.mean)? * &scale)?.neg()?;
-        if let Some(bias) = &self.bias {
-            shift = (shift + get(bias)?)?;
-        }
-        let y = x.to_dtype(wide)?.broadcast_mul(&scale.reshape(&*shape)?)?;
-        let y = y.broadcast_add(&shift.reshape(&*shape)?)?;
-        Ok(y.to_dtype(x.dtype())?)
+        let (mean, var) = (self.mean.tensor()?, self.var.tensor()?);
+        let (weight, bias) = (tensor_of(&self.weight)?, tensor_of(&self.bias)?);
+        ops::batch_norm(x, &mean, &var, weight.as_ref(), bias.as_ref(), self.eps)
     }
 }
 
@@ -303,31 +308,14 @@ impl GroupNorm {
 
     fn normalise(&self, x: &Tensor) -> Result<Tensor> {
         let (channels, groups) = (self.channels, self.groups);
-        if x.rank() < 2 || x.dims()[1] != channels || groups == 0 || channels % groups != 0 {
+        if x.rank() < 2 || x.dims()[1] != channels {
             let text = format!(
-                "group_norm: the input is {:?}, expected [batch, {channels}, …] in {groups} groups",
+                "group_norm: the input is {:?}, expected [batch, {channels}, …]",
                 x.dims()
             );
             return Err(Error::msg(text));
         }
-        let wide: DType = norm::wide(x.dtype());
-        let rows = x.dims()[0] * groups;
-        let inner = x.elem_count().checked_div(rows).unwrap_or(0);
-        let y = x.to_dtype(wide)?.reshape((rows, inner))?;
-        let y = norm::layer_norm(&y, &[inner], None, None, self.eps)?.reshape(x.shape())?;
-        let mut shape = vec![1; x.rank()];
-        shape[1] = channels;
-        let get = |param: &Param| -> Result<Tensor> {
-            Ok(param.tensor()?.to_dtype(wide)?.reshape(&*shape)?)
-        };
-        let y = match &self.weight {
-            Some(weight) => y.broadcast_mul(&get(weight)?)?,
-            None => y,
-        };
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(&get(bias)?)?,
-            None => y,
-        };
-        Ok(y.to_dtype(x.dtype())?)
+        let (weight, bias) = (tensor_of(&self.weight)?, tensor_of(&self.bias)?);
+        ops::group_norm(x, groups, weight.as_ref(), bias.as_ref(), self.eps)
     }
 }

@@ -1,7 +1,7 @@
 //! Bytes of a file to the storage of a tensor, in one pass.
 
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, op::BackpropOp};
-use half::{bf16, f16};
+use half::{bf16, f16, vec::HalfBitsVecExt};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
@@ -61,65 +61,74 @@ pub(super) fn tensor(storage: CpuStorage, shape: &Shape) -> Result<Tensor, candl
 }
 
 /// A floating-point element that the file formats convert to, rounding to nearest even once.
-trait Float: Copy + Send + Sync + Default {
-    fn of_f64(value: f64) -> Self;
-    fn of_f32(value: f32) -> Self;
-    fn of_f16(value: f16) -> Self;
-    fn of_bf16(value: bf16) -> Self;
+trait Float: Copy {
+    /// What a vector of it is made as: a type whose zeros cost nothing, as the system gives them.
+    type Bits: Copy + Default + Send + Sync;
+    fn of_f64(value: f64) -> Self::Bits;
+    fn of_f32(value: f32) -> Self::Bits;
+    fn of_f16(value: f16) -> Self::Bits;
+    fn of_bf16(value: bf16) -> Self::Bits;
+    fn vec(bits: Vec<Self::Bits>) -> Vec<Self>;
 }
 
 macro_rules! float {
-    ($type:ty, $v:ident, $f64:expr, $f32:expr, $f16:expr, $bf16:expr) => {
+    ($type:ty, $bits:ty, $vec:expr, |$v:ident| $f64:expr, $f32:expr, $f16:expr, $bf16:expr) => {
         impl Float for $type {
+            type Bits = $bits;
             #[inline(always)]
-            fn of_f64($v: f64) -> Self {
+            fn of_f64($v: f64) -> $bits {
                 $f64
             }
             #[inline(always)]
-            fn of_f32($v: f32) -> Self {
+            fn of_f32($v: f32) -> $bits {
                 $f32
             }
             #[inline(always)]
-            fn of_f16($v: f16) -> Self {
+            fn of_f16($v: f16) -> $bits {
                 $f16
             }
             #[inline(always)]
-            fn of_bf16($v: bf16) -> Self {
+            fn of_bf16($v: bf16) -> $bits {
                 $bf16
+            }
+            fn vec(bits: Vec<$bits>) -> Vec<Self> {
+                $vec(bits)
             }
         }
     };
 }
 
-float!(f64, v, v, v.into(), v.into(), v.into());
-float!(f32, v, v as f32, v, v.to_f32(), v.to_f32());
+float!(f64, f64, |v| v, |v| v, v.into(), v.into(), v.into());
+float!(f32, f32, |v| v, |v| v as f32, v, v.into(), v.into());
 // PyTorch goes from f64 to the half types by way of f32, rounding twice.
 float!(
     f16,
-    v,
-    f16::from_f32(v as f32),
-    f16::from_f32(v),
-    v,
-    f16::from_f32(v.to_f32())
+    u16,
+    HalfBitsVecExt::reinterpret_into,
+    |v| f16::from_f32(v as f32).to_bits(),
+    f16::from_f32(v).to_bits(),
+    v.to_bits(),
+    f16::from_f32(v.to_f32()).to_bits()
 );
 float!(
     bf16,
-    v,
-    bf16::from_f32(v as f32),
-    bf16::from_f32(v),
-    bf16::from_f32(v.to_f32()),
-    v
+    u16,
+    HalfBitsVecExt::reinterpret_into,
+    |v| bf16::from_f32(v as f32).to_bits(),
+    bf16::from_f32(v).to_bits(),
+    bf16::from_f32(v.to_f32()).to_bits(),
+    v.to_bits()
 );
 
 fn floats<T: Float>(bytes: &[u8], from: Dtype) -> Option<Vec<T>> {
-    Some(match from {
+    Some(T::vec(match from {
         Dtype::F64 => map(bytes, |b| T::of_f64(f64::from_le_bytes(b))),
         Dtype::F32 => map(bytes, |b| T::of_f32(f32::from_le_bytes(b))),
         Dtype::F16 => map(bytes, |b| T::of_f16(f16::from_le_bytes(b))),
         Dtype::BF16 => map(bytes, |b| T::of_bf16(bf16::from_le_bytes(b))),
         Dtype::F8_E4M3 => map(bytes, |[b]: [u8; 1]| T::of_f32(f8_e4m3(b))),
         _ => return None,
-    })
+    }))
 }
 
 fn integers(bytes: &[u8], from: Dtype) -> Option<Vec<i64>> {
@@ -162,4 +171,86 @@ where
             }
         });
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8], from: Dtype, to: DType, expected: &[f64]) {
+        let shape = Shape::from(expected.len());
+        let storage = convert(bytes, from, to).expect("a supported pair");
+        let values = tensor(storage, &shape).expect("a tensor");
+        assert_eq!(values.dtype(), to);
+        let values = values.to_dtype(DType::F64).expect("a cast");
+        assert_eq!(
+            values.to_vec1::<f64>().expect("a vector"),
+            expected,
+            "{from:?} as {to:?}"
+        );
+    }
+
+    #[test]
+    fn floats_become_the_model_dtype() {
+        let halves = [0x00, 0x3c, 0x00, 0xc0]; // f16 1, -2
+        let brains = [0x80, 0x3f, 0x00, 0xc0]; // bf16 1, -2
+        for to in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+            check(&halves, Dtype::F16, to, &[1., -2.]);
+            check(&brains, Dtype::BF16, to, &[1., -2.]);
+            check(
+                &[1f32.to_le_bytes(), 2.5f32.to_le_bytes()].concat(),
+                Dtype::F32,
+                to,
+                &[1., 2.5],
+            );
+            check(&(-4f64).to_le_bytes(), Dtype::F64, to, &[-4.]);
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_nearest_even() {
+        // 1 + 2^-8 lies between the bf16 neighbours 1 and 1 + 2^-7, 1 + 3·2^-8 between 1 + 2^-7
+        // and 1 + 2^-6.
+        let ties = [
+            (1f32 + 2f32.powi(-8)).to_le_bytes(),
+            (1f32 + 3. * 2f32.powi(-8)).to_le_bytes(),
+        ];
+        check(
+            &ties.concat(),
+            Dtype::F32,
+            DType::BF16,
+            &[1., 1. + 2f64.powi(-6)],
+        );
+    }
+
+    #[test]
+    fn integers_are_widened_and_bools_are_0_or_1() {
+        check(&[0, 2, 1], Dtype::BOOL, DType::U8, &[0., 1., 1.]);
+        check(&[7, 255], Dtype::U8, DType::U8, &[7., 255.]);
+        check(&[0xff], Dtype::I8, DType::I64, &[-1.]);
+        check(&[0xfe, 0xff], Dtype::I16, DType::I64, &[-2.]);
+        check(&[0xff; 4], Dtype::U32, DType::I64, &[4294967295.]);
+        check(&(-3i32).to_le_bytes(), Dtype::I32, DType::I64, &[-3.]);
+        assert_eq!(target(Dtype::U64, DType::F32), None);
+        assert_eq!(target(Dtype::F32, DType::I64), None);
+    }
+
+    /// Values of `torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn)`.
+    #[test]
+    fn eight_bit_floats_are_pytorchs() {
+        let bytes = [0x00, 0x01, 0x07, 0x08, 0x38, 0x3c, 0x7e, 0xfe, 0x80];
+        let expected = [
+            0.,
+            0.001953125,
+            0.013671875,
+            0.015625,
+            1.,
+            1.5,
+            448.,
+            -448.,
+            0.,
+        ];
+        check(&bytes, Dtype::F8_E4M3, DType::F32, &expected);
+        assert!(f8_e4m3(0x7f).is_nan() && f8_e4m3(0xff).is_nan());
+    }
 }
