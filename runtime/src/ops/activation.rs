@@ -5,8 +5,8 @@ use candle_core::Tensor;
 use super::Result;
 use super::elementwise::clamp;
 use super::isa::Isa;
-use super::map::{Map1, Map2, binary, int_map, scalar_map, unary};
-use super::memory::{Narrow, fail, is_float};
+use super::map::{Map1, int_map, mapped_product, scalar_map, unary};
+use super::memory::{fail, is_float};
 use super::vmath;
 
 /// Declares activations: the vector form on `f32`, the scalar form on `f64`.
@@ -159,25 +159,6 @@ pub fn logsigmoid(x: &Tensor) -> Result<Tensor> {
     )
 }
 
-/// The product of an activated gate and another tensor, in one pass. The activation is rounded to
-/// the dtype before the product, so the result is the unfused one, bit for bit.
-#[derive(Clone, Copy)]
-struct Gated<M>(M);
-
-impl<M: Map1> Map2 for Gated<M> {
-    const NAME: &'static str = "gated product";
-    #[inline(always)]
-    fn f32<S: Isa, T: Narrow>(self, gate: f32, up: f32) -> f32 {
-        T::nearest(self.0.f32::<S>(gate)).wide() * up
-    }
-    fn f64(self, gate: f64, up: f64) -> f64 {
-        self.0.f64(gate) * up
-    }
-    fn int(self, _: i64, _: i64) -> i64 {
-        0
-    }
-}
-
 fn gated<M: Map1>(gate: &Tensor, up: &Tensor, map: M) -> Result<Tensor> {
     if !is_float(gate.dtype()) {
         fail!(
@@ -185,7 +166,7 @@ fn gated<M: Map1>(gate: &Tensor, up: &Tensor, map: M) -> Result<Tensor> {
             gate.dtype()
         );
     }
-    binary(gate, up, Gated(map))
+    mapped_product("gated product", gate, up, map)
 }
 
 /// `silu(gate) * up`.

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use super::Result;
 use super::compare::where_;
 use super::create::full;
-use super::elementwise::{add, mul, mul_scalar, neg};
+use super::elementwise::{add, mul, neg};
 use super::flash;
 use super::isa::{Isa, Kernel, dispatch};
 use super::linalg::matmul;
@@ -14,6 +14,7 @@ use super::memory::{
     Narrow, PARALLEL, fail, is_float, is_half, on_cpu, tensor, to_i64, with_narrow, with_storage,
     written,
 };
+use super::scalar::mul_scalar;
 use super::scan::softmax;
 use super::shape::cat;
 use super::walk::{Plan, broadcast_shape, expand_to};
@@ -268,7 +269,7 @@ fn rope_rows<T: Narrow>(x: &Tensor, cos: &Tensor, sin: &Tensor, width: usize) ->
                     if out.len() <= PARALLEL {
                         task(0, out);
                     } else {
-                        always_chunks(out, (8192 / width).max(1) * width, task);
+                        always_chunks(out, (8192 / width).max(1) * width, &task);
                     }
                 });
                 tensor(out, x.dims())
@@ -304,29 +305,33 @@ impl<T: Narrow> Kernel for Rope<'_, T> {
         let (x_wide, rest) = wide.split_at_mut(width);
         let (c_wide, rest) = rest.split_at_mut(width);
         let (s_wide, rotated) = rest.split_at_mut(width);
-        plan.runs(first..first + out.len() / width, 1, |row, _, [x, c, s]| {
-            let x = T::load(&xs[x..x + width], x_wide);
-            let c = T::load(&cs[c..c + width], c_wide);
-            let s = T::load(&ss[s..s + width], s_wide);
-            let half = width / 2;
-            turn::<T>(
-                &x[..half],
-                &x[half..],
-                -1.0,
-                &c[..half],
-                &s[..half],
-                &mut rotated[..half],
-            );
-            turn::<T>(
-                &x[half..],
-                &x[..half],
-                1.0,
-                &c[half..],
-                &s[half..],
-                &mut rotated[half..],
-            );
-            T::store(rotated, &mut out[row * width..(row + 1) * width]);
-        });
+        plan.runs(
+            first..first + out.len() / width,
+            1,
+            &mut |row, _, [x, c, s]| {
+                let x = T::load(&xs[x..x + width], x_wide);
+                let c = T::load(&cs[c..c + width], c_wide);
+                let s = T::load(&ss[s..s + width], s_wide);
+                let half = width / 2;
+                turn::<T>(
+                    &x[..half],
+                    &x[half..],
+                    -1.0,
+                    &c[..half],
+                    &s[..half],
+                    &mut rotated[..half],
+                );
+                turn::<T>(
+                    &x[half..],
+                    &x[..half],
+                    1.0,
+                    &c[half..],
+                    &s[half..],
+                    &mut rotated[half..],
+                );
+                T::store(rotated, &mut out[row * width..(row + 1) * width]);
+            },
+        );
     }
 }
 

@@ -20,17 +20,17 @@ pub fn to_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
         let x = inputs[0];
         match (is_float(x.dtype()), dtype) {
             (true, DType::I64) => float_to_i64(x),
-            (true, DType::U8) => each::<i64, u8>(&float_to_i64(x)?, |v| v as u8),
-            (false, DType::U8) if x.dtype() == DType::I64 => each::<i64, u8>(x, |v| v as u8),
+            (true, DType::U8) => each::<i64, u8>(&float_to_i64(x)?, &|v| v as u8),
+            (false, DType::U8) if x.dtype() == DType::I64 => each::<i64, u8>(x, &|v| v as u8),
             (true, DType::F32) if x.dtype() == DType::BF16 => widened::<bf16>(x),
             (true, DType::F32) if x.dtype() == DType::F16 => widened::<f16>(x),
             (true, DType::BF16) if x.dtype() == DType::F32 => narrowed::<bf16>(x),
             (true, DType::F16) if x.dtype() == DType::F32 => narrowed::<f16>(x),
             (true, DType::BF16) if x.dtype() == DType::F64 => {
-                each::<f64, bf16>(x, |v| bf16::nearest(v as f32))
+                each::<f64, bf16>(x, &|v| bf16::nearest(v as f32))
             }
             (true, DType::F16) if x.dtype() == DType::F64 => {
-                each::<f64, f16>(x, |v| f16::nearest(v as f32))
+                each::<f64, f16>(x, &|v| f16::nearest(v as f32))
             }
             _ => Ok(x.to_dtype(dtype)?),
         }
@@ -38,20 +38,20 @@ pub fn to_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
 }
 
 fn widened<T: Narrow>(x: &Tensor) -> Result<Tensor> {
-    converted(x, |source: &[T], out: &mut [f32]| widen(source, out))
+    converted(x, &|source: &[T], out: &mut [f32]| widen(source, out))
 }
 
 fn narrowed<T: Narrow>(x: &Tensor) -> Result<Tensor> {
-    converted(x, |source: &[f32], out: &mut [T]| narrow(source, out))
+    converted(x, &|source: &[f32], out: &mut [T]| narrow(source, out))
 }
 
 fn converted<T: WithDType, U: WithDType>(
     x: &Tensor,
-    convert: impl Fn(&[T], &mut [U]) + Sync,
+    convert: &(dyn Fn(&[T], &mut [U]) + Sync),
 ) -> Result<Tensor> {
     read::<T, _>(x, |data| {
         let out = written(data.len(), |out| {
-            chunks(out, 8192, |start, out| {
+            chunks(out, 8192, &|start, out: &mut [U]| {
                 convert(&data[start..start + out.len()], out)
             });
         });
@@ -61,10 +61,10 @@ fn converted<T: WithDType, U: WithDType>(
 
 fn float_to_i64(x: &Tensor) -> Result<Tensor> {
     match x.dtype() {
-        DType::F32 => each::<f32, i64>(x, |v| truncate(v.into())),
-        DType::BF16 => each::<bf16, i64>(x, |v| truncate(v.to_f64())),
-        DType::F16 => each::<f16, i64>(x, |v| truncate(v.to_f64())),
-        DType::F64 => each::<f64, i64>(x, truncate),
+        DType::F32 => each::<f32, i64>(x, &|v| truncate(v.into())),
+        DType::BF16 => each::<bf16, i64>(x, &|v| truncate(v.to_f64())),
+        DType::F16 => each::<f16, i64>(x, &|v| truncate(v.to_f64())),
+        DType::F64 => each::<f64, i64>(x, &truncate),
         other => fail!("to_dtype: expected floating point, got {other:?}"),
     }
 }

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use super::Result;
 use super::map::{chunks, each, expanded, int_map, same_dtype, zip};
 use super::memory::{
-    BLOCK, Narrow, fail, is_float, on_cpu, tensor, with_any, with_storage, written,
+    BLOCK, Narrow, fail, is_float, is_half, on_cpu, tensor, with_any, with_storage, written,
 };
 use super::walk::{Plan, broadcast_shape, expand_to};
 
@@ -17,31 +17,25 @@ macro_rules! comparisons {
             same_dtype(stringify!($name), a, b)?;
             on_cpu(&[a, b], |inputs| {
                 let [a, b] = expanded(stringify!($name), inputs[0], inputs[1])?;
-                with_any!(a.dtype(), stringify!($name), T => {
-                    zip::<T, u8>(&a, &b, |x, y| u8::from(x $op y))
-                })
+                let (a, b) = (comparable(&a)?, comparable(&b)?);
+                match a.dtype() {
+                    DType::I64 => zip::<i64, u8>(&a, &b, &|x, y| u8::from(x $op y)),
+                    DType::F64 => zip::<f64, u8>(&a, &b, &|x, y| u8::from(x $op y)),
+                    _ => zip::<f32, u8>(&a, &b, &|x, y| u8::from(x $op y)),
+                }
             })
         }
 
         /// The comparison of each element with a number, which is first rounded to the dtype, as
-        /// PyTorch does; integers are compared exactly, as doubles.
+        /// PyTorch does; integers are compared as doubles.
         pub fn $scalar(x: &Tensor, s: f64) -> Result<Tensor> {
             on_cpu(&[x], |inputs| {
-                let x = inputs[0];
+                let s = rounded(s, inputs[0].dtype());
+                let x = comparable(inputs[0])?;
                 match x.dtype() {
-                    DType::F32 => each::<f32, u8>(x, |v| u8::from(v $op s as f32)),
-                    DType::BF16 => {
-                        let s = bf16::nearest(s as f32).wide();
-                        each::<bf16, u8>(x, |v| u8::from(v.wide() $op s))
-                    }
-                    DType::F16 => {
-                        let s = f16::nearest(s as f32).wide();
-                        each::<f16, u8>(x, |v| u8::from(v.wide() $op s))
-                    }
-                    DType::F64 => each::<f64, u8>(x, |v| u8::from(v $op s)),
-                    dtype => with_any!(dtype, stringify!($scalar), T => {
-                        each::<T, u8>(x, |v| u8::from(v.to_f64() $op s))
-                    }),
+                    DType::I64 => each::<i64, u8>(&x, &|v| u8::from((v as f64) $op s)),
+                    DType::F64 => each::<f64, u8>(&x, &|v| u8::from(v $op s)),
+                    _ => each::<f32, u8>(&x, &|v| u8::from(f64::from(v) $op s)),
                 }
             })
         }
@@ -49,11 +43,30 @@ macro_rules! comparisons {
         /// The comparison of each integer with another.
         pub fn $scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
             if x.dtype() == DType::I64 {
-                return on_cpu(&[x], |x| each::<i64, u8>(x[0], |v| u8::from(v $op s)));
+                return on_cpu(&[x], |x| each::<i64, u8>(x[0], &|v| u8::from(v $op s)));
             }
             $scalar(x, s as f64)
         }
     )*};
+}
+
+/// The tensor in one of the dtypes that comparisons are compiled for, exactly.
+fn comparable(x: &Tensor) -> Result<Tensor> {
+    match x.dtype() {
+        DType::U8 => Ok(x.to_dtype(DType::I64)?),
+        dtype if is_half(dtype) => Ok(x.to_dtype(DType::F32)?),
+        DType::I64 | DType::F32 | DType::F64 => Ok(x.clone()),
+        other => fail!("comparison: unsupported dtype {other:?}"),
+    }
+}
+
+fn rounded(s: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => f64::from(s as f32),
+        DType::BF16 => f64::from(bf16::nearest(s as f32).wide()),
+        DType::F16 => f64::from(f16::nearest(s as f32).wide()),
+        _ => s,
+    }
 }
 
 comparisons! {
@@ -77,7 +90,7 @@ pub fn to_bool(x: &Tensor) -> Result<Tensor> {
         let x = inputs[0];
         with_any!(x.dtype(), "to_bool", T => {
             let zero = T::from_f64(0.0);
-            each::<T, u8>(x, |v| u8::from(v != zero))
+            each::<T, u8>(x, &|v| u8::from(v != zero))
         })
     })
 }
@@ -91,7 +104,7 @@ macro_rules! logic {
 
         /// The same on tensors that already are boolean.
         pub fn $on_bool(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-            bytes(stringify!($on_bool), a, b, |$a, $b| $value)
+            bytes(stringify!($on_bool), a, b, &|$a, $b| $value)
         }
     )*};
 }
@@ -105,7 +118,7 @@ logic! {
     logical_xor bool_xor: |a, b| a ^ b;
 }
 
-fn bytes(name: &str, a: &Tensor, b: &Tensor, f: impl Fn(u8, u8) -> u8 + Sync) -> Result<Tensor> {
+fn bytes(name: &str, a: &Tensor, b: &Tensor, f: &(dyn Fn(u8, u8) -> u8 + Sync)) -> Result<Tensor> {
     if (a.dtype(), b.dtype()) != (DType::U8, DType::U8) {
         fail!(
             "{name}: expected booleans, got {:?} and {:?}",
@@ -115,7 +128,7 @@ fn bytes(name: &str, a: &Tensor, b: &Tensor, f: impl Fn(u8, u8) -> u8 + Sync) ->
     }
     on_cpu(&[a, b], |inputs| {
         let [a, b] = expanded(name, inputs[0], inputs[1])?;
-        zip::<u8, u8>(&a, &b, &f)
+        zip::<u8, u8>(&a, &b, f)
     })
 }
 
@@ -129,7 +142,7 @@ pub fn bool_not(x: &Tensor) -> Result<Tensor> {
     if x.dtype() != DType::U8 {
         fail!("bool_not: expected booleans, got {:?}", x.dtype());
     }
-    on_cpu(&[x], |x| each::<u8, u8>(x[0], |v| u8::from(v == 0)))
+    on_cpu(&[x], |x| each::<u8, u8>(x[0], &|v| u8::from(v == 0)))
 }
 
 macro_rules! bitwise {
@@ -140,8 +153,8 @@ macro_rules! bitwise {
             on_cpu(&[a, b], |inputs| {
                 let [x, y] = expanded(stringify!($name), inputs[0], inputs[1])?;
                 match x.dtype() {
-                    DType::I64 => zip::<i64, i64>(&x, &y, |$a, $b| $value),
-                    DType::U8 => zip::<u8, u8>(&x, &y, |$a, $b| $value),
+                    DType::I64 => zip::<i64, i64>(&x, &y, &|$a, $b| $value),
+                    DType::U8 => zip::<u8, u8>(&x, &y, &|$a, $b| $value),
                     other => fail!("{}: expected integers, got {other:?}", stringify!($name)),
                 }
             })
@@ -183,9 +196,9 @@ fn float_test(name: &str, x: &Tensor, test: impl Fn(f64) -> bool + Sync) -> Resu
         let x = inputs[0];
         let test = &test;
         if !is_float(x.dtype()) {
-            return with_any!(x.dtype(), name, T => each::<T, u8>(x, |_| u8::from(test(0.0))));
+            return with_any!(x.dtype(), name, T => each::<T, u8>(x, &|_| u8::from(test(0.0))));
         }
-        with_any!(x.dtype(), name, T => each::<T, u8>(x, |v| u8::from(test(v.to_f64()))))
+        with_any!(x.dtype(), name, T => each::<T, u8>(x, &|v| u8::from(test(v.to_f64()))))
     })
 }
 
@@ -215,9 +228,9 @@ fn select_elements<T: WithDType>(condition: &Tensor, a: &Tensor, b: &Tensor) -> 
         with_storage::<T, _>(a, |x, _| {
             with_storage::<T, _>(b, |y, _| {
                 let out = written(a.elem_count(), |out: &mut [T]| {
-                    chunks(out, 16 * BLOCK, |start, out| {
+                    chunks(out, 16 * BLOCK, &|start, out: &mut [T]| {
                         let range = start..start + out.len();
-                        plan.runs(range, usize::MAX, |at, len, [oc, oa, ob]| {
+                        plan.runs(range, usize::MAX, &mut |at, len, [oc, oa, ob]| {
                             for (i, to) in out[at..at + len].iter_mut().enumerate() {
                                 let (x, y) = (x[oa + i * sa], y[ob + i * sb]);
                                 *to = if c[oc + i * sc] != 0 { x } else { y };

@@ -1,29 +1,28 @@
 //! Convolutions, by products with unrolled windows; half types are computed in `f32`.
 
 use candle_core::{DType, Tensor, WithDType};
-use rayon::prelude::*;
 
 use super::Result;
 use super::cast::to_dtype;
 use super::elementwise::add;
 use super::isa::{Isa, Kernel, dispatch};
 use super::linalg::{Matrix, gemm};
-use super::map::same_dtype;
+use super::map::{always_chunks, same_dtype};
 use super::memory::{fail, is_half, on_cpu, read, tensor};
 
 /// A convolution's sizes, checked.
 #[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    groups: usize,
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) groups: usize,
     /// Channels per group, in and out.
-    channels: [usize; 2],
-    input: [usize; 2],
-    output: [usize; 2],
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    padding: [usize; 2],
-    dilation: [usize; 2],
+    pub(super) channels: [usize; 2],
+    pub(super) input: [usize; 2],
+    pub(super) output: [usize; 2],
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) padding: [usize; 2],
+    pub(super) dilation: [usize; 2],
 }
 
 impl Sizes {
@@ -71,11 +70,11 @@ impl Sizes {
         Ok(sizes)
     }
 
-    fn unrolled(&self) -> usize {
+    pub(super) fn unrolled(&self) -> usize {
         self.channels[0] * self.kernel[0] * self.kernel[1]
     }
 
-    fn pixels(&self) -> usize {
+    pub(super) fn pixels(&self) -> usize {
         self.output[0] * self.output[1]
     }
 
@@ -85,7 +84,7 @@ impl Sizes {
     }
 
     /// The outputs along an axis whose tap `k` falls inside the input.
-    fn inside(&self, axis: usize, k: usize) -> std::ops::Range<usize> {
+    pub(super) fn inside(&self, axis: usize, k: usize) -> std::ops::Range<usize> {
         let (stride, padding) = (self.stride[axis], self.padding[axis]);
         let shift = k * self.dilation[axis];
         let start = padding.saturating_sub(shift).div_ceil(stride);
@@ -143,7 +142,7 @@ pub fn conv1d(
 }
 
 /// Runs a convolution in at least `f32` on the CPU, and adds the bias.
-fn computed(
+pub(super) fn computed(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
@@ -203,9 +202,9 @@ fn convolve<T: WithDType>(x: &Tensor, weight: &Tensor, sizes: &Sizes) -> Result<
                 one_image(x, weight, out, sizes, parallel);
             };
             if images >= rayon::current_num_threads() && images > 1 {
-                out.par_chunks_mut(o * pixels)
-                    .enumerate()
-                    .for_each(|(i, out)| one(i, out, false));
+                always_chunks(&mut out, o * pixels, &|start, out: &mut [T]| {
+                    one(start / (o * pixels), out, false)
+                });
             } else {
                 out.chunks_mut(o * pixels)
                     .enumerate()
@@ -242,11 +241,14 @@ fn one_image<T: WithDType>(x: &[T], weight: &[T], out: &mut [T], sizes: &Sizes, 
         let rows = strip.min(sizes.output[0] - first);
         let columns = rows * width;
         let windows = &mut unrolled[..k * columns];
-        let fill = |(tap, line): (usize, &mut [T])| unroll(x, line, tap, first, sizes);
+        let fill = |start: usize, line: &mut [T]| unroll(x, line, start / columns, first, sizes);
         if parallel && windows.len() > 64 * 1024 {
-            windows.par_chunks_mut(columns).enumerate().for_each(fill);
+            always_chunks(windows, columns, &fill);
         } else {
-            windows.chunks_mut(columns).enumerate().for_each(fill);
+            windows
+                .chunks_mut(columns)
+                .enumerate()
+                .for_each(|(i, line)| fill(i * columns, line));
         }
         let out_view = view(o, columns, pixels, first * width);
         let window_view = view(k, columns, columns, 0);
@@ -306,16 +308,20 @@ fn depthwise(x: &Tensor, weight: &Tensor, sizes: &Sizes) -> Result<Tensor> {
     read::<f32, _>(x, |x| {
         read::<f32, _>(weight, |weight| {
             let mut out = vec![0.0f32; shape.iter().product()];
-            super::map::chunks(&mut out, sizes.pixels().max(1), |start, out| {
-                let i = start / sizes.pixels().max(1);
-                let group = i % sizes.groups;
-                dispatch(Depthwise {
-                    x: &x[i * plane..(i + 1) * plane],
-                    weight: &weight[group * taps..(group + 1) * taps],
-                    out,
-                    sizes,
-                });
-            });
+            super::map::chunks(
+                &mut out,
+                sizes.pixels().max(1),
+                &|start, out: &mut [f32]| {
+                    let i = start / sizes.pixels().max(1);
+                    let group = i % sizes.groups;
+                    dispatch(Depthwise {
+                        x: &x[i * plane..(i + 1) * plane],
+                        weight: &weight[group * taps..(group + 1) * taps],
+                        out,
+                        sizes,
+                    });
+                },
+            );
             tensor(out, &shape[..])
         })
     })
@@ -361,171 +367,6 @@ impl Kernel for Depthwise<'_> {
                     }
                 }
             }
-        }
-    }
-}
-
-/// Transposed two-dimensional convolution: `[batch, in, h, w]` by `[in, out / groups, kh, kw]`.
-/// (`aten.conv_transpose2d.input`)
-#[allow(clippy::too_many_arguments)]
-pub fn conv_transpose2d(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    stride: (usize, usize),
-    padding: (usize, usize),
-    output_padding: (usize, usize),
-    groups: usize,
-    dilation: (usize, usize),
-) -> Result<Tensor> {
-    same_dtype("conv_transpose2d", x, weight)?;
-    let (&[batch, c, h, w], &[c2, o, kh, kw]) = (x.dims(), weight.dims()) else {
-        fail!(
-            "conv_transpose2d: input {:?}, weight {:?}",
-            x.dims(),
-            weight.dims()
-        );
-    };
-    if c != c2 || groups == 0 || c % groups != 0 || [h, w, kh, kw].contains(&0) {
-        fail!(
-            "conv_transpose2d: input {:?}, weight {:?}, {groups} groups",
-            x.dims(),
-            weight.dims()
-        );
-    }
-    let size = |n: usize, k: usize, s: usize, p: usize, extra: usize, d: usize| {
-        ((n - 1) * s + d * (k - 1) + extra + 1)
-            .checked_sub(2 * p)
-            .filter(|&n| n > 0 && s * d > 0)
-    };
-    let output = (
-        size(h, kh, stride.0, padding.0, output_padding.0, dilation.0),
-        size(w, kw, stride.1, padding.1, output_padding.1, dilation.1),
-    );
-    let (Some(oh), Some(ow)) = output else {
-        fail!(
-            "conv_transpose2d: no output of {:?} by {:?}",
-            x.dims(),
-            weight.dims()
-        );
-    };
-    // The sizes of the convolution that this one transposes.
-    let sizes = Sizes {
-        batch,
-        groups,
-        channels: [o, c / groups],
-        input: [oh, ow],
-        output: [h, w],
-        kernel: [kh, kw],
-        stride: [stride.0, stride.1],
-        padding: [padding.0, padding.1],
-        dilation: [dilation.0, dilation.1],
-    };
-    computed(x, weight, bias, |x, weight| match x.dtype() {
-        DType::F64 => transposed::<f64>(x, weight, &sizes, |to, v| *to += v),
-        _ => transposed::<f32>(x, weight, &sizes, |to, v| *to += v),
-    })
-}
-
-/// Transposed one-dimensional convolution: `[batch, in, length]` by `[in, out / groups, k]`.
-/// (`aten.conv_transpose1d`)
-#[allow(clippy::too_many_arguments)]
-pub fn conv_transpose1d(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    stride: usize,
-    padding: usize,
-    output_padding: usize,
-    groups: usize,
-    dilation: usize,
-) -> Result<Tensor> {
-    if x.rank() != 3 || weight.rank() != 3 {
-        fail!(
-            "conv_transpose1d: input {:?}, weight {:?}",
-            x.dims(),
-            weight.dims()
-        );
-    }
-    let (x, weight) = (x.unsqueeze(2)?, weight.unsqueeze(2)?);
-    let (stride, padding, extra) = ((1, stride), (0, padding), (0, output_padding));
-    let y = conv_transpose2d(
-        &x,
-        &weight,
-        bias,
-        stride,
-        padding,
-        extra,
-        groups,
-        (1, dilation),
-    )?;
-    Ok(y.squeeze(2)?)
-}
-
-fn transposed<T: WithDType>(
-    x: &Tensor,
-    weight: &Tensor,
-    sizes: &Sizes,
-    add: impl Fn(&mut T, T) + Sync,
-) -> Result<Tensor> {
-    let [o, c] = sizes.channels;
-    let (k, pixels) = (sizes.unrolled(), sizes.pixels());
-    let [oh, ow] = sizes.input;
-    let shape = [sizes.batch, o * sizes.groups, oh, ow];
-    read::<T, _>(x, |x| {
-        read::<T, _>(weight, |weight| {
-            let mut out = vec![T::from_f64(0.0); shape.iter().product()];
-            if out.is_empty() {
-                return tensor(out, &shape[..]);
-            }
-            let one = |(i, out): (usize, &mut [T])| {
-                let group = i % sizes.groups;
-                let mut unrolled = vec![T::from_f64(0.0); k * pixels];
-                let view = |rows, columns, row_stride, column_stride| Matrix {
-                    offset: 0,
-                    rows,
-                    columns,
-                    row_stride,
-                    column_stride,
-                };
-                gemm(
-                    &mut unrolled,
-                    view(k, pixels, pixels, 1),
-                    false,
-                    &weight[group * c * k..(group + 1) * c * k],
-                    view(k, c, 1, k),
-                    &x[i * c * pixels..(i + 1) * c * pixels],
-                    view(c, pixels, pixels, 1),
-                    T::from_f64(1.0),
-                    false,
-                );
-                for (tap, line) in unrolled.chunks(pixels).enumerate() {
-                    roll_up(line, out, tap, sizes, &add);
-                }
-            };
-            out.par_chunks_mut(o * oh * ow).enumerate().for_each(one);
-            tensor(out, &shape[..])
-        })
-    })
-}
-
-/// Adds what one tap sends to the pixels it falls on.
-fn roll_up<T: WithDType>(
-    line: &[T],
-    out: &mut [T],
-    tap: usize,
-    sizes: &Sizes,
-    add: &impl Fn(&mut T, T),
-) {
-    let [kh, kw] = sizes.kernel;
-    let [oh, ow] = sizes.input;
-    let (channel, ky, kx) = (tap / (kh * kw), tap / kw % kh, tap % kw);
-    let plane = &mut out[channel * oh * ow..(channel + 1) * oh * ow];
-    for row in sizes.inside(0, ky) {
-        let y = row * sizes.stride[0] + ky * sizes.dilation[0] - sizes.padding[0];
-        for column in sizes.inside(1, kx) {
-            let x = column * sizes.stride[1] + kx * sizes.dilation[1] - sizes.padding[1];
-            add(&mut plane[y * ow + x], line[row * sizes.output[1] + column]);
         }
     }
 }

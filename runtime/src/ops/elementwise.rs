@@ -4,19 +4,20 @@ use candle_core::{DType, Tensor};
 
 use super::Result;
 use super::isa::Isa;
-use super::map::{Map1, Map2, binary, int_map, scalar_map, unary};
-use super::memory::{Narrow, fail, is_float, on_cpu, to_i64};
+use super::map::{Map1, Map2, binary, int_map, scalar_binary, scalar_map, unary};
+use super::memory::{fail, is_float, on_cpu, to_i64};
+use super::scalar::mul_scalar;
 use super::vmath;
 
 /// Declares `Map2` types: their value on `f32`, `f64` and integers.
 macro_rules! map2 {
     ($($map:ident $name:literal: |$a:ident, $b:ident| $float:expr, $int:expr;)*) => {$(
         #[derive(Clone, Copy)]
-        struct $map;
+        pub(super) struct $map;
         impl Map2 for $map {
             const NAME: &'static str = $name;
             #[inline(always)]
-            fn f32<S: Isa, T: Narrow>(self, $a: f32, $b: f32) -> f32 { $float }
+            fn f32<S: Isa>(self, $a: f32, $b: f32) -> f32 { $float }
             fn f64(self, $a: f64, $b: f64) -> f64 { $float }
             #[allow(unused_variables)]
             fn int(self, $a: i64, $b: i64) -> i64 { $int }
@@ -29,39 +30,8 @@ map2! {
     Sub "sub": |a, b| a - b, a.wrapping_sub(b);
     Mul "mul": |a, b| a * b, a.wrapping_mul(b);
     Div "div": |a, b| a / b, a.checked_div(b).unwrap_or(0);
-    FloorDivide "floor_divide": |a, b| {
-        // PyTorch's steps: the quotient of what fmod leaves, one lower when the signs differ.
-        if b == 0.0 {
-            a / b
-        } else {
-            let left = a % b;
-            let mut quotient = (a - left) / b;
-            if left != 0.0 && (b < 0.0) != (left < 0.0) {
-                quotient -= 1.0;
-            }
-            if quotient == 0.0 {
-                (a / b).signum() * 0.0
-            } else {
-                let floor = quotient.floor();
-                if quotient - floor > 0.5 { floor + 1.0 } else { floor }
-            }
-        }
-    }, {
-        let quotient = a.wrapping_div(b);
-        if a.wrapping_rem(b) != 0 && (a < 0) != (b < 0) { quotient - 1 } else { quotient }
-    };
-    Remainder "remainder": |a, b| {
-        let left = a % b;
-        if left != 0.0 && (b < 0.0) != (left < 0.0) { left + b } else { left }
-    }, {
-        let left = a.wrapping_rem(b);
-        if left != 0 && (left < 0) != (b < 0) { left + b } else { left }
-    };
-    Fmod "fmod": |a, b| a % b, a.wrapping_rem(b);
-    Pow "pow": |a, b| a.powf(b), int_pow(a, b);
     Maximum "maximum": |a, b| if a.is_nan() || a > b { a } else { b }, a.max(b);
     Minimum "minimum": |a, b| if a.is_nan() || a < b { a } else { b }, a.min(b);
-    Atan2 "atan2": |a, b| a.atan2(b), 0;
 }
 
 /// `a + b`. Integers wrap. (`aten.add.Tensor`)
@@ -88,7 +58,14 @@ pub fn div(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// `a / b` rounded down; an integer division by zero is an error. (`aten.floor_divide`)
 pub fn floor_divide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     no_zero_divisor("floor_divide", b)?;
-    binary(a, b, FloorDivide)
+    scalar_binary(
+        "floor_divide",
+        a,
+        b,
+        floor_quotient_f32,
+        floor_quotient_f64,
+        floor_quotient_int,
+    )
 }
 
 /// `a / b` rounded towards zero; an integer division by zero is an error.
@@ -106,25 +83,32 @@ pub fn trunc_divide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// The remainder with the sign of `b`; integers by zero are an error. (`aten.remainder.Tensor`)
 pub fn remainder(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     no_zero_divisor("remainder", b)?;
-    binary(a, b, Remainder)
+    scalar_binary(
+        "remainder",
+        a,
+        b,
+        remainder_f32,
+        remainder_f64,
+        remainder_int,
+    )
 }
 
 /// The remainder with the sign of `a`; integers by zero are an error. (`aten.fmod.Tensor`)
 pub fn fmod(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     no_zero_divisor("fmod", b)?;
-    binary(a, b, Fmod)
+    scalar_binary("fmod", a, b, |a, b| a % b, |a, b| a % b, i64::wrapping_rem)
 }
 
 /// `a` to the power `b`; integers wrap, and negative powers of them are 0 except for a base of 1 or
 /// -1. (`aten.pow.Tensor_Tensor`)
 pub fn pow(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    binary(a, b, Pow)
+    scalar_binary("pow", a, b, f32::powf, f64::powf, int_pow)
 }
 
 /// The angle of the point (`b`, `a`), in radians. (`aten.atan2`)
 pub fn atan2(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     float_only("atan2", a)?;
-    binary(a, b, Atan2)
+    scalar_binary("atan2", a, b, f32::atan2, f64::atan2, |_, _| 0)
 }
 
 /// The larger of both; NaN where either is. (`aten.maximum`)
@@ -135,6 +119,77 @@ pub fn maximum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// The smaller of both; NaN where either is. (`aten.minimum`)
 pub fn minimum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     binary(a, b, Minimum)
+}
+
+/// The quotient of what `fmod` leaves, one lower when the signs differ: PyTorch's steps.
+macro_rules! floor_quotient {
+    ($a:expr, $b:expr) => {{
+        let (a, b) = ($a, $b);
+        if b == 0.0 {
+            return a / b;
+        }
+        let left = a % b;
+        let mut quotient = (a - left) / b;
+        if left != 0.0 && (b < 0.0) != (left < 0.0) {
+            quotient -= 1.0;
+        }
+        if quotient == 0.0 {
+            return (a / b).signum() * 0.0;
+        }
+        let floor = quotient.floor();
+        if quotient - floor > 0.5 {
+            floor + 1.0
+        } else {
+            floor
+        }
+    }};
+}
+
+fn floor_quotient_f32(a: f32, b: f32) -> f32 {
+    floor_quotient!(a, b)
+}
+
+fn floor_quotient_f64(a: f64, b: f64) -> f64 {
+    floor_quotient!(a, b)
+}
+
+/// Integer division rounded down, by other than zero.
+pub(super) fn floor_quotient_int(a: i64, b: i64) -> i64 {
+    let quotient = a.wrapping_div(b);
+    let inexact = a.wrapping_rem(b) != 0;
+    if inexact && (a < 0) != (b < 0) {
+        quotient - 1
+    } else {
+        quotient
+    }
+}
+
+/// The integer remainder with the sign of `b`, which is not zero.
+pub(super) fn remainder_int(a: i64, b: i64) -> i64 {
+    let left = a.wrapping_rem(b);
+    if left != 0 && (left < 0) != (b < 0) {
+        left + b
+    } else {
+        left
+    }
+}
+
+fn remainder_f32(a: f32, b: f32) -> f32 {
+    let left = a % b;
+    if left != 0.0 && (b < 0.0) != (left < 0.0) {
+        left + b
+    } else {
+        left
+    }
+}
+
+fn remainder_f64(a: f64, b: f64) -> f64 {
+    let left = a % b;
+    if left != 0.0 && (b < 0.0) != (left < 0.0) {
+        left + b
+    } else {
+        left
+    }
 }
 
 fn float_only(name: &str, x: &Tensor) -> Result<()> {
@@ -151,7 +206,7 @@ fn no_zero_divisor(name: &str, b: &Tensor) -> Result<()> {
     Ok(())
 }
 
-fn int_pow(base: i64, exponent: i64) -> i64 {
+pub(super) fn int_pow(base: i64, exponent: i64) -> i64 {
     match (u32::try_from(exponent), base) {
         (Ok(exponent), _) => base.wrapping_pow(exponent),
         (Err(_), 1) => 1,
@@ -179,160 +234,6 @@ fn int_pow(base: i64, exponent: i64) -> i64 {
     }
 }
 
-/// Declares `Map1` types that carry a scalar.
-macro_rules! with_scalar {
-    ($($map:ident: |$x:ident, $s:ident| $value:expr;)*) => {$(
-        #[derive(Clone, Copy)]
-        struct $map(f64);
-        impl Map1 for $map {
-            #[inline(always)]
-            fn f32<S: Isa>(self, $x: f32) -> f32 { let $s = self.0 as f32; $value }
-            fn f64(self, $x: f64) -> f64 { let $s = self.0; $value }
-        }
-    )*};
-}
-
-with_scalar! {
-    AddScalar: |x, s| x + s;
-    RsubScalar: |x, s| s - x;
-    MulScalar: |x, s| x * s;
-    DivScalar: |x, s| x / s;
-    RdivScalar: |x, s| s / x;
-    PowScalar: |x, s| x.powf(s);
-    RpowScalar: |x, s| s.powf(x);
-}
-
-/// `x + s` for floating point; the scalar is not rounded to a half type. (`aten.add.Scalar`)
-pub fn add_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    unary("add_scalar", x, AddScalar(s))
-}
-
-/// `x - s` for floating point. (`aten.sub.Scalar`)
-pub fn sub_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    unary("sub_scalar", x, AddScalar(-s))
-}
-
-/// `s - x` for floating point. (`aten.rsub.Scalar`)
-pub fn rsub_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    unary("rsub_scalar", x, RsubScalar(s))
-}
-
-/// `x * s` for floating point. (`aten.mul.Scalar`)
-pub fn mul_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    unary("mul_scalar", x, MulScalar(s))
-}
-
-/// `x / s` for floating point. (`aten.div.Scalar`)
-pub fn div_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    unary("div_scalar", x, DivScalar(s))
-}
-
-/// `s / x` for floating point. (`aten.reciprocal` times `s`)
-pub fn rdiv_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    unary("rdiv_scalar", x, RdivScalar(s))
-}
-
-/// `x + s` for integers, wrapping. (`aten.add.Scalar`)
-pub fn add_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
-    int_map("add_scalar_int", x, |v| v.wrapping_add(s))
-}
-
-/// `x - s` for integers, wrapping. (`aten.sub.Scalar`)
-pub fn sub_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
-    int_map("sub_scalar_int", x, |v| v.wrapping_sub(s))
-}
-
-/// `s - x` for integers, wrapping. (`aten.rsub.Scalar`)
-pub fn rsub_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
-    int_map("rsub_scalar_int", x, |v| s.wrapping_sub(v))
-}
-
-/// `x * s` for integers, wrapping. (`aten.mul.Scalar`)
-pub fn mul_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
-    int_map("mul_scalar_int", x, |v| v.wrapping_mul(s))
-}
-
-/// `x / s` rounded down, for floating point. (`aten.floor_divide` by a number)
-pub fn floor_divide_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    let s = Tensor::new(s, x.device())?.to_dtype(x.dtype())?;
-    floor_divide(x, &s)
-}
-
-/// `x / s` rounded down, for integers; `s` = 0 is an error. (`aten.floor_divide` by a number)
-pub fn floor_divide_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
-    if s == 0 {
-        fail!("floor_divide: integer division by zero");
-    }
-    int_map("floor_divide", x, |v| FloorDivide.int(v, s))
-}
-
-/// The remainder of `x / s` with the sign of `s`, for floating point. (`aten.remainder.Scalar`)
-pub fn remainder_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    let s = Tensor::new(s, x.device())?.to_dtype(x.dtype())?;
-    remainder(x, &s)
-}
-
-/// The remainder of `x / s` with the sign of `s`, for integers. (`aten.remainder.Scalar`)
-pub fn remainder_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
-    if s == 0 {
-        fail!("remainder: integer division by zero");
-    }
-    int_map("remainder", x, |v| Remainder.int(v, s))
-}
-
-/// The remainder of `x / s` with the sign of `x`, for floating point. (`aten.fmod.Scalar`)
-pub fn fmod_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    let s = Tensor::new(s, x.device())?.to_dtype(x.dtype())?;
-    fmod(x, &s)
-}
-
-/// `x` to the power `s`. Squares, cubes, roots and their inverses are exact products and roots, as
-/// in PyTorch; integers need a whole power of at least 0. (`aten.pow.Tensor_Scalar`)
-pub fn pow_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    if !is_float(x.dtype()) {
-        if s.fract() != 0.0 || !(0.0..9e15).contains(&s) {
-            fail!("pow: integers cannot be raised to the power {s}");
-        }
-        return int_map("pow", x, |v| int_pow(v, s as i64));
-    }
-    if s == 0.0 {
-        unary("pow", x, Constant(1.0))
-    } else if s == 0.5 {
-        sqrt(x)
-    } else if s == 1.0 {
-        Ok(x.clone())
-    } else if s == 2.0 {
-        unary("pow", x, Square)
-    } else if s == 3.0 {
-        unary("pow", x, Cube)
-    } else if s == -0.5 {
-        rsqrt(x)
-    } else if s == -1.0 {
-        reciprocal(x)
-    } else if s == -2.0 {
-        unary("pow", x, InverseSquare)
-    } else {
-        unary("pow", x, PowScalar(s))
-    }
-}
-
-/// The number `s` to the power `x`, for floating point. (`aten.pow.Scalar`)
-pub fn rpow_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
-    unary("rpow_scalar", x, RpowScalar(s))
-}
-
-#[derive(Clone, Copy)]
-struct Constant(f64);
-impl Map1 for Constant {
-    #[inline(always)]
-    fn f32<S: Isa>(self, _: f32) -> f32 {
-        self.0 as f32
-    }
-    fn f64(self, _: f64) -> f64 {
-        self.0
-    }
-}
-
 /// Declares `Map1` types: one expression for both widths, or `f32 => …, f64 => …`.
 macro_rules! map1 {
     ($($map:ident: |$x:ident| $value:expr;)*) => {$(
@@ -347,9 +248,6 @@ macro_rules! map1 {
 }
 
 map1! {
-    Square: |x| x * x;
-    Cube: |x| x * x * x;
-    InverseSquare: |x| 1.0 / (x * x);
     Neg: |x| -x;
     Abs: |x| x.abs();
     Sqrt: |x| x.sqrt();
@@ -450,11 +348,6 @@ pub fn rsqrt(x: &Tensor) -> Result<Tensor> {
 /// `1 / x`. (`aten.reciprocal`)
 pub fn reciprocal(x: &Tensor) -> Result<Tensor> {
     unary("reciprocal", x, Reciprocal)
-}
-
-/// `x * x`. (`aten.square`)
-pub fn square(x: &Tensor) -> Result<Tensor> {
-    pow_scalar(x, 2.0)
 }
 
 /// Declares public functions of the standard library's scalar functions.

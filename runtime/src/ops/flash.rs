@@ -5,10 +5,10 @@
 //! values are read once. Keys and values are read where they lie, a cache's view included.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use super::Result;
 use super::attention::Attention;
+use super::decode::Few;
 use super::isa::{Isa, Kernel, dispatch};
 use super::linalg::{Matrix, gemm};
 use super::memory::{Narrow, tensor, with_storage, written};
@@ -19,10 +19,10 @@ const QUERIES: usize = 128;
 /// Keys in a block.
 const KEYS: usize = 512;
 /// Up to this many rows that share keys are multiplied row by row.
-const FEW: usize = 8;
+pub(super) const FEW: usize = 8;
 
 /// A four-dimensional tensor's storage, with a last stride of 1.
-struct View<'a, T> {
+pub(super) struct View<'a, T> {
     data: &'a [T],
     start: usize,
     strides: [usize; 4],
@@ -44,36 +44,36 @@ impl<'a, T> View<'a, T> {
     }
 
     #[inline(always)]
-    fn row(&self, batch: usize, head: usize, row: usize, width: usize) -> &'a [T] {
+    pub(super) fn row(&self, batch: usize, head: usize, row: usize, width: usize) -> &'a [T] {
         let at = self.at(batch, head, row);
         &self.data[at..at + width]
     }
 }
 
-enum Mask<'a, T> {
+pub(super) enum Mask<'a, T> {
     None,
     Causal,
     Keep(View<'a, u8>),
     Add(View<'a, T>),
 }
 
-struct Job<'a, T> {
-    q: View<'a, T>,
-    k: View<'a, T>,
-    v: View<'a, T>,
-    mask: Mask<'a, T>,
-    batch: usize,
-    heads: usize,
-    kv_heads: usize,
-    queries: usize,
-    keys: usize,
-    d: usize,
-    d_v: usize,
-    scale: f32,
+pub(super) struct Job<'a, T> {
+    pub(super) q: View<'a, T>,
+    pub(super) k: View<'a, T>,
+    pub(super) v: View<'a, T>,
+    pub(super) mask: Mask<'a, T>,
+    pub(super) batch: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) queries: usize,
+    pub(super) keys: usize,
+    pub(super) d: usize,
+    pub(super) d_v: usize,
+    pub(super) scale: f32,
 }
 
 /// The output, `[batch, queries, heads, d_v]`, written by several tasks at once.
-struct Output<T>(*mut T, usize);
+pub(super) struct Output<T>(*mut T, usize);
 
 // SAFETY: the tasks write disjoint rows, each task those of its own heads and queries.
 unsafe impl<T: Send> Sync for Output<T> {}
@@ -84,7 +84,7 @@ impl<T: Narrow> Output<T> {
     /// # Safety
     /// No other task may write the same row.
     #[inline(always)]
-    unsafe fn store(&self, at: usize, row: &[f32]) {
+    pub(super) unsafe fn store(&self, at: usize, row: &[f32]) {
         assert!(at + row.len() <= self.1);
         // SAFETY: in bounds by the assert, and not shared by the contract.
         T::store(row, unsafe {
@@ -147,7 +147,7 @@ impl<T: Narrow> Job<'_, T> {
             if group * self.queries <= FEW {
                 let tasks = self.batch * self.kv_heads;
                 let work = tasks * self.keys * self.d;
-                each_task(tasks, work, |task| {
+                each_task(tasks, work, &|task| {
                     dispatch(Few {
                         job: self,
                         out: &out,
@@ -158,14 +158,14 @@ impl<T: Narrow> Job<'_, T> {
                 let blocks = self.queries.div_ceil(QUERIES);
                 let tasks = self.batch * self.heads * blocks;
                 let work = tasks * QUERIES * self.keys * self.d;
-                each_task(tasks, work, |task| self.block(task, blocks, &out));
+                each_task(tasks, work, &|task| self.block(task, blocks, &out));
             }
         });
         let out = tensor(out, &[self.batch, self.queries, self.heads, self.d_v][..])?;
         Ok(out.transpose(1, 2)?)
     }
 
-    fn output_at(&self, batch: usize, head: usize, query: usize) -> usize {
+    pub(super) fn output_at(&self, batch: usize, head: usize, query: usize) -> usize {
         ((batch * self.queries + query) * self.heads + head) * self.d_v
     }
 
@@ -236,7 +236,14 @@ impl<T: Narrow> Job<'_, T> {
 
     /// Masks the scores of one query against keys from `start` on.
     #[inline(always)]
-    fn mask_row(&self, batch: usize, head: usize, query: usize, start: usize, scores: &mut [f32]) {
+    pub(super) fn mask_row(
+        &self,
+        batch: usize,
+        head: usize,
+        query: usize,
+        start: usize,
+        scores: &mut [f32],
+    ) {
         match &self.mask {
             Mask::None => {}
             Mask::Causal => {
@@ -275,11 +282,11 @@ impl<T: Narrow> Job<'_, T> {
     }
 }
 
-fn each_task(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
+fn each_task(tasks: usize, work: usize, f: &(dyn Fn(usize) + Sync)) {
     if work < 32 * 1024 {
         (0..tasks).for_each(f);
     } else {
-        (0..tasks).into_par_iter().for_each(f);
+        super::map::tasks(tasks, f);
     }
 }
 
@@ -462,7 +469,7 @@ impl<T: Narrow> Kernel for Softmax<'_, '_, T> {
 
 /// `e^(score - max)` in place, and their sum. Without any key to see, zeros.
 #[inline(always)]
-fn weights<S: Isa>(scores: &mut [f32], max: f32) -> f32 {
+pub(super) fn weights<S: Isa>(scores: &mut [f32], max: f32) -> f32 {
     if max == f32::NEG_INFINITY {
         // All hidden, unless NaN, which the maximum ignores.
         let value = if vmath::sum(scores).is_nan() {
@@ -477,70 +484,4 @@ fn weights<S: Isa>(scores: &mut [f32], max: f32) -> f32 {
         *score = vmath::exp::<S>(*score - max);
     }
     vmath::sum(scores)
-}
-
-/// All rows that share the keys of one kv head, when they are few.
-struct Few<'a, 'b, T> {
-    job: &'a Job<'b, T>,
-    out: &'a Output<T>,
-    task: usize,
-}
-
-impl<T: Narrow> Kernel for Few<'_, '_, T> {
-    type Out = ();
-    #[inline(always)]
-    fn run<S: Isa>(self) {
-        let Self { job, out, task } = self;
-        let (batch, kv_head) = (task / job.kv_heads, task % job.kv_heads);
-        let group = job.heads / job.kv_heads;
-        let rows = group * job.queries;
-        let (d, d_v, keys) = (job.d, job.d_v, job.keys);
-        let place = |row: usize| (kv_head * group + row / job.queries, row % job.queries);
-        let mut buffer = vec![0.0f32; d.max(d_v)];
-        let mut q = vec![0.0f32; rows * d];
-        for (row, q) in q.chunks_exact_mut(d).enumerate() {
-            let (head, query) = place(row);
-            let source = T::load(job.q.row(batch, head, query, d), &mut buffer);
-            for (to, &v) in q.iter_mut().zip(source) {
-                *to = v * job.scale;
-            }
-        }
-        let mut scores = vec![0.0f32; rows * keys];
-        for key in 0..keys {
-            let k = T::load(job.k.row(batch, kv_head, key, d), &mut buffer);
-            for row in 0..rows {
-                scores[row * keys + key] = vmath::dot::<S>(&q[row * d..(row + 1) * d], k);
-            }
-        }
-        let mut sums = [0.0f32; FEW];
-        for row in 0..rows {
-            let (head, query) = place(row);
-            let scores = &mut scores[row * keys..(row + 1) * keys];
-            job.mask_row(batch, head, query, 0, scores);
-            let max = vmath::max(scores);
-            sums[row] = weights::<S>(scores, max);
-        }
-        let mut values = vec![0.0f32; rows * d_v];
-        for key in 0..keys {
-            let v = T::load(job.v.row(batch, kv_head, key, d_v), &mut buffer);
-            for row in 0..rows {
-                let weight = scores[row * keys + key];
-                for (to, &v) in values[row * d_v..(row + 1) * d_v].iter_mut().zip(v) {
-                    *to = S::fma(weight, v, *to);
-                }
-            }
-        }
-        for row in 0..rows {
-            let scale = if sums[row] == 0.0 {
-                0.0
-            } else {
-                1.0 / sums[row]
-            };
-            let values = &mut values[row * d_v..(row + 1) * d_v];
-            values.iter_mut().for_each(|v| *v *= scale);
-            let (head, query) = place(row);
-            // SAFETY: this task alone has the heads of this kv head.
-            unsafe { out.store(job.output_at(batch, head, query), values) };
-        }
-    }
 }

@@ -1,9 +1,8 @@
 //! Products of a few rows with a matrix: bound by reading the weights, which are read once, in
 //! their own dtype.
 
-use rayon::prelude::*;
-
 use super::isa::{Isa, Kernel, dispatch};
+use super::map::always_chunks;
 use super::memory::{BLOCK, Narrow};
 
 /// At most this many rows are multiplied this way.
@@ -19,32 +18,34 @@ pub(super) fn product<T: Narrow>(
     bias: Option<&[f32]>,
     [m, n, k]: [usize; 3],
 ) -> Vec<f32> {
+    // Compiled for one row and for four: fewer rows are filled up with zeros.
+    let lanes = if m == 1 { 1 } else { ROWS };
+    let padded;
+    let x = if m == lanes {
+        x
+    } else {
+        padded = [x, &vec![0.0; (lanes - m) * k]].concat();
+        &padded
+    };
     // By output, so that a task writes one piece; transposed at the end when there are rows.
-    let mut by_output = vec![0.0f32; n * m];
-    let run = |task: usize, out: &mut [f32]| {
-        let first = task * TASK;
-        let weight = &weight[first * k..(first + out.len() / m) * k];
-        match m {
-            1 => dispatch(Panel::<T, 1> { x, weight, k, out }),
-            2 => dispatch(Panel::<T, 2> { x, weight, k, out }),
-            3 => dispatch(Panel::<T, 3> { x, weight, k, out }),
-            _ => dispatch(Panel::<T, 4> { x, weight, k, out }),
+    let mut by_output = vec![0.0f32; n * lanes];
+    let run = |start: usize, out: &mut [f32]| {
+        let first = start / lanes;
+        let weight = &weight[first * k..(first + out.len() / lanes) * k];
+        if lanes == 1 {
+            dispatch(Panel::<T, 1> { x, weight, k, out });
+        } else {
+            dispatch(Panel::<T, ROWS> { x, weight, k, out });
         }
     };
     if n * k < 64 * 1024 {
-        by_output
-            .chunks_mut(TASK * m)
-            .enumerate()
-            .for_each(|(i, out)| run(i, out));
+        run(0, &mut by_output);
     } else {
-        by_output
-            .par_chunks_mut(TASK * m)
-            .enumerate()
-            .for_each(|(i, out)| run(i, out));
+        always_chunks(&mut by_output, TASK * lanes, &run);
     }
     let mut out = by_output;
     if m > 1 {
-        out = (0..m * n).map(|i| out[i % n * m + i / n]).collect();
+        out = (0..m * n).map(|i| out[i % n * lanes + i / n]).collect();
     }
     if let Some(bias) = bias {
         for row in out.chunks_mut(n) {

@@ -1,16 +1,16 @@
 //! Matrix products. Half types are multiplied in `f32` and rounded once.
 
 use candle_core::{DType, Tensor, WithDType};
-use rayon::prelude::*;
 
 use super::Result;
 use super::cast::to_dtype;
-use super::elementwise::{add, mul_scalar};
+use super::elementwise::add;
 use super::gemv;
-use super::map::same_dtype;
+use super::map::{always_chunks, same_dtype};
 use super::memory::{
     Narrow, fail, from_f32, is_half, on_cpu, tensor, widen, with_narrow, with_storage,
 };
+use super::scalar::mul_scalar;
 use super::walk::{broadcast_shape, expand_to};
 
 /// A strided matrix inside a slice.
@@ -209,9 +209,9 @@ fn batched_on_cpu<T: WithDType>(
             };
             let threads = rayon::current_num_threads();
             if count >= threads && count > 1 {
-                out.par_chunks_mut(m * n)
-                    .enumerate()
-                    .for_each(|(i, out)| one(i, out, false));
+                always_chunks(&mut out, m * n, &|start, out: &mut [T]| {
+                    one(start / (m * n), out, false)
+                });
             } else {
                 out.chunks_mut(m * n)
                     .enumerate()
@@ -353,9 +353,9 @@ fn product_rows<T: Narrow>(
             Some(source) => source,
             None => {
                 let wide = &mut panel[..rows * k];
-                wide.par_chunks_mut(16 * 1024)
-                    .zip(source.par_chunks(16 * 1024))
-                    .for_each(|(to, from)| widen(from, to));
+                always_chunks(wide, 16 * 1024, &|at, to: &mut [f32]| {
+                    widen(&source[at..at + to.len()], to)
+                });
                 &*wide
             }
         };

@@ -30,18 +30,6 @@ macro_rules! with_any {
                 type $t = u8;
                 $body
             }
-            candle_core::DType::U32 => {
-                type $t = u32;
-                $body
-            }
-            candle_core::DType::I16 => {
-                type $t = i16;
-                $body
-            }
-            candle_core::DType::I32 => {
-                type $t = i32;
-                $body
-            }
             candle_core::DType::I64 => {
                 type $t = i64;
                 $body

@@ -4,11 +4,12 @@ use candle_core::{DType, Tensor};
 
 use super::Result;
 use super::cast::to_dtype;
-use super::elementwise::{add, add_scalar, mul, rsqrt, sub};
+use super::elementwise::{add, mul, rsqrt, sub};
 use super::isa::{Isa, Kernel, dispatch};
 use super::map::chunks;
 use super::memory::{Narrow, fail, on_cpu, read, tensor, to_f32, with_narrow, written};
 use super::reduce::{mean, var};
+use super::scalar::add_scalar;
 use super::vmath;
 
 /// What happens to a row: how it is centred, scaled and rounded.
@@ -123,7 +124,7 @@ fn run<T: Narrow>(x: &Tensor, plan: &Plan) -> Result<Tensor> {
     read::<T, _>(x, |data| {
         let out = written(data.len(), |out| {
             let rows = (8 * 1024 / plan.len.max(1)).max(1);
-            chunks(out, (rows * plan.len).max(1), |start, out| {
+            chunks(out, (rows * plan.len).max(1), &|start, out: &mut [T]| {
                 dispatch(Rows {
                     data: &data[start..start + out.len()],
                     out,

@@ -261,7 +261,7 @@ pub(super) fn each_window<T: WithDType>(
     read::<T, _>(x, |data| {
         let size = rows * columns;
         let out = written(planes * size, |out: &mut [T]| {
-            chunks(out, size.max(1), |start, out| {
+            chunks(out, size.max(1), &|start, out: &mut [T]| {
                 let plane = start / size.max(1);
                 let plane = &data[plane * h * w..(plane + 1) * h * w];
                 for (i, to) in out.iter_mut().enumerate() {

@@ -7,9 +7,10 @@ use half::{bf16, f16};
 
 use super::Result;
 use super::compare::to_bool;
-use super::elementwise::{abs, add, exp, log, mul, pow_scalar, sqrt, sub};
+use super::elementwise::{abs, add, exp, log, mul, sqrt, sub};
 use super::isa::{Isa, Kernel, dispatch};
 use super::memory::{BLOCK, Narrow, fail, is_float, on_cpu, read, tensor, with_any, written};
+use super::scalar::pow_scalar;
 
 /// The tensor with the reduced dimensions last and merged, as rows.
 struct Rows {
@@ -44,7 +45,7 @@ impl Rows {
     }
 
     /// One result per row.
-    fn each<T: WithDType, U: WithDType>(&self, f: impl Fn(&[T]) -> U + Sync) -> Result<Tensor> {
+    fn each<T: WithDType, U: WithDType>(&self, f: &(dyn Fn(&[T]) -> U + Sync)) -> Result<Tensor> {
         read::<T, _>(&self.x, |data| {
             let count: usize = self.shape.iter().product();
             let out = written(count, |out| {
@@ -57,7 +58,7 @@ impl Rows {
                 if data.len() < 64 * 1024 {
                     task(0, out);
                 } else {
-                    super::map::always_chunks(out, rows_per_task, task);
+                    super::map::always_chunks(out, rows_per_task, &task);
                 }
             });
             tensor(out, &self.shape[..])
@@ -98,10 +99,10 @@ trait RowFold: Sync {
 
 fn fold_rows(op: &str, rows: &Rows, fold: &impl RowFold) -> Result<Tensor> {
     match rows.x.dtype() {
-        DType::F32 => rows.each::<f32, f32>(|row| fold.narrow(row) as f32),
-        DType::BF16 => rows.each::<bf16, bf16>(|row| bf16::nearest(fold.narrow(row) as f32)),
-        DType::F16 => rows.each::<f16, f16>(|row| f16::nearest(fold.narrow(row) as f32)),
-        DType::F64 => rows.each::<f64, f64>(|row| fold.double(row)),
+        DType::F32 => rows.each::<f32, f32>(&|row| fold.narrow(row) as f32),
+        DType::BF16 => rows.each::<bf16, bf16>(&|row| bf16::nearest(fold.narrow(row) as f32)),
+        DType::F16 => rows.each::<f16, f16>(&|row| f16::nearest(fold.narrow(row) as f32)),
+        DType::F64 => rows.each::<f64, f64>(&|row| fold.double(row)),
         other => fail!("{op}: expected floating point, got {other:?}"),
     }
 }
@@ -160,14 +161,14 @@ impl RowFold for ProdFold {
 
 /// The sum; of booleans and integers as `I64`. (`aten.sum.dim_IntList`)
 pub fn sum(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
-    folded("sum", x, dims, keepdim, &SumFold, |row| {
+    folded("sum", x, dims, keepdim, &SumFold, &|row| {
         row.iter().fold(0, |a, &v| a.wrapping_add(v))
     })
 }
 
 /// The product; of booleans and integers as `I64`. (`aten.prod.dim_int`)
 pub fn prod(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
-    folded("prod", x, dims, keepdim, &ProdFold, |row| {
+    folded("prod", x, dims, keepdim, &ProdFold, &|row| {
         row.iter().fold(1, |a, &v| a.wrapping_mul(v))
     })
 }
@@ -178,7 +179,7 @@ fn folded(
     dims: &[usize],
     keepdim: bool,
     fold: &impl RowFold,
-    ints: impl Fn(&[i64]) -> i64 + Sync,
+    ints: &(dyn Fn(&[i64]) -> i64 + Sync),
 ) -> Result<Tensor> {
     on_cpu(&[x], |inputs| {
         let x = inputs[0];
@@ -186,7 +187,7 @@ fn folded(
             return fold_rows(op, &Rows::new(op, x, dims, keepdim)?, fold);
         }
         let x = x.to_dtype(DType::I64)?;
-        Rows::new(op, &x, dims, keepdim)?.each::<i64, i64>(&ints)
+        Rows::new(op, &x, dims, keepdim)?.each::<i64, i64>(ints)
     })
 }
 
@@ -269,8 +270,8 @@ fn extremes(
             );
         }
         with_any!(rows.x.dtype(), op, T => {
-            let values = rows.each::<T, T>(|row| row[extreme(row, end)])?;
-            let indices = rows.each::<T, i64>(|row| extreme(row, end) as i64)?;
+            let values = rows.each::<T, T>(&|row| row[extreme(row, end)])?;
+            let indices = rows.each::<T, i64>(&|row| extreme(row, end) as i64)?;
             Ok((values, indices))
         })
     })
@@ -285,7 +286,7 @@ fn extreme_values(op: &str, x: &Tensor, dims: &[usize], keep: bool, end: End) ->
                 x.dims()
             );
         }
-        with_any!(rows.x.dtype(), op, T => rows.each::<T, T>(|row| row[extreme(row, end)]))
+        with_any!(rows.x.dtype(), op, T => rows.each::<T, T>(&|row| row[extreme(row, end)]))
     })
 }
 
@@ -325,7 +326,7 @@ pub fn argmin(x: &Tensor, dim: Option<usize>, keepdim: bool) -> Result<Tensor> {
 pub fn any(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     on_cpu(&[x], |x| {
         let rows = Rows::new("any", &to_bool(x[0])?, dims, keepdim)?;
-        rows.each::<u8, u8>(|row| u8::from(row.contains(&1)))
+        rows.each::<u8, u8>(&|row| u8::from(row.contains(&1)))
     })
 }
 
@@ -333,7 +334,7 @@ pub fn any(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
 pub fn all(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     on_cpu(&[x], |x| {
         let rows = Rows::new("all", &to_bool(x[0])?, dims, keepdim)?;
-        rows.each::<u8, u8>(|row| u8::from(!row.contains(&0)))
+        rows.each::<u8, u8>(&|row| u8::from(!row.contains(&0)))
     })
 }
 

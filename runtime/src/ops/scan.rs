@@ -50,7 +50,7 @@ fn softmax_rows<T: Narrow>(x: &Tensor, flavour: Flavour) -> Result<Tensor> {
     read::<T, _>(x, |data| {
         let out = written(data.len(), |out| {
             let rows = (8 * 1024 / len).max(1);
-            chunks(out, rows * len, |start, out| {
+            chunks(out, rows * len, &|start, out: &mut [T]| {
                 dispatch(SoftmaxRows {
                     data: &data[start..start + out.len()],
                     out,

@@ -77,12 +77,11 @@ impl<const N: usize> Plan<N> {
 
     /// Calls `f(position in range, length, input offsets)` for runs of at most `limit` elements
     /// along the innermost dimension that cover the output elements `range`.
-    #[inline(always)]
     pub(super) fn runs(
         &self,
         range: Range<usize>,
         limit: usize,
-        mut f: impl FnMut(usize, usize, [usize; N]),
+        f: &mut dyn FnMut(usize, usize, [usize; N]),
     ) {
         let last = self.dims.len() - 1;
         let mut index = vec![0usize; self.dims.len()];
