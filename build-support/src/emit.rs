@@ -54,7 +54,8 @@ pub struct Root<'a> {
 pub fn emit(graph: &Graph, defs: Defs, model: &Root) -> TokenStream {
     let structs = structs(graph, defs, model);
     let root = structs.len() - 1;
-    let items = structs.iter().rev().map(|s| {
+    let items = outside_in(&structs).into_iter().map(|i| {
+        let s = &structs[i];
         if s.is_root {
             root::root(graph, s, &structs)
         } else {
@@ -68,9 +69,27 @@ pub fn emit(graph: &Graph, defs: Defs, model: &Root) -> TokenStream {
     quote!(#imports #body)
 }
 
+/// The root, then each struct after the first that holds it, as one would read them.
+fn outside_in(structs: &[Struct]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(structs.len());
+    let mut next = vec![structs.len() - 1];
+    while let Some(i) = next.pop() {
+        if order.contains(&i) {
+            continue;
+        }
+        order.push(i);
+        let fields = structs[i].body().fields.iter().rev();
+        next.extend(fields.filter_map(|f| match &f.kind {
+            FieldKind::Child(def, _) | FieldKind::Children(def, ..) => Some(def.0),
+            _ => None,
+        }));
+    }
+    order
+}
+
 fn structs(graph: &Graph, defs: Defs, model: &Root) -> Vec<Struct> {
     let (root, last) = (model.name, defs.defs.len() - 1);
-    let mut types = Unique::new(&[root, &format!("{root}Output"), &format!("{root}Cache")]);
+    let mut types = Unique::new(&[root, &format!("{root}Output")]);
     let mut named: Vec<String> = Vec::new();
     // Names go to the outermost structs first, as they are written.
     for (i, def) in defs.defs.iter().enumerate().rev() {
@@ -254,6 +273,7 @@ fn imports(body: &TokenStream) -> TokenStream {
         "LayerCache",
         "LayerNorm",
         "Linear",
+        "ModelCache",
         "NoProbe",
         "Param",
         "Path",

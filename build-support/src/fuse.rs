@@ -5,7 +5,9 @@
 //! Each fusion is proved by a test that runs models with and without it.
 
 mod gated;
+mod gelu;
 mod gqa;
+mod linear;
 mod mask;
 mod rms_norm;
 mod rope;
@@ -17,13 +19,17 @@ use crate::manifest::{Arg, Dim, Node, Source, ValueId};
 
 /// Rewrites every pattern that is found.
 pub fn fuse(graph: &mut Graph) {
-    for rule in [
+    let rules = [
+        linear::rewrite,
+        gelu::rewrite,
         rms_norm::rewrite,
         rope::rewrite,
         gqa::rewrite,
         gated::rewrite,
+        mask::unneeded,
         mask::rewrite,
-    ] {
+    ];
+    for rule in rules {
         let found = {
             let matcher = Matcher::new(graph);
             let nodes = graph.nodes.iter().enumerate();
@@ -38,6 +44,13 @@ pub fn fuse(graph: &mut Graph) {
         graph.prune();
     }
 }
+
+/// Ops that only change the shape.
+const VIEWS: &[&str] = &[
+    "aten.view.default",
+    "aten.reshape.default",
+    "aten._unsafe_view.default",
+];
 
 /// What a matched node becomes: an op and its arguments.
 type Fused = (String, Vec<(String, Arg)>);

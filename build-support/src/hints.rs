@@ -120,6 +120,7 @@ pub fn choose(graph: &Graph, def: &Def, fields: &[String], outputs: &[Vec<String
         fields,
         outputs,
         inputs: body.inputs,
+        roles: roles(body),
         reserved: reserved.iter().map(|s| (*s).to_owned()).collect(),
         last,
         vars: vec![String::new(); body.vars],
@@ -147,6 +148,53 @@ fn cache_names(body: &Body) -> Vec<String> {
             .iter()
             .map(|(name, _)| names::snake(&format!("{name}_cache")))
             .collect(),
+    }
+}
+
+/// Which variables end up, alone, as query, key or value of attention.
+fn roles(body: &Body) -> Vec<Option<&'static str>> {
+    let mut roles = vec![None; body.vars];
+    let mut uses = vec![0; body.vars];
+    for stmt in &body.stmts {
+        stmt.reads(&mut |v| uses[v.0] += 1);
+    }
+    for stmt in body.stmts.iter().rev() {
+        let (Stmt::Let(_, expr) | Stmt::LetTuple(_, expr)) = stmt else {
+            continue;
+        };
+        let mut mark = |expr: &Expr, role| {
+            if let Some(v) = worked_on(expr)
+                && uses[v.0] == 1
+            {
+                roles[v.0] = Some(role);
+            }
+        };
+        expr.visit(&mut |e| {
+            if let Expr::Op("sdpa", args) = e {
+                for (arg, role) in args.iter().zip(["q", "k", "v"]) {
+                    mark(arg, role);
+                }
+            }
+        });
+        if let Stmt::Let(var, expr) = stmt
+            && let Some(role) = roles[var.0]
+            && let Some(from) = worked_on(expr)
+            && uses[from.0] == 1
+        {
+            roles[from.0] = Some(role);
+        }
+    }
+    roles
+}
+
+/// The variable that a chain of views, rotations and appends starts from.
+fn worked_on(expr: &Expr) -> Option<Var> {
+    match expr {
+        Expr::Var(v) => Some(*v),
+        Expr::Method(recv, _, _) => worked_on(recv),
+        Expr::Append { new, .. } => worked_on(new),
+        Expr::Op("rope", args) => worked_on(args.first()?),
+        _ => None,
     }
 }
 
@@ -202,6 +250,8 @@ struct Namer<'a> {
     /// Names that each child gives its own outputs, by field.
     outputs: &'a [Vec<String>],
     inputs: usize,
+    /// What attention takes a variable as.
+    roles: Vec<Option<&'static str>>,
     reserved: Vec<String>,
     last: Vec<usize>,
     vars: Vec<String>,
@@ -218,7 +268,10 @@ impl Namer<'_> {
     fn stmt(&mut self, at: usize, stmt: &Stmt) {
         match stmt {
             Stmt::Let(var, expr) => {
-                let wanted = self.of(expr);
+                let wanted = match self.roles[var.0] {
+                    Some(role) => role.to_owned(),
+                    None => self.of(expr),
+                };
                 self.give(at, *var, &wanted);
             }
             Stmt::LetTuple(vars, expr) => {
@@ -272,6 +325,10 @@ impl Namer<'_> {
         held || self.reserved.iter().any(|r| r == name)
     }
 
+    fn is_stream(&self, var: Var) -> bool {
+        var.0 < self.inputs || self.vars[var.0] == "hidden"
+    }
+
     fn field(&self, field: FieldId) -> String {
         let name = &self.fields[field.0];
         name.strip_suffix("_proj").unwrap_or(name).to_owned()
@@ -286,6 +343,8 @@ impl Namer<'_> {
             Expr::Append { new, .. } => self.of(new),
             Expr::Method(recv, _, _) => self.of(recv),
             Expr::Binary(_, a, b) => match (&**a, &**b) {
+                // What is added to the stream of hidden values becomes the stream.
+                (_, Expr::Var(v)) if self.is_stream(*v) => self.of(b),
                 (Expr::Var(_), _) => self.of(a),
                 (_, Expr::Var(_)) => self.of(b),
                 _ => self.of(a),

@@ -9,6 +9,9 @@ use crate::ir::{Expr, Var};
 /// How many operations one expression may hold.
 const LONGEST: usize = 7;
 
+/// How many operations an argument may hold.
+const LONGEST_ARGUMENT: usize = 1;
+
 /// Moves single-use values to where they are used.
 pub fn inline(body: &mut Body) {
     let mut uses = vec![0; body.vars];
@@ -52,7 +55,9 @@ fn move_down(body: &mut Body, i: usize, uses: &[usize]) -> bool {
     }
     let at = i + 1 + distance;
     let total = cost + body.stmts[at].cost();
-    if total > LONGEST || !body.stmts[at].takes(var) {
+    let continues = body.stmts[at].continues(var);
+    let longest = if continues { LONGEST } else { LONGEST_ARGUMENT };
+    if cost > longest || total > LONGEST || !body.stmts[at].takes(var) {
         return false;
     }
     let Stmt::Let(_, expr) = body.stmts.remove(i) else {
@@ -120,13 +125,36 @@ impl Stmt {
         }
     }
 
-    fn cost(&self) -> usize {
+    /// Calls `f` for every variable that the statement defines.
+    pub fn defines(&self, f: &mut impl FnMut(Var)) {
+        match self {
+            Stmt::Let(v, _) => f(*v),
+            Stmt::LetTuple(vars, _) => vars.iter().flatten().for_each(|v| f(*v)),
+            Stmt::Call(_, _, vars) | Stmt::Loop(_, _, _, vars) => vars.iter().for_each(|v| f(*v)),
+            Stmt::Record(..) => {}
+        }
+    }
+
+    /// How many operations the statement holds.
+    pub fn cost(&self) -> usize {
         match self {
             Stmt::Let(_, e) | Stmt::LetTuple(_, e) => e.cost(),
             Stmt::Call(_, args, _) => args.tensors.iter().map(Expr::cost).sum::<usize>() + 1,
             Stmt::Loop(_, _, inits, _) => inits.iter().map(Expr::cost).sum(),
             Stmt::Record(..) => 0,
         }
+    }
+
+    /// Whether the statement goes on from `var`: reads it as the receiver of a chain of methods.
+    fn continues(&self, var: Var) -> bool {
+        let (Stmt::Let(_, expr) | Stmt::LetTuple(_, expr)) = self else {
+            return false;
+        };
+        let mut at = expr;
+        while let Expr::Method(recv, _, _) = at {
+            at = recv;
+        }
+        *at == Expr::Var(var)
     }
 
     /// Whether an expression may stand where the statement reads `var`.

@@ -19,6 +19,7 @@ const TAKEN_TYPES: &[&str] = &[
     "LayerCache",
     "LayerNorm",
     "Linear",
+    "ModelCache",
     "NoProbe",
     "Option",
     "Param",
@@ -34,8 +35,6 @@ const TAKEN_TYPES: &[&str] = &[
     "Vec",
     "Weights",
     "BTreeMap",
-    "Deref",
-    "DerefMut",
 ];
 
 /// An identifier token.

@@ -4,6 +4,10 @@
 //! Invariant: an element that has been handed out is never written again, so every view stays
 //! valid for ever; truncating, resetting or cloning makes the next append copy what is kept.
 
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
 use candle_core::Tensor;
 
 use crate::{Error, Result};
@@ -323,5 +327,57 @@ impl KvCache {
     /// Keeps the first `len` positions of every layer.
     pub fn truncate(&mut self, len: usize) {
         self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+    }
+}
+
+/// The cache of one model: a [`KvCache`] that no other model takes.
+///
+/// Made by the generated model's `cache` function; `reset`, `truncate` and `len` are [`KvCache`]'s.
+///
+/// ```
+/// use pycandle::{KvCache, ModelCache};
+/// struct MyModel;
+/// let mut cache = ModelCache::<MyModel>::new(KvCache::new(&[("key", 2), ("value", 2)], 4));
+/// cache.reset();
+/// assert_eq!(cache.num_layers(), 4);
+/// ```
+pub struct ModelCache<M> {
+    cache: KvCache,
+    model: PhantomData<fn() -> M>,
+}
+
+impl<M> ModelCache<M> {
+    /// A cache for the model `M`.
+    pub fn new(cache: KvCache) -> Self {
+        Self {
+            cache,
+            model: PhantomData,
+        }
+    }
+}
+
+impl<M> Clone for ModelCache<M> {
+    fn clone(&self) -> Self {
+        Self::new(self.cache.clone())
+    }
+}
+
+impl<M> fmt::Debug for ModelCache<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cache.fmt(f)
+    }
+}
+
+impl<M> Deref for ModelCache<M> {
+    type Target = KvCache;
+
+    fn deref(&self) -> &KvCache {
+        &self.cache
+    }
+}
+
+impl<M> DerefMut for ModelCache<M> {
+    fn deref_mut(&mut self) -> &mut KvCache {
+        &mut self.cache
     }
 }

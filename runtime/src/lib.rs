@@ -38,7 +38,7 @@ pub mod parity;
 mod probe;
 mod weights;
 
-pub use cache::{CacheTensor, KvCache, LayerCache};
+pub use cache::{CacheTensor, KvCache, LayerCache, ModelCache};
 pub use error::{Error, Result};
 pub use layers::{
     BatchNorm, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Embedding, GroupNorm, LayerNorm, Linear,

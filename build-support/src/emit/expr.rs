@@ -275,11 +275,29 @@ pub fn layer_arg(arg: &LayerArg, holes: &[String]) -> TokenStream {
         }
         LayerArg::Struct(name, fields) => {
             let name = ident(name);
-            let fields = fields.iter().map(|(field, arg)| {
+            let set: Vec<_> = fields
+                .iter()
+                .filter(|(field, arg)| !is_default(field, arg))
+                .collect();
+            let rest = (set.len() < fields.len()).then(|| quote!(..Default::default()));
+            let set = set.iter().map(|(field, arg)| {
                 let (field, value) = (ident(field), layer_arg(arg, holes));
-                quote!(#field: #value)
+                quote!(#field: #value,)
             });
-            quote!(#name { #(#fields),* })
+            if rest.is_some() && fields.iter().all(|(f, a)| is_default(f, a)) {
+                return quote!(#name::default());
+            }
+            quote!(#name { #(#set)* #rest })
         }
+    }
+}
+
+/// Whether a setting of a convolution is what it is when it is left out.
+fn is_default(field: &str, arg: &LayerArg) -> bool {
+    let default = Lit::Int(i64::from(field != "padding"));
+    match arg {
+        LayerArg::Lit(_, lit) => *lit == default,
+        LayerArg::Array(_, lits) => lits.iter().all(|l| *l == default),
+        LayerArg::Struct(..) => false,
     }
 }

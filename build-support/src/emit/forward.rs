@@ -1,13 +1,19 @@
 //! Forward functions: the statements of a body as tokens.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::Struct;
 use super::expr::Scope;
+use super::{Struct, idents};
 use crate::body::{Args, Body, CacheArg, CacheUse, FieldPath, LoopArg, Stmt, SymBind};
 use crate::ir::{Expr, FieldId, Var};
 use crate::names::ident;
+
+/// How many operations one function may hold.
+const LONGEST: usize = 100;
 
 /// A struct's private `forward`.
 pub fn forward(s: &Struct, all: &[Struct]) -> TokenStream {
@@ -36,13 +42,15 @@ pub fn forward(s: &Struct, all: &[Struct]) -> TokenStream {
     let allow = (args.len() > 6).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let result = result_type(body.outputs.len());
     let bind = bindings(s);
-    let statements = statements(s, all);
+    let Code { statements, parts } = statements(s, all);
     quote! {
         #allow
         fn forward(&self, #(#args),*) -> Result<#result> {
             #bind
             #statements
         }
+
+        #parts
     }
 }
 
@@ -102,25 +110,161 @@ fn bindings(s: &Struct) -> TokenStream {
     out
 }
 
-/// The statements and the result.
-pub fn statements(s: &Struct, all: &[Struct]) -> TokenStream {
-    let body = s.body();
+/// A function's statements, and the functions that hold the parts of one that would be too long.
+pub struct Code {
+    /// The statements and the result.
+    pub statements: TokenStream,
+    /// Further functions of the struct.
+    pub parts: TokenStream,
+}
+
+/// The statements and the result of a struct's forward.
+pub fn statements(s: &Struct, all: &[Struct]) -> Code {
     let scope = s.scope();
+    let mut code = Code {
+        statements: TokenStream::new(),
+        parts: TokenStream::new(),
+    };
+    let ranges = ranges(s.body());
+    if let [range] = &ranges[..] {
+        code.statements = whole(s, all, &scope, range.clone());
+        return code;
+    }
+    for (i, range) in ranges.into_iter().enumerate() {
+        let (call, part) = part(s, all, i + 1, range);
+        code.statements.extend(call);
+        code.parts.extend(part);
+    }
+    code.statements.extend(result(s, &scope));
+    code
+}
+
+/// The statements, ending in the result.
+fn whole(s: &Struct, all: &[Struct], scope: &Scope, range: Range<usize>) -> TokenStream {
+    let body = s.body();
     let mut out = TokenStream::new();
-    let last = body.stmts.len().wrapping_sub(1);
-    for (i, stmt) in body.stmts.iter().enumerate() {
-        if i == last
+    for i in range.clone() {
+        let stmt = &body.stmts[i];
+        if i + 1 == range.end
             && let Stmt::Let(var, expr) = stmt
             && body.outputs == [*var]
-            && let Some(tail) = tail(&scope, expr)
+            && let Some(tail) = tail(scope, expr)
         {
             out.extend(tail);
             return out;
         }
-        out.extend(statement(s, all, &scope, stmt));
+        out.extend(statement(s, all, scope, stmt));
     }
-    out.extend(result(s, &scope));
+    out.extend(result(s, scope));
     out
+}
+
+/// Statements by function: the compiler takes much longer for one long function than for its parts.
+fn ranges(body: &Body) -> Vec<Range<usize>> {
+    let costs: Vec<usize> = body.stmts.iter().map(Stmt::cost).collect();
+    if costs.iter().sum::<usize>() <= LONGEST {
+        return vec![0..costs.len()];
+    }
+    let mut ranges = Vec::new();
+    let (mut start, mut sum) = (0, 0);
+    for (i, cost) in costs.iter().enumerate() {
+        if sum + cost > LONGEST && i > start {
+            ranges.push(start..i);
+            (start, sum) = (i, 0);
+        }
+        sum += cost;
+    }
+    ranges.push(start..costs.len());
+    ranges
+}
+
+/// One part: its call, and the function.
+fn part(s: &Struct, all: &[Struct], n: usize, range: Range<usize>) -> (TokenStream, TokenStream) {
+    let body = s.body();
+    let mut scope = s.scope();
+    let (mut defined, mut read) = (BTreeSet::new(), BTreeSet::new());
+    for stmt in &body.stmts[range.clone()] {
+        stmt.reads(&mut |v| {
+            if !defined.contains(&v) {
+                read.insert(v);
+            }
+        });
+        stmt.defines(&mut |v| {
+            defined.insert(v);
+        });
+    }
+    let mut later: BTreeSet<Var> = body.outputs.iter().copied().collect();
+    for stmt in &body.stmts[range.end..] {
+        stmt.reads(&mut |v| {
+            later.insert(v);
+        });
+    }
+    read.extend(scope.device);
+    let outer = s.scope();
+    for var in &read {
+        scope.vars[var.0].1 = true;
+    }
+    let statements = body.stmts[range]
+        .iter()
+        .map(|stmt| statement(s, all, &scope, stmt));
+    let statements: TokenStream = statements.collect();
+    let mut used = BTreeSet::new();
+    idents(statements.clone(), &mut used);
+
+    let read = read
+        .into_iter()
+        .filter(|v| used.contains(&scope.vars[v.0].0));
+    let read = read.map(|v| (ident(&scope.vars[v.0].0), outer.reference(&Expr::Var(v))));
+    let outs: Vec<Var> = defined.into_iter().filter(|v| later.contains(v)).collect();
+    let names: Vec<_> = outs.iter().map(|v| ident(&scope.vars[v.0].0)).collect();
+    let sizes = s
+        .names
+        .sizes
+        .iter()
+        .filter(|n| used.contains(*n))
+        .map(|n| ident(n));
+    let sizes: Vec<_> = sizes.collect();
+    let caches = body.caches.iter().zip(&s.names.caches);
+    let caches = caches
+        .filter(|(_, name)| used.contains(*name))
+        .map(|((_, part), name)| {
+            let name = ident(name);
+            match part {
+                _ if s.is_root => (quote!(#name: &mut ModelCache<Self>), name),
+                CacheUse::Whole => (quote!(#name: &mut KvCache), name),
+                CacheUse::Layer => (quote!(#name: &mut LayerCache), name),
+            }
+        });
+    let (cache_args, caches): (Vec<_>, Vec<_>) = caches.unzip();
+    let probe = used.contains("p").then(|| quote!(p));
+    let probe_arg = probe.as_ref().map(|p| quote!(#p: &mut impl Probe));
+    let (tensors, passed): (Vec<_>, Vec<_>) = read.unzip();
+
+    let name = ident(&format!("part_{n}"));
+    let ty = result_type(outs.len());
+    let value = match &names[..] {
+        [one] => quote!(#one),
+        many => quote!((#(#many),*)),
+    };
+    let args: Vec<_> = tensors
+        .iter()
+        .map(|t| quote!(#t: &Tensor))
+        .chain(sizes.iter().map(|n| quote!(#n: usize)))
+        .chain(cache_args)
+        .chain(probe_arg)
+        .collect();
+    let allow = (args.len() > 6).then(|| quote!(#[allow(clippy::too_many_arguments)]));
+    let call = quote! {
+        let #value = self.#name(#(#passed,)* #(#sizes,)* #(#caches,)* #probe)?;
+    };
+    let function = quote! {
+        #allow
+        fn #name(&self, #(#args),*) -> Result<#ty> {
+            #statements
+            Ok(#value)
+        }
+    };
+    (call, function)
 }
 
 /// A last expression that already is the function's result type.

@@ -6,7 +6,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
 use super::expr::{Scope, dtype, int};
-use super::forward::statements;
+use super::forward::{Code, statements};
 use super::load;
 use super::{Root, Struct, idents};
 use crate::graph::Graph;
@@ -24,12 +24,14 @@ pub fn root(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
     let tied = tied(m);
     let caches = caches(m, s);
     let cache_functions = caches.iter().map(|c| &c.function);
-    let cache_types = caches.iter().map(|c| &c.item);
     let (output_type, output_item) = output(m, s);
     let args: Vec<_> = args(m, s, &caches);
     let names: Vec<_> = arg_names(m, s);
     let allow = (args.len() > 5).then(|| quote!(#[allow(clippy::too_many_arguments)]));
-    let body = body(graph, s, all);
+    let Code {
+        statements: body,
+        parts,
+    } = body(graph, s, all);
     let unused_probe = (!s.probed).then(|| quote!(let _ = p;));
     quote! {
         #[doc = #doc]
@@ -80,10 +82,11 @@ pub fn root(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
                 #unused_probe
                 #body
             }
+
+            #parts
         }
 
         #output_item
-        #(#cache_types)*
     }
 }
 
@@ -114,54 +117,26 @@ fn tied(m: &Manifest) -> TokenStream {
 struct Cache<'a> {
     states: Vec<&'a State>,
     argument: String,
-    ty: String,
     function: TokenStream,
-    item: TokenStream,
 }
 
 fn caches<'a>(m: &'a Manifest, s: &Struct) -> Vec<Cache<'a>> {
     let caches = s.body().caches.iter().zip(&s.names.caches);
-    caches
-        .map(|((name, _), argument)| {
-            let states: Vec<&State> = m.states.iter().filter(|st| st.name == *name).collect();
-            let ty = format!("{}{}", s.name, names::camel(argument));
-            let (type_name, function) = (ident(&ty), ident(argument));
-            let new = new_cache(&states);
-            let doc = format!(
-                " The `{name}` of [`{}`]: append by running the model.",
-                s.name
-            );
-            Cache {
-                argument: argument.clone(),
-                function: quote! {
-                    /// A new, empty cache.
-                    pub fn #function(&self) -> #type_name {
-                        #type_name(#new)
-                    }
-                },
-                item: quote! {
-                    #[doc = #doc]
-                    #[derive(Debug, Clone)]
-                    pub struct #type_name(KvCache);
-
-                    impl std::ops::Deref for #type_name {
-                        type Target = KvCache;
-                        fn deref(&self) -> &KvCache {
-                            &self.0
-                        }
-                    }
-
-                    impl std::ops::DerefMut for #type_name {
-                        fn deref_mut(&mut self) -> &mut KvCache {
-                            &mut self.0
-                        }
-                    }
-                },
-                states,
-                ty,
-            }
-        })
-        .collect()
+    let cache = |((name, _), argument): (&(String, _), &String)| {
+        let states: Vec<&State> = m.states.iter().filter(|st| st.name == *name).collect();
+        let (function, new) = (ident(argument), new_cache(&states));
+        Cache {
+            argument: argument.clone(),
+            function: quote! {
+                /// A new, empty cache.
+                pub fn #function(&self) -> ModelCache<Self> {
+                    ModelCache::new(#new)
+                }
+            },
+            states,
+        }
+    };
+    caches.map(cache).collect()
 }
 
 fn new_cache(states: &[&State]) -> TokenStream {
@@ -225,8 +200,8 @@ fn args(m: &Manifest, s: &Struct, caches: &[Cache]) -> Vec<TokenStream> {
         quote!(#name: &Tensor)
     });
     let caches = caches.iter().map(|c| {
-        let (name, ty) = (ident(&c.argument), ident(&c.ty));
-        quote!(#name: &mut #ty)
+        let name = ident(&c.argument);
+        quote!(#name: &mut ModelCache<Self>)
     });
     tensors.chain(caches).collect()
 }
@@ -239,7 +214,7 @@ fn arg_names(m: &Manifest, s: &Struct) -> Vec<proc_macro2::Ident> {
 }
 
 /// Checks of the inputs, then the statements.
-fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
+fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> Code {
     let m = graph.m;
     let sizes: Vec<String> = m
         .symbols
@@ -283,12 +258,16 @@ fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
             quote!(bind::size(#text, #size, #min, #max)?;)
         })
         .collect();
-    let run = named_output(m, s, statements(s, all));
+    let code = statements(s, all);
+    let run = named_output(m, s, code.statements);
     let rest = quote!(#ranges #checks #run);
     let mut used = BTreeSet::new();
     idents(rest.clone(), &mut used);
     let bind = bind_sizes(m, s, &sizes, &used);
-    quote!(#bind #rest)
+    Code {
+        statements: quote!(#bind #rest),
+        parts: code.parts,
+    }
 }
 
 /// `let [batch, sequence] = bind::dims("input_ids", input_ids)?;`

@@ -1,6 +1,6 @@
 //! Attention over repeated key and value heads reads the heads once.
 
-use super::{Fused, Matcher, int, size};
+use super::{Fused, Matcher, VIEWS, int, size};
 use crate::manifest::{Arg, Node, Source};
 
 pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
@@ -25,12 +25,7 @@ pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
 /// The tensor `[batch, heads, n, d]` behind `unsqueeze(2)`, `expand` and a reshape that together
 /// repeat each head.
 fn repeated(m: &Matcher, source: Source) -> Option<Source> {
-    let views = [
-        "aten.view.default",
-        "aten.reshape.default",
-        "aten._unsafe_view.default",
-    ];
-    let view = m.made_by(source, &views)?;
+    let view = m.made_by(source, VIEWS)?;
     let expand = m.made_by(view.tensor("self")?, &["aten.expand.default"])?;
     let unsqueeze = m.made_by(expand.tensor("self")?, &["aten.unsqueeze.default"])?;
     let heads = unsqueeze.tensor("self")?;

@@ -5,8 +5,10 @@
 //! out as "key ≤ query + past, within a window, where the padding allows" is the fused form,
 //! whichever ops it was written with.
 
-use super::{Fused, Matcher, int, tensor};
+use super::{Fused, Matcher, int, number, tensor};
 use crate::manifest::{Arg, Dim, Dtype, Node, Source};
+
+const ATTENTION: &str = "aten.scaled_dot_product_attention.default";
 
 /// Dimensions of a mask: batch, head, query, key.
 const RANK: usize = 4;
@@ -38,23 +40,48 @@ pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
         return None;
     }
     let demands = demands(m, out)?;
-    let past = demands.causal?;
     let shape = m.graph.shape(out);
+    if let Some(padding) = demands.padding {
+        let whole = m.graph.shape(padding) == [shape[0].clone(), shape[KEY].clone()];
+        whole.then_some(())?;
+    }
+    let Some(past) = demands.causal else {
+        // Attention broadcasts the one row that all queries share.
+        let padding = demands.padding.filter(|_| demands.window.is_none())?;
+        return Some((
+            "pycandle.padding_mask".to_owned(),
+            vec![tensor("padding", padding)],
+        ));
+    };
     let mut args = vec![("past".to_owned(), size_arg(&past))];
     if let Some((offset, window)) = demands.window {
         (offset == past).then_some(())?;
         args.push(("window".to_owned(), Arg::Int(window)));
     }
     match demands.padding {
-        Some(padding) => {
-            let whole = m.graph.shape(padding) == [shape[0].clone(), shape[KEY].clone()];
-            whole.then_some(())?;
-            args.push(tensor("padding", padding));
-        }
+        Some(padding) => args.push(tensor("padding", padding)),
         // Without padding every batch has the same mask; attention broadcasts it.
         None => (shape[1] == Dim::Size(1)).then_some(())?,
     }
     Some(("pycandle.causal_mask".to_owned(), args))
+}
+
+/// Attention with a mask that allows everything does not need it.
+pub fn unneeded(m: &Matcher, node: &Node) -> Option<Fused> {
+    if node.op != ATTENTION {
+        return None;
+    }
+    let Demands {
+        causal: None,
+        window: None,
+        padding: None,
+    } = demands(m, node.tensor("attn_mask")?)?
+    else {
+        return None;
+    };
+    let mut args = node.args.clone();
+    args.retain(|(name, _)| name != "attn_mask");
+    Some((node.op.clone(), args))
 }
 
 fn size_arg(dim: &Dim) -> Arg {
@@ -65,9 +92,16 @@ fn size_arg(dim: &Dim) -> Arg {
 }
 
 fn is_read_by_attention(m: &Matcher, mask: Source) -> bool {
-    m.graph.nodes.iter().any(|n| {
-        n.op == "aten.scaled_dot_product_attention.default" && n.tensor("attn_mask") == Some(mask)
-    })
+    let mut readers = m.graph.nodes.iter().filter(|n| {
+        let mut reads = false;
+        n.args
+            .iter()
+            .for_each(|(_, a)| a.sources(&mut |s| reads |= s == mask));
+        reads
+    });
+    let attends = |n: &Node| n.op == ATTENTION && n.tensor("attn_mask") == Some(mask);
+    let returned = m.graph.outputs().any(|(_, s)| s == mask);
+    !returned && readers.clone().next().is_some() && readers.all(attends)
 }
 
 /// What the elements of a boolean tensor demand, as a function of the mask's indices.
@@ -91,6 +125,12 @@ fn demands(m: &Matcher, source: Source) -> Option<Demands> {
     }
     if let Some(node) = m.made_by(source, &["aten.index.Tensor"]) {
         return padding(m, node);
+    }
+    if let Some(node) = m.made_by(source, &["aten.ge.Scalar"]) {
+        // A position that starts at zero or later is never negative.
+        let at = position(m, node.tensor("self")?)?;
+        let never_negative = number(node, "other")? <= 0.0 && is_size(&at.offset);
+        return never_negative.then(Demands::default);
     }
     let comparison = [
         "aten.le.Tensor",
@@ -205,6 +245,16 @@ fn position(m: &Matcher, source: Source) -> Option<Position> {
     let behind = rank - 1 - dim <= at.from_last as i64;
     at.from_last += usize::from(behind);
     Some(at)
+}
+
+/// Whether a size cannot be negative: it has no subtraction in it.
+fn is_size(dim: &Dim) -> bool {
+    match dim {
+        Dim::Size(n) => *n >= 0,
+        Dim::Sym(_) => true,
+        Dim::Add(d) | Dim::Mul(d) | Dim::Max(d) | Dim::Min(d) => d.iter().all(is_size),
+        Dim::Sub(..) | Dim::FloorDiv(..) | Dim::Mod(..) => false,
+    }
 }
 
 /// The terms of a sum, its constant apart.

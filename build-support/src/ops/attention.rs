@@ -1,12 +1,13 @@
 //! Attention, and the fused forms that [`crate::fuse`] puts into the graph.
 
-use super::{Row, Rule, nn, op, some, why};
+use super::{Row, Rule, int, method, nn, op, some, why};
 use crate::graph::APPEND;
 use crate::ir::Expr;
 use crate::lower::{Ctx, Why};
 
 pub const ROWS: &[Row] = &[
     ("aten.scaled_dot_product_attention.default", Rule::Fn(sdpa)),
+    ("pycandle.addmm", Rule::Fn(nn::addmm)),
     (APPEND, Rule::Fn(append)),
     ("pycandle.causal_mask", Rule::Fn(causal_mask)),
     ("pycandle.gelu_mul", Rule::Fn(|c| gated(c, "gelu_mul"))),
@@ -14,6 +15,7 @@ pub const ROWS: &[Row] = &[
         "pycandle.gelu_tanh_mul",
         Rule::Fn(|c| gated(c, "gelu_tanh_mul")),
     ),
+    ("pycandle.padding_mask", Rule::Fn(padding_mask)),
     ("pycandle.rms_norm", Rule::Fn(nn::fused_rms_norm)),
     ("pycandle.rope", Rule::Fn(rope)),
     ("pycandle.swiglu", Rule::Fn(|c| gated(c, "swiglu"))),
@@ -48,6 +50,12 @@ fn rope(c: &Ctx) -> Result<Expr, Why> {
 
 fn gated(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
     op(name, [c.tensor("gate")?.expr, c.tensor("up")?.expr])
+}
+
+/// `pycandle.padding_mask(padding)`: `[batch, keys]` as `[batch, 1, 1, keys]`.
+fn padding_mask(c: &Ctx) -> Result<Expr, Why> {
+    let row = method(c.tensor("padding")?.expr, "unsqueeze", [int(1)])?;
+    method(row, "unsqueeze", [int(1)])
 }
 
 /// `pycandle.causal_mask(past, window, padding)` of shape `[1 or batch, 1, query, key]`.

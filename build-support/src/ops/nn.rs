@@ -101,7 +101,7 @@ fn linear(c: &Ctx) -> Result<Expr, Why> {
 }
 
 /// `bias + input @ weight`: with parameters this is a linear layer that stores its weight transposed.
-fn addmm(c: &Ctx) -> Result<Expr, Why> {
+pub fn addmm(c: &Ctx) -> Result<Expr, Why> {
     let (bias, x, weight) = (c.tensor("self")?, c.tensor("mat1")?, c.tensor("mat2")?);
     let (beta, alpha) = (c.float_or("beta", 1.0)?, c.float_or("alpha", 1.0)?);
     if let ([k, n], [b], true) = (

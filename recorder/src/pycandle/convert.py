@@ -74,15 +74,17 @@ class Converter:
             elif node.op not in ("placeholder", "output"):
                 raise RecordError(f"the trace has a node of kind {node.op}: {node.format_node()}")
         outputs, output_nodes = self._read_outputs(graph)
-        self._note_leaving(output_nodes)
         consts, const_values = self._read_constants(outputs)
         states = find_states(tuple(self.inputs), tuple(outputs), tuple(self.nodes))
+        cached = {state.output for state in states}
+        pairs = zip(outputs, output_nodes, strict=True)
+        self._note_leaving([node for output, node in pairs if output.name not in cached])
         manifest = Manifest(
             recorder=versions(self.model),
             name=self.name,
             cls=_qualified(type(self.model)),
             output_class=self.trace.output_class,
-            dtype=_model_dtype(self.parameters),
+            dtype=_model_dtype(self.parameters, self.inputs),
             symbols=self.trace.symbols,
             inputs=tuple(self.inputs),
             fixed_inputs=tuple(self.fixed),
@@ -285,8 +287,10 @@ def _aliases(parameters: tuple[Parameter, ...]) -> dict[str, list[str]]:
     return {name: names for names in groups.values() for name in names}
 
 
-def _model_dtype(parameters: tuple[Parameter, ...]) -> str:
-    floats = [p.dtype for p in parameters if "float" in p.dtype and p.kind == "parameter"]
+def _model_dtype(parameters: tuple[Parameter, ...], inputs: list[Input]) -> str:
+    """That of most floating-point parameters; without any, that of the inputs."""
+    held = [p.dtype for p in parameters if "float" in p.dtype and p.kind == "parameter"]
+    floats = held or [i.dtype for i in inputs if "float" in i.dtype]
     return Counter(floats).most_common(1)[0][0] if floats else "float32"
 
 
