@@ -81,11 +81,11 @@ pub fn check(manifest: &Manifest, path: &Path, shown: &Path) -> Result<Vec<PathB
         1 => String::new(),
         n => format!("{n} shards, "),
     };
-    let place = format!(
-        "{} ({shards}{} tensors)",
-        headers.place,
-        headers.tensors.len()
-    );
+    let tensors = match headers.tensors.len() {
+        1 => "1 tensor".to_owned(),
+        n => format!("{n} tensors"),
+    };
+    let place = format!("{} ({shards}{tensors})", headers.place);
     let head = format!(
         "checkpoint does not match the model traced in `{}`",
         manifest.file

@@ -26,6 +26,14 @@ const MAJOR: u32 = 1;
 /// # Errors
 /// An unreadable file, or everything that [`parse`] finds.
 pub fn read(path: &Path) -> Result<Manifest, Report> {
+    read_shown(path, path)
+}
+
+/// [`read`], with the path as the user wrote it for messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_shown(path: &Path, shown: &Path) -> Result<Manifest, Report> {
     let name = path
         .file_name()
         .unwrap_or(path.as_os_str())
@@ -34,9 +42,9 @@ pub fn read(path: &Path) -> Result<Manifest, Report> {
         let message = match error.kind() {
             std::io::ErrorKind::NotFound => format!(
                 "no manifest at `{}`, record one with `python -m pycandle record`",
-                path.display()
+                shown.display()
             ),
-            _ => format!("cannot read the manifest `{}`: {error}", path.display()),
+            _ => format!("cannot read the manifest `{}`: {error}", shown.display()),
         };
         Error::whole(At::default(), message)
     })?;

@@ -8,7 +8,7 @@ mod find;
 mod result;
 mod scratch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pycandle_build::Config;
 
@@ -80,7 +80,14 @@ fn verify(args: &Args, found: Vec<Found>) -> Result<Vec<Verdict>, String> {
     let mut sources = Vec::new();
     for (index, model) in found.iter().enumerate() {
         match source(args, model) {
-            Ok(source) => sources.push(scratch::Source { index, source }),
+            Ok(source) => {
+                let side_files = find::side_files(&model.manifest);
+                sources.push(scratch::Source {
+                    index,
+                    source,
+                    side_files,
+                });
+            }
             Err(verdict) => verdicts[index] = *verdict,
         }
     }
@@ -114,8 +121,9 @@ fn source(args: &Args, model: &Found) -> Result<String, Box<Verdict>> {
     if let Some(problem) = &model.problem {
         return Err(Box::new(Verdict::error(&model.name, problem.clone())));
     }
-    let config = Config::new(&model.manifest)
-        .weights(&model.weights)
+    let config = Config::new(model.manifest.file_name().unwrap_or_default())
+        .root(model.manifest.parent().unwrap_or(Path::new("")))
+        .weights(absolute(&model.weights))
         .name(scratch::STRUCT)
         .fuse(!args.no_fuse);
     pycandle_build::generate(&config)
@@ -127,4 +135,9 @@ fn source(args: &Args, model: &Found) -> Result<String, Box<Verdict>> {
                 false => Verdict::unsupported(&model.name, ops.into_iter().map(|(op, _)| op)),
             })
         })
+}
+
+/// Relative paths would start at the manifest's folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

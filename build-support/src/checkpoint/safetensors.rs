@@ -150,10 +150,9 @@ fn index(path: &Path, shown: &Path) -> Result<Headers, Report> {
         }
         let (path, shown_file) = (path.with_file_name(&file), shown.with_file_name(&file));
         if !path.exists() {
-            let message = format!(
-                "the index puts {} tensors in `{file}`, which is absent",
-                names.len()
-            );
+            let first = names.first().map_or("", String::as_str);
+            let message =
+                format!("the index names `{file}`, which is absent: `{first}` should be in it");
             report.push(damaged(shown, &message));
             continue;
         }

@@ -1,6 +1,10 @@
 //! The models to verify: which files belong together.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use pycandle_build::manifest::Data;
+use pycandle_build::raw;
 
 /// A model, and the files that it is verified with.
 pub struct Found {
@@ -113,6 +117,24 @@ fn model(folder: &Path, name: &str, files: &[String]) -> Found {
         goldens,
         problem,
     }
+}
+
+/// The files beside a manifest that hold its larger constants.
+pub fn side_files(manifest: &Path) -> Vec<PathBuf> {
+    let constants = raw::read(manifest)
+        .map(|manifest| manifest.constants)
+        .unwrap_or_default();
+    let names: BTreeSet<_> = constants
+        .into_iter()
+        .filter_map(|constant| match constant.data {
+            Data::File(name) => Some(name),
+            _ => None,
+        })
+        .collect();
+    names
+        .into_iter()
+        .map(|name| manifest.with_file_name(name))
+        .collect()
 }
 
 fn file_name(path: &Path) -> String {

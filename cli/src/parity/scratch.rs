@@ -18,6 +18,8 @@ pub struct Source {
     pub index: usize,
     /// Its source.
     pub source: String,
+    /// Files that the source includes from the root of its package.
+    pub side_files: Vec<PathBuf>,
 }
 
 /// Where the scratch crate is built, and against which `pycandle`.
@@ -105,8 +107,18 @@ impl Place {
         write(self.folder.join("Cargo.toml"), &self.cargo_toml())?;
         write(src.join("main.rs"), include_str!("scratch/main.rs.txt"))?;
         write(src.join("models.rs"), &models(sources))?;
-        for Source { index, source } in sources {
+        for Source {
+            index,
+            source,
+            side_files,
+        } in sources
+        {
             write(src.join(format!("m{index}.rs")), source)?;
+            for file in side_files {
+                let copy = self.folder.join(file.file_name().unwrap_or_default());
+                std::fs::copy(file, copy)
+                    .map_err(|error| format!("cannot copy `{}`: {error}", file.display()))?;
+            }
         }
         Ok(())
     }

@@ -142,7 +142,7 @@ fn folders_and_indexes() {
     };
     check(
         r#"{"a":"1.safetensors","b":"2.safetensors"}"#,
-        "the index puts 1 tensors in `2.safetensors`, which is absent",
+        "the index names `2.safetensors`, which is absent: `b` should be in it",
     );
     check(
         r#"{"b":"1.safetensors"}"#,
