@@ -8,11 +8,12 @@ question becomes a condition on the trace, and a model traced for five tokens wo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
 import sympy
+from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.overrides import TorchFunctionMode
 
@@ -77,6 +78,23 @@ def layout_is_free() -> Iterator[None]:
             yield
     finally:
         ShapeEnv._evaluate_expr = original  # type: ignore[method-assign]
+
+
+@contextmanager
+def without_conditions(program: ExportedProgram) -> Iterator[None]:
+    """Inside, no comparison of the program's sizes leaves a condition: all were made before."""
+    env = shape_env(program)
+    with env.suppress_guards() if env is not None else nullcontext():
+        yield
+
+
+def shape_env(program: ExportedProgram) -> ShapeEnv | None:
+    """Where the sizes of a program live; None when it has no tensors."""
+    for node in program.graph.nodes:
+        mode = getattr(node.meta.get("val"), "fake_mode", None)
+        if mode is not None:
+            return mode.shape_env
+    return None
 
 
 def _with_a_number(expr: Any) -> bool:

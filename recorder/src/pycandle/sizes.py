@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import sympy
@@ -12,21 +13,43 @@ from torch.export.graph_signature import InputKind
 
 from .dims import SymbolTable
 from .errors import RecordError
+from .layout import shape_env
 from .schema import Symbol
 
 _LARGEST = 2**62
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the model's own code asked of the sizes: ranges, relations, and the traced sizes."""
+
+    ranges: dict[sympy.Symbol, Any]
+    relations: tuple[sympy.Expr, ...]
+    traced: dict[sympy.Symbol, int]
+
+
+def conditions(exported: ExportedProgram) -> Conditions:
+    """Of a program before decomposition."""
+    env = shape_env(exported)
+    if env is None:
+        return Conditions({}, (), {})
+    expressions = [guard.expr for guard in env.guards]
+    for asserts in env.deferred_runtime_asserts.values():
+        expressions += [a.expr for a in asserts]
+    relations = tuple(env.replace(e) for e in expressions)
+    traced = {s: int(v) for s, v in env.backed_var_to_val.items()}
+    return Conditions(dict(exported.range_constraints), relations, traced)
 
 
 def bind(
     program: ExportedProgram,
     inputs: list[str],
     given: list[dict[int, Any]],
-    exported: ExportedProgram,
+    asked: Conditions,
 ) -> tuple[SymbolTable, tuple[Symbol, ...]]:
     """Names for the open sizes, the user's or that of the input and axis, with their ranges.
 
-    `given` holds, per flat input, what the user said about each axis; `exported` is the program
-    before decomposition, whose conditions are those of the model's own code.
+    `given` holds, per flat input, what the user said about each axis.
     """
     table = SymbolTable()
     shapes = _input_shapes(program)
@@ -53,10 +76,10 @@ def bind(
         if symbol not in table:
             symbols.setdefault(text, []).append(symbol)
             table.bind(symbol, sympy.Symbol(text))
-    limits = exported.range_constraints
-    found = {n: _common_range([limits.get(s) for s in held]) for n, held in symbols.items()}
-    for condition, hints in _conditions(exported, table):
-        _narrow(found, condition, hints)
+    found = {n: _common_range([asked.ranges.get(s) for s in held]) for n, held in symbols.items()}
+    traced = {n: asked.traced.get(held[0], 0) for n, held in symbols.items()}
+    for relation in dict.fromkeys(asked.relations):
+        _narrow(found, table.named(relation), traced)
     table.ranges = found
     return table, tuple(Symbol(name, low, high) for name, (low, high) in found.items())
 
@@ -91,35 +114,8 @@ def _common_range(limits: list[Any]) -> tuple[int, int | None]:
     return lowest, highest
 
 
-def _conditions(
-    exported: ExportedProgram, table: SymbolTable
-) -> list[tuple[sympy.Expr, dict[str, int]]]:
-    """The conditions that the model's code put on the sizes, by name, with the traced sizes."""
-    for node in exported.graph.nodes:
-        value = node.meta.get("val")
-        mode = getattr(value, "fake_mode", None)
-        if mode is not None and mode.shape_env is not None:
-            break
-    else:
-        return []
-    env = mode.shape_env
-    expressions = [guard.expr for guard in env.guards]
-    for asserts in env.deferred_runtime_asserts.values():
-        expressions += [a.expr for a in asserts]
-    found = []
-    for expression in expressions:
-        named = table.named(env.replace(expression))
-        hints = {
-            str(table.named(s)): int(v)
-            for s, v in env.backed_var_to_val.items()
-            if table.named(s).is_Symbol
-        }
-        found.append((named, hints))
-    return found
-
-
 def _narrow(
-    ranges: dict[str, tuple[int, int | None]], condition: sympy.Expr, hints: dict[str, int]
+    ranges: dict[str, tuple[int, int | None]], condition: sympy.Expr, traced: dict[str, int]
 ) -> None:
     """Takes the sizes around the traced one for which the condition holds."""
     names = sorted(str(s) for s in condition.free_symbols)
@@ -135,7 +131,7 @@ def _narrow(
         return bool(condition.xreplace({symbol: sympy.Integer(size)}))
 
     low, high = ranges[name]
-    start = hints.get(name, low)
+    start = traced.get(name, low)
     lowest = start
     while lowest > low and holds(lowest - 1):
         lowest -= 1

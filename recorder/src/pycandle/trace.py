@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,12 +14,13 @@ import torch.fx.experimental._config as fx_config
 from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import OutputKind
+from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from torch.utils import _pytree as pytree
 
 from . import huggingface, sizes
 from .dims import SymbolTable
 from .errors import RecordError
-from .layout import layout_is_free
+from .layout import layout_is_free, without_conditions
 from .meta import buffers_on_meta, check_buffers, has_meta_parameters
 from .schema import Symbol
 from .shared import shared_sizes
@@ -65,17 +67,20 @@ def trace(
         if has_meta_parameters(model):
             values = stack.enter_context(buffers_on_meta(model))
             args, kwargs = pytree.tree_map_only(torch.Tensor, _to_meta, (args, kwargs))
-        stack.enter_context(layout_is_free())
         inputs = argument_leaves(model, args, kwargs)
         given = shapes.flat(args, kwargs)
         named = {leaf.path: axes for leaf, axes in zip(inputs, given, strict=True)}
-        stack.enter_context(shared_sizes(named))
-        exported = torch.export.export(
-            model, args, kwargs, dynamic_shapes=shapes.for_torch(), strict=False
-        )
-        program = exported.run_decompositions({})
+        stack.enter_context(_without_collection())
+        stack.enter_context(_use_lazy_graph_module(True))  # writes no Python for graphs in between
+        with layout_is_free(), shared_sizes(named):
+            exported = torch.export.export(
+                model, args, kwargs, dynamic_shapes=shapes.for_torch(), strict=False
+            )
+        conditions = sizes.conditions(exported)
+        with without_conditions(exported):
+            program = exported.run_decompositions({})
     _refuse_mutation(program)
-    table, symbols = sizes.bind(program, [leaf.name for leaf in inputs], given, exported)
+    table, symbols = sizes.bind(program, [leaf.name for leaf in inputs], given, conditions)
     outputs, output_class = _output_leaves(program)
     return Trace(
         program=program,
@@ -102,6 +107,18 @@ def _open_sizes() -> Iterator[None]:
         yield
     finally:
         fx_config.backed_size_oblivious = before
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """A trace makes millions of small objects and hardly any cycles to collect."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _in_signature_order(
