@@ -213,13 +213,15 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     if width % 2 != 0 || width == 0 {
         fail!("rope: the last dimension of {:?} has no halves", x.dims());
     }
-    if broadcast_shape("rope", x.dims(), cos.dims())? != x.dims() || cos.dims() != sin.dims() {
-        fail!(
-            "rope: cos {:?} and sin {:?} for {:?}",
-            cos.dims(),
-            sin.dims(),
-            x.dims()
-        );
+    for table in [cos, sin] {
+        if broadcast_shape("rope", x.dims(), table.dims())? != x.dims() {
+            fail!(
+                "rope: cos {:?} and sin {:?} for {:?}",
+                cos.dims(),
+                sin.dims(),
+                x.dims()
+            );
+        }
     }
     if x.dtype() == DType::F64 || !x.device().is_cpu() {
         return rope_composed(x, cos, sin, width);

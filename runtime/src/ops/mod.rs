@@ -71,3 +71,6 @@ pub use sort::*;
 pub use upsample::*;
 
 use crate::Result;
+
+#[cfg(test)]
+mod tests;

@@ -306,9 +306,11 @@ fn trim(x: &Tensor, dim: usize, before: i64, after: i64) -> Result<Tensor> {
 
 /// `pad` with the elements mirrored at the border, which is not repeated. (`aten.reflection_pad*`)
 pub fn pad_reflect(x: &Tensor, pads: &[(i64, i64)]) -> Result<Tensor> {
-    pad_from(x, pads, |i, size| {
-        let i = i.abs();
-        if i >= size { 2 * (size - 1) - i } else { i }
+    pad_from(x, pads, |i, size| match i {
+        // Past the mirror image there is nothing: an impossible position is an error.
+        i if i <= -size || i >= 2 * size - 1 => -1,
+        i if i.abs() >= size => 2 * (size - 1) - i,
+        i => i.abs(),
     })
 }
 
