@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from . import goldens
+from . import goldens, tensorfile
 from .checkpoint import Checkpoint
 from .convert import convert
 from .errors import RecordError
@@ -73,7 +72,7 @@ class GoldenRecorder:
         large = {c.name for c in self._manifest.constants if isinstance(c.data, FileData)}
         if large:
             tensors = {n: self._constants[n].contiguous() for n in sorted(large)}
-            save_file(tensors, self._dir / f"{name}_constants.safetensors")
+            tensorfile.write(self._dir / f"{name}_constants.safetensors", tensors, {})
         for case in list(self._pending):
             self._write_case(case)
         if weights:
@@ -93,7 +92,7 @@ class GoldenRecorder:
         tensors = {p.name: source.tensor(p.name) for p in self.manifest.parameters if not p.tied_to}
         plain = {n: t.contiguous().clone() for n, t in tensors.items()}
         path = self._dir / f"{name}.safetensors"
-        save_file(plain, path, metadata={"format": "pt"})
+        tensorfile.write(path, plain, {"format": "pt"})
         return path
 
     def record_goldens(
@@ -174,7 +173,7 @@ class GoldenRecorder:
         meta = goldens.metadata(
             self.manifest, to_json(self.manifest), tensors, checkpoint, self._seed
         )
-        save_file(tensors, self._dir / f"{self._name}_trace{suffix}.safetensors", metadata=meta)
+        tensorfile.write(self._dir / f"{self._name}_trace{suffix}.safetensors", tensors, meta)
 
 
 def _named(manifest: Manifest, name: str) -> Manifest:

@@ -74,7 +74,7 @@ def trace(
         stack.enter_context(_use_lazy_graph_module(True))  # writes no Python for graphs in between
         with layout_is_free(), shared_sizes(named):
             exported = torch.export.export(
-                model, args, kwargs, dynamic_shapes=shapes.for_torch(), strict=False
+                model, args, kwargs, dynamic_shapes=shapes.for_torch(args, kwargs), strict=False
             )
         conditions = sizes.conditions(exported)
         with without_conditions(exported):
@@ -165,21 +165,42 @@ class ShapeNames:
     def __init__(self, by_argument: dict[str, Any]) -> None:
         self._given = by_argument
 
-    def for_torch(self) -> Any:
+    def for_torch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The form that torch.export takes.
 
         A name becomes an open size of its own: torch refuses a named size whose range the model
-        narrows, where we want the narrower range; that equal names are equal sizes is said
-        afterwards, in the table of symbols.
+        narrows, where we want the narrower range.
         """
-        return {name: self._convert(spec) for name, spec in self._given.items()}
+        values = list(args) + list(kwargs.values())
+        pairs = zip(values, self._given.items(), strict=True)
+        return {name: self._convert(value, spec) for value, (name, spec) in pairs}
 
-    def _convert(self, spec: Any) -> Any:
-        if isinstance(spec, dict):
-            return {k: self._convert(v) for k, v in spec.items()}
-        if isinstance(spec, (list, tuple)):
-            return type(spec)(self._convert(v) for v in spec)
-        return Dim.DYNAMIC if isinstance(spec, str) else spec
+    def _convert(self, value: Any, spec: Any) -> Any:
+        handler = pytree.SUPPORTED_NODES.get(pytree._get_node_type(value))
+        if handler is None:
+            axes = dict(enumerate(spec)) if isinstance(spec, (list, tuple)) else spec
+            if not isinstance(axes, dict):
+                return axes
+            return {k: Dim.DYNAMIC if isinstance(v, str) else v for k, v in axes.items()}
+        children, context = handler.flatten_fn(value)
+        specs = self._children(value, spec, context, len(children))
+        inner = [self._convert(c, s) for c, s in zip(children, specs, strict=True)]
+        if isinstance(value, dict):
+            return dict(zip(context, inner, strict=True))
+        return tuple(inner) if isinstance(value, tuple) else inner
+
+    @staticmethod
+    def _children(value: Any, spec: Any, context: Any, count: int) -> list[Any]:
+        if spec is None:
+            return [None] * count
+        if isinstance(spec, dict) and isinstance(value, dict):
+            return [spec.get(key) for key in context]
+        if not isinstance(spec, (list, tuple)) or len(spec) != count:
+            raise RecordError(
+                f"dynamic_shapes: {spec!r} does not follow the {count} parts of a "
+                f"{type(value).__name__}"
+            )
+        return list(spec)
 
     def flat(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[dict[int, Any]]:
         """Per flat argument, what was given for each of its axes."""
@@ -197,10 +218,7 @@ class ShapeNames:
             found.append(spec or {})
             return
         children, context = handler.flatten_fn(value)
-        if isinstance(spec, dict) and isinstance(value, dict):
-            specs = [spec.get(k) for k in context]
-        else:
-            specs = list(spec) if spec is not None else [None] * len(children)
+        specs = self._children(value, spec, context, len(children))
         for child, child_spec in zip(children, specs, strict=True):
             self._pair(child, child_spec, found)
 

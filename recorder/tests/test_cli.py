@@ -1,0 +1,112 @@
+"""The command line and the transformers front end, on a folder made here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+from weights import randomise
+
+from pycandle.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    config = LlamaConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=20,
+    )
+    model = LlamaForCausalLM(config).eval()
+    randomise(model)
+    model.save_pretrained(tmp_path / "tiny-llama")
+    return tmp_path / "tiny-llama"
+
+
+def test_records_a_causal_folder_with_cache_and_goldens(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["record", str(folder), "--out", str(out), "--json"]) == 0
+    captured = capsys.readouterr()
+    done = json.loads(captured.out)
+    assert "tracing" in captured.err
+    manifest = json.loads((out / "tiny-llama_manifest.json").read_text())
+    assert done["nodes"] == len(manifest["nodes"])
+    assert manifest["config"] == json.loads((folder / "config.json").read_text())
+    assert [(s["layer"], s["slot"], s["dim"]) for s in manifest["states"]] == [
+        (0, "key", 2),
+        (0, "value", 2),
+        (1, "key", 2),
+        (1, "value", 2),
+    ]
+    ranges = {s["name"]: (s["min"], s["max"]) for s in manifest["symbols"]}
+    assert ranges == {"batch": (0, None), "sequence": (0, None), "past": (0, None)}
+    with safe_open(out / "tiny-llama_trace.safetensors", "pt") as file:
+        assert "model.layers.1.mlp#0.out.0" in file.keys()  # noqa: SIM118
+
+
+def test_equal_layers_have_equal_bodies(folder, tmp_path):
+    main(["record", str(folder), "--out", str(tmp_path), "--name", "m", "--no-goldens", "--quiet"])
+    manifest = json.loads((tmp_path / "m_manifest.json").read_text())
+    assert not (tmp_path / "m_trace.safetensors").exists()
+    modules = [c["module"] for c in manifest["calls"]]
+    bodies = [
+        [n["op"] for n in manifest["nodes"] if modules[n["call"]].startswith(f"model.layers.{i}.")]
+        for i in range(2)
+    ]
+    assert bodies[0] == bodies[1]
+
+
+def test_one_trace_serves_prefill_and_decode(folder, tmp_path):
+    from pycandle import GoldenRecorder
+    from pycandle.examples import cache_geometry, example, random_cache
+
+    model = LlamaForCausalLM.from_pretrained(folder).eval()
+    given = example(model)
+    recorder = GoldenRecorder(tmp_path)
+    recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
+    recorder.save("m")
+    generator = torch.Generator().manual_seed(0)
+    for batch, past, sequence in ((1, 0, 1), (1, 0, 9), (3, 7, 1), (2, 1, 1)):
+        inputs = {
+            "input_ids": torch.randint(0, 20, (batch, sequence), generator=generator),
+            "attention_mask": torch.ones(batch, past + sequence, dtype=torch.long),
+            "past_key_values": random_cache(
+                cache_geometry(model), batch, past, torch.float32, generator
+            ),
+            "use_cache": True,
+        }
+        recorder.record_goldens(model, inputs, case=f"{batch}_{past}_{sequence}")
+
+
+def test_records_an_encoder(tmp_path):
+    config = BertConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        vocab_size=20,
+        max_position_embeddings=32,
+    )
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    assert main(["record", str(tmp_path / "bert"), "--out", str(tmp_path), "--quiet"]) == 0
+    manifest = json.loads((tmp_path / "bert_manifest.json").read_text())
+    assert [i["name"] for i in manifest["inputs"]] == [
+        "input_ids",
+        "attention_mask",
+        "token_type_ids",
+    ]
+    assert {"name": "sequence", "min": 0, "max": 32} in manifest["symbols"]
+
+
+def test_faults_are_one_line(tmp_path, capsys):
+    assert main(["record", str(tmp_path), "--quiet"]) == 1
+    assert "it has no config.json" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text('{"model_type": "no such"}')
+    assert main(["record", str(tmp_path), "--json", "--quiet"]) == 1
+    assert "config.json cannot be read" in json.loads(capsys.readouterr().out)["error"]

@@ -1,0 +1,140 @@
+"""Goldens: what they hold, and that they are the model's own values."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import small
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from weights import randomise
+
+from pycandle import GoldenRecorder, RecordError, meta_device
+from pycandle.checkpoint import Checkpoint
+
+
+def test_goldens_hold_inputs_outputs_modules_and_truth(record):
+    model = small.Twice().eval()
+    x = torch.randn(2, 4)
+    got = record(model, x)
+    golden, meta = got.golden()
+    seen = []
+    model.block.register_forward_hook(lambda _m, _i, out: seen.append(out))
+    expected = model(x)
+    assert torch.equal(golden["input.x"], x)
+    assert torch.equal(golden["output.output"], expected)
+    assert torch.equal(golden["block#0.out.0"], seen[0])
+    assert torch.equal(golden["block#1.out.0"], seen[1])
+    truth = golden["truth:output.output"]
+    assert truth.dtype == torch.float64
+    assert torch.allclose(truth, model.double()(x.double()), rtol=1e-14)
+    assert meta["format"] == "pycandle-goldens-1"
+    assert meta["dtype"] == "float32" and meta["truth_dtype"] == "float64"
+    assert meta["manifest"] == hashlib.sha256(got.text.encode()).hexdigest()
+
+
+def test_truth_of_bfloat16_is_float32(record):
+    got = record(small.Mlp().bfloat16(), torch.randn(2, 6, dtype=torch.bfloat16))
+    golden, meta = got.golden()
+    assert got.manifest["dtype"] == "bfloat16" and meta["truth_dtype"] == "float32"
+    assert golden["output.output"].dtype == torch.bfloat16
+    assert golden["truth:output.output"].dtype == torch.float32
+
+
+def test_integers_have_no_truth(record):
+    golden, _ = record(small.TupleOutput(), torch.randn(2, 3, 4)).golden()
+    assert golden["output.output_1"].dtype == torch.int64
+    assert "truth:output.output_1" not in golden
+
+
+def test_cases_with_other_sizes_lie_beside_the_first(record):
+    got = record(small.Mlp(), torch.randn(2, 6), shapes=[{0: "batch"}])
+    got.recorder.record_goldens(got.recorder._model, (torch.randn(7, 6),), case="seven")
+    golden, _ = got.golden(".seven")
+    assert golden["output.output"].shape == (7, 5)
+
+
+def test_goldens_need_the_models_own_path(tmp_path):
+    class Branch(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1 if x.shape[0] < 4 else x - 1
+
+    recorder = GoldenRecorder(tmp_path)
+    model = Branch().eval()
+    recorder.record(model, torch.zeros(2, 3), dynamic_shapes=[{0: "batch"}])
+    with pytest.raises(RecordError, match=r"size `batch` is 5, outside 0\.\.3"):
+        recorder.record_goldens(model, (torch.zeros(5, 3),), case="other")
+
+
+def test_wrong_inputs_are_an_error(record):
+    got = record(small.Mlp(), torch.randn(2, 6))
+    with pytest.raises(RecordError, match=r"shape \[3, 6\], expected \[2, 6\]"):
+        got.recorder.record_goldens(got.recorder._model, (torch.randn(3, 6),))
+
+
+@pytest.mark.parametrize("max_memory", [None, 64])
+def test_goldens_after_a_meta_trace_equal_those_of_the_real_model(tmp_path, max_memory):
+    real = small.Cnn().eval()
+    randomise(real)
+    x = torch.randn(2, 2, 8, 8)
+    direct = GoldenRecorder(tmp_path / "direct")
+    direct.record(real, x)
+    direct.save("m", weights=True)
+    with meta_device():
+        empty = small.Cnn().eval()
+    streamed = GoldenRecorder(tmp_path / "streamed")
+    streamed.record(empty, x.to("meta"))
+    streamed.save("m")
+    assert not (tmp_path / "streamed" / "m_trace.safetensors").exists()
+    weights = tmp_path / "direct" / "m.safetensors"
+    streamed.record_goldens(weights, (x,), max_memory=max_memory)
+    read = [(tmp_path / d / "m_trace.safetensors").read_bytes() for d in ("direct", "streamed")]
+    assert read[0] == read[1]
+
+
+def test_streaming_holds_one_weight_at_a_time(tmp_path, monkeypatch):
+    model = nn.Sequential(*[nn.Linear(64, 64) for _ in range(8)]).eval()
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    with meta_device():
+        empty = nn.Sequential(*[nn.Linear(64, 64) for _ in range(8)]).eval()
+    recorder = GoldenRecorder(tmp_path)
+    recorder.record(empty, torch.zeros(1, 64, device="meta"))
+    import weakref
+
+    alive: list[weakref.ref] = []
+    most = 0
+    plain = Checkpoint.tensor
+
+    def counted(self: Checkpoint, name: str) -> torch.Tensor:
+        nonlocal most
+        tensor = plain(self, name)
+        alive.append(weakref.ref(tensor))
+        most = max(most, sum(r() is not None for r in alive))
+        return tensor
+
+    monkeypatch.setattr(Checkpoint, "tensor", counted)
+    recorder.record_goldens(tmp_path / "w.safetensors", (torch.randn(1, 64),), max_memory=1)
+    assert most <= 3
+
+
+def test_checkpoint_faults_are_errors(tmp_path):
+    recorder = GoldenRecorder(tmp_path)
+    with meta_device():
+        model = small.Mlp().eval()
+    recorder.record(model, torch.zeros(2, 6, device="meta"))
+    state = small.Mlp().state_dict()
+    x = (torch.randn(2, 6),)
+    with pytest.raises(RecordError, match="no weights at"):
+        recorder.record_goldens(tmp_path / "none.safetensors", x)
+    with pytest.raises(RecordError, match=r"lacks 1 weights: up\.bias"):
+        recorder.record_goldens({k: v for k, v in state.items() if k != "up.bias"}, x)
+    with pytest.raises(RecordError, match=r"`up.bias` has shape \[3\], expected \[16\]"):
+        recorder.record_goldens({**state, "up.bias": torch.zeros(3)}, x)
+    (tmp_path / "bad.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(RecordError, match="cannot read the weights"):
+        recorder.record_goldens(tmp_path / "bad.safetensors", x)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(RecordError, match="is not an index of shards"):
+        recorder.record_goldens(tmp_path / "model.safetensors.index.json", x)

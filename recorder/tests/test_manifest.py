@@ -1,0 +1,217 @@
+"""What a manifest says about a model."""
+
+from __future__ import annotations
+
+import pytest
+import small
+import torch
+from torch import nn
+
+from pycandle import GoldenRecorder, RecordError
+
+
+def test_module_called_twice_has_two_calls(record):
+    got = record(small.Twice(), torch.randn(2, 4))
+    assert [c[:2] for c in got.calls()] == [
+        ("", 0),
+        ("block", 0),
+        ("block.0", 0),
+        ("block.1", 0),
+        ("block", 1),
+        ("block.0", 1),
+        ("block.1", 1),
+        ("head", 0),
+    ]
+    linear = [n for n in got.nodes if n["op"] == "aten.linear.default"]
+    assert [n["args"]["weight"]["param"] for n in linear[:2]] == ["block.0.weight"] * 2
+
+
+def test_outputs_of_a_call_are_the_values_used_outside_it(record):
+    got = record(small.TupleOutput(), torch.randn(2, 3, 4))
+    by_module = {m: outputs for m, _, outputs in got.calls()}
+    assert by_module["rnn.cell"] == ["linear"]
+    assert by_module[""] == ["mul", "argmax"]
+
+
+def test_tied_weight_is_named_as_the_module_that_uses_it_names_it(record):
+    got = record(small.Tied(), torch.tensor([[1, 2]]))
+    tied = {p["name"]: p["tied_to"] for p in got.manifest["parameters"]}
+    assert tied["embed.weight"] is None
+    assert tied["head.weight"] == "embed.weight"
+    used = {n["op"]: n["args"]["weight"]["param"] for n in got.nodes if "weight" in n["args"]}
+    assert used["aten.embedding.default"] == "embed.weight"
+    assert used["aten.linear.default"] == "head.weight"
+
+
+def test_shared_module_keeps_both_names(record):
+    got = record(small.Shared(), torch.randn(2, 4))
+    assert {"first", "second"} <= {m["path"] for m in got.manifest["modules"]}
+    tied = {p["name"]: p["tied_to"] for p in got.manifest["parameters"]}
+    assert tied["second.weight"] == "first.weight"
+    assert {c[0] for c in got.calls()} >= {"first", "second"}
+
+
+def test_constants_take_their_shortest_form(record):
+    class Constants(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("full", torch.full((3, 4), 0.5), persistent=False)
+            self.register_buffer("range", torch.arange(4) * 2 + 1, persistent=False)
+            self.register_buffer("list", torch.tensor([1.0, -2.0, 0.25, 7.5]), persistent=False)
+            self.register_buffer("file", torch.randn(5000, 4), persistent=False)
+            self.register_buffer("kept", torch.randn(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = x + self.full.sum(0) + self.range + self.list + self.file.sum(0) + self.kept
+            return y * torch.tensor([1.0, 2.0, 3.0, 5.0])
+
+    got = record(Constants(), torch.randn(2, 4))
+    data = {c["name"]: c["data"] for c in got.manifest["constants"]}
+    assert data["full"] == {"full": 0.5}
+    assert data["range"] == {"arange": {"start": 1, "step": 2}}
+    assert data["list"] == {"list": [1.0, -2.0, 0.25, 7.5]}
+    assert data["file"] == {"file": "m_constants.safetensors"}
+    assert {"list": [1.0, 2.0, 3.0, 5.0]} in data.values()
+    assert (got.folder / "m_constants.safetensors").exists()
+    assert [p["name"] for p in got.manifest["parameters"]] == ["kept"]
+
+
+def test_sizes_are_expressions_over_named_symbols(record):
+    class Flat(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = x.reshape(x.shape[0] * x.shape[1], -1)
+            return torch.cat([y, y[1:]])
+
+    got = record(Flat(), torch.randn(2, 3, 4), shapes=[{0: "batch", 1: "rows"}])
+    assert got.manifest["symbols"] == [
+        {"name": "batch", "min": 0, "max": None},
+        {"name": "rows", "min": 0, "max": None},
+    ]
+    assert got.nodes[0]["args"]["size"][0] == {"sym": {"mul": ["batch", "rows"]}}
+
+
+def test_range_follows_the_models_own_conditions(record):
+    class Bounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("position", torch.arange(64)[None], persistent=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.shape[0] > 3:
+                raise ValueError("too many")
+            return x + self.position[:, : x.shape[1]]
+
+    got = record(Bounded(), torch.randn(2, 5), shapes={"x": {0: "batch", 1: "length"}})
+    limits = {s["name"]: (s["min"], s["max"]) for s in got.manifest["symbols"]}
+    assert limits == {"batch": (0, 3), "length": (0, 64)}
+
+
+def test_extended_input_is_a_state(record):
+    shapes = [{0: "batch", 1: "sequence"}, {0: "batch", 1: "past"}]
+    got = record(small.Recurrent(), torch.randn(2, 3, 4), torch.randn(2, 5, 4), shapes=shapes)
+    assert got.manifest["states"] == [
+        {
+            "name": "past",
+            "layer": 0,
+            "slot": "value",
+            "input": "past",
+            "output": "output_1",
+            "dim": 1,
+        }
+    ]
+
+
+def test_inputs_and_outputs_keep_paths(record):
+    batch = {"x": torch.randn(2, 3, 4), "weight": torch.randn(2, 3)}
+    got = record(small.DictOutput(), batch)
+    assert [(i["name"], i["path"]) for i in got.manifest["inputs"]] == [
+        ("batch_x", "batch.x"),
+        ("batch_weight", "batch.weight"),
+    ]
+    assert [o["path"] for o in got.manifest["outputs"]] == ["hidden", "pooled.mean", "pooled.max"]
+
+
+def test_other_arguments_are_fixed_inputs(record):
+    got = record(
+        small.ManyInputs(), torch.randn(2, 4), torch.randn(2, 3), gate=torch.randn(2, 6), gain=0.5
+    )
+    assert got.manifest["fixed_inputs"] == [{"name": "gain", "value": 0.5}]
+
+
+def test_nodes_know_their_source_line_without_absolute_paths(record):
+    got = record(small.Mlp(), torch.randn(2, 6))
+    assert all(n["at"].startswith("small.py:") for n in got.nodes)
+    assert "/" not in got.nodes[0]["at"]
+
+
+def test_nothing_that_computes_nothing_is_left(record):
+    class Noise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x.exp()  # dead
+            empty = torch.tensor([])
+            return torch.cat([empty, self.drop(x).clone().detach().contiguous()], 0) + 1
+
+    assert record(Noise(), torch.randn(2, 3)).ops == ["aten.add.Tensor"]
+
+
+def test_same_model_gives_same_bytes(tmp_path):
+    texts = []
+    for folder in ("a", "b"):
+        torch.manual_seed(0)
+        recorder = GoldenRecorder(tmp_path / folder)
+        recorder.record(small.Cnn().eval(), torch.ones(2, 2, 8, 8), dynamic_shapes=[{0: "batch"}])
+        recorder.save("m", weights=True)
+        texts.append([p.read_bytes() for p in sorted((tmp_path / folder).iterdir())])
+    assert texts[0] == texts[1]
+
+
+def test_training_mode_is_an_error(tmp_path):
+    with pytest.raises(RecordError, match=r"call `model.eval\(\)` first"):
+        GoldenRecorder(tmp_path).record(small.Mlp(), torch.randn(2, 6))
+
+
+def test_hidden_state_is_an_error(record):
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen.add_(1)
+            return x + self.seen
+
+    with pytest.raises(RecordError, match="forward changes `seen`"):
+        record(Counting(), torch.randn(2))
+
+
+def test_complex_values_are_an_error_with_operator_and_module(record):
+    class Spectrum(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fft.rfft(x).abs()
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spectrum = Spectrum()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.spectrum(x)
+
+    with pytest.raises(RecordError, match=r"fft.* in module `spectrum` \(.*complex64"):
+        record(Outer(), torch.randn(8))
+
+
+def test_unknown_and_unequal_sizes_are_errors(record):
+    x, y = torch.randn(2, 4), torch.randn(3, 3)
+    gate = torch.randn(2, 6)
+    with pytest.raises(RecordError, match=r"dynamic_shapes names \['z'\]"):
+        record(small.Mlp(), torch.randn(2, 6), shapes={"z": {0: "batch"}})
+    with pytest.raises(RecordError, match="`batch`, but they are 2 and 3"):
+        shapes = {"a": {0: "batch"}, "b": {0: "batch"}}
+        record(small.ManyInputs(), x, y, gate=gate, shapes=shapes)
+    with pytest.raises(RecordError, match="nowhere is not among the names"):
+        record(small.Mlp(), torch.randn(2, 6), shapes={"x": {0: "nowhere + 1"}})
