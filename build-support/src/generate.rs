@@ -46,7 +46,7 @@ pub struct Generated {
 /// ```
 pub fn generate(config: &Config) -> Result<Generated, Report> {
     let path = config.manifest_path();
-    let manifest = raw::read(&path)?;
+    let manifest = raw::read_shown(&path, &config.manifest)?;
     let mut report = Report::new();
     let mut tracked = vec![path];
     if let Some((weights, shown)) = config.weights_path() {
