@@ -99,12 +99,17 @@ pub fn stored(w: &Scope, file: &[u8], name: &str, shape: &[usize], dtype: DType)
         other => DType::try_from(other).map_err(|err| broken(&err))?,
     };
     let tensor = Tensor::from_raw_buffer(view.data(), stored, view.shape(), &Device::Cpu)?;
-    Ok(tensor.reshape(shape)?.to_dtype(dtype)?.to_device(w.device())?)
+    Ok(tensor
+        .reshape(shape)?
+        .to_dtype(dtype)?
+        .to_device(w.device())?)
 }
 
 /// An input of a golden, by its manifest name.
 pub fn named<'a>(inputs: &'a BTreeMap<String, Tensor>, name: &str) -> Result<&'a Tensor> {
-    inputs.get(name).ok_or_else(|| Error::msg(format!("there is no input `{name}`")))
+    inputs
+        .get(name)
+        .ok_or_else(|| Error::msg(format!("there is no input `{name}`")))
 }
 
 /// Fills a cache from inputs by name; absent and empty ones leave their place empty.
@@ -144,7 +149,11 @@ fn places(cache: &KvCache, names: &[&str]) -> Vec<(usize, usize, String)> {
                 [template] if template.contains('{') => template
                     .replace("{layer}", &layer.to_string())
                     .replace("{slot}", slot_name),
-                all => all.get(places.len()).copied().unwrap_or_default().to_owned(),
+                all => all
+                    .get(places.len())
+                    .copied()
+                    .unwrap_or_default()
+                    .to_owned(),
             };
             places.push((layer, slot, name));
         }

@@ -23,8 +23,14 @@ mod tests {
 
     #[test]
     fn a_star_stays_within_a_segment() {
-        assert!(matches("model.layers.*.mlp#0.out.0", "model.layers.12.mlp#0.out.0"));
-        assert!(!matches("model.layers.*.mlp#0.out.0", "model.layers.1.x.mlp#0.out.0"));
+        assert!(matches(
+            "model.layers.*.mlp#0.out.0",
+            "model.layers.12.mlp#0.out.0"
+        ));
+        assert!(!matches(
+            "model.layers.*.mlp#0.out.0",
+            "model.layers.1.x.mlp#0.out.0"
+        ));
         assert!(matches("past_*_*", "past_0_key"));
         assert!(!matches("past_*_*", "input_ids"));
     }

@@ -6,8 +6,8 @@ use candle_core::Tensor;
 
 use super::Goldens;
 use super::compare::compare;
-use super::report::{ParityReport, Row, Verdict};
 use super::pattern::matches;
+use super::report::{ParityReport, Row, Verdict};
 use crate::{Error, Path, Probe, Result};
 
 pub(super) struct Comparing<'a> {
