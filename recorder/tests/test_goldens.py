@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
+from pathlib import Path
 
 import pytest
 import small
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from weights import randomise
@@ -90,8 +93,17 @@ def test_goldens_after_a_meta_trace_equal_those_of_the_real_model(tmp_path, max_
     assert not (tmp_path / "streamed" / "m_trace.safetensors").exists()
     weights = tmp_path / "direct" / "m.safetensors"
     streamed.record_goldens(weights, (x,), max_memory=max_memory)
-    read = [(tmp_path / d / "m_trace.safetensors").read_bytes() for d in ("direct", "streamed")]
-    assert read[0] == read[1]
+    (tensors, meta), (others, other_meta) = (
+        _read(tmp_path / folder / "m_trace.safetensors") for folder in ("direct", "streamed")
+    )
+    assert tensors.keys() == others.keys()
+    assert all(torch.equal(tensors[key], others[key]) for key in tensors)
+    assert meta["checkpoint"] == other_meta["checkpoint"]
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with safe_open(path, "pt") as file:
+        return {k: file.get_tensor(k) for k in file.keys()}, file.metadata()  # noqa: SIM118
 
 
 def test_streaming_holds_one_weight_at_a_time(tmp_path, monkeypatch):
@@ -101,8 +113,6 @@ def test_streaming_holds_one_weight_at_a_time(tmp_path, monkeypatch):
         empty = nn.Sequential(*[nn.Linear(64, 64) for _ in range(8)]).eval()
     recorder = GoldenRecorder(tmp_path)
     recorder.record(empty, torch.zeros(1, 64, device="meta"))
-    import weakref
-
     alive: list[weakref.ref] = []
     most = 0
     plain = Checkpoint.tensor
