@@ -50,7 +50,7 @@ pub use weights::{Param, Scope, Weights};
 
 /// Includes the model that `pycandle_build::Builder::compile` wrote to `$OUT_DIR/<name>.rs`.
 ///
-/// ```ignore
+/// ```text
 /// // build.rs: pycandle_build::Builder::new().manifest("my_model_manifest.json").compile("my_model")
 /// pycandle::include_model!("my_model");
 /// ```

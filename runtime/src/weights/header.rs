@@ -18,6 +18,8 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 const MAX_JSON: u64 = 100_000_000;
 /// More dimensions than any tensor has; keeps the shape list small on hostile input.
 const MAX_RANK: usize = 64;
+/// Holes and overlaps that are looked up by name; each lookup goes through all tensors.
+const MAX_PROBLEMS: usize = 20;
 
 /// One tensor of a file, as its header describes it.
 #[derive(Debug, Clone, Copy)]
@@ -118,36 +120,78 @@ fn json_problem(text: &str, err: &serde_json::Error) -> String {
 #[derive(Default)]
 struct Raw {
     header: Header,
-    duplicates: Vec<String>,
+    /// Offsets in the order of the JSON, which is that of the data in most files.
+    ranges: Vec<(u64, u64)>,
+    problems: Vec<String>,
 }
 
 impl Raw {
-    fn check(self, data_start: u64, file_len: u64) -> Result<Header, Vec<String>> {
-        let Self {
-            mut header,
-            duplicates,
-        } = self;
-        let mut problems: Vec<String> = duplicates
-            .into_iter()
-            .map(|name| format!("`{name}` is listed twice in the header"))
-            .collect();
-        for (name, entry) in &mut header.entries {
-            if let Err(problem) = check_size(entry, &header.dims) {
-                problems.push(format!("`{name}`: {problem}"));
-            }
+    fn check(mut self, data_start: u64, file_len: u64) -> Result<Header, Vec<String>> {
+        if self.problems.is_empty() {
+            self.check_layout(file_len - data_start, data_start);
         }
-        if problems.is_empty() {
-            check_layout(&header, file_len - data_start, data_start, &mut problems);
+        if !self.problems.is_empty() {
+            self.problems.sort_unstable();
+            self.problems.dedup();
+            return Err(self.problems);
         }
-        if !problems.is_empty() {
-            problems.sort_unstable();
-            return Err(problems);
-        }
-        for entry in header.entries.values_mut() {
+        for entry in self.header.entries.values_mut() {
             entry.start += data_start;
             entry.end += data_start;
         }
-        Ok(header)
+        Ok(self.header)
+    }
+
+    /// The tensors fill the data exactly, without a hole and without an overlap.
+    fn check_layout(&mut self, data_len: u64, data_start: u64) {
+        let mut ranges = std::mem::take(&mut self.ranges);
+        ranges.sort_unstable();
+        let mut at = 0;
+        let mut last = None;
+        for (start, end) in ranges {
+            if end > data_len || start != at {
+                let name = self.name_at(start, end, last);
+                let before = match last {
+                    Some((start, end)) => format!("`{}`", self.name_at(start, end, None)),
+                    None => "the header".into(),
+                };
+                let byte = data_start.saturating_add(start);
+                self.problems.push(if end > data_len {
+                    let (end, len) = (data_start.saturating_add(end), data_start + data_len);
+                    format!("`{name}` ends at byte {end}, the file at byte {len}: the file was cut")
+                } else if start < at {
+                    format!("`{name}` overlaps {before} at byte {byte}")
+                } else {
+                    let from = data_start + at;
+                    format!(
+                        "bytes {from} to {byte} between {before} and `{name}` belong to no tensor"
+                    )
+                });
+                if end > data_len || self.problems.len() > MAX_PROBLEMS {
+                    return;
+                }
+            }
+            (at, last) = (at.max(end), Some((start, end)));
+        }
+        if at < data_len && self.problems.is_empty() {
+            self.problems.push(format!(
+                "{} bytes after the last tensor, from byte {}, belong to no tensor",
+                data_len - at,
+                data_start + at
+            ));
+        }
+    }
+
+    /// The name of the tensor at these offsets; the last by name where `twin` lies there too.
+    fn name_at(&self, start: u64, end: u64, twin: Option<(u64, u64)>) -> String {
+        let entries = self.header.entries.iter();
+        let names = entries.filter(|(_, entry)| (entry.start, entry.end) == (start, end));
+        let names = names.map(|(name, _)| &**name);
+        let name = match twin == Some((start, end)) {
+            true => names.max(),
+            false => names.min(),
+        };
+        name.unwrap_or_default().to_string()
     }
 }
 
@@ -177,45 +221,6 @@ fn check_size(entry: &Entry, dims: &[usize]) -> Result<(), String> {
     }
 }
 
-/// The tensors fill the data exactly, without a hole and without an overlap.
-fn check_layout(header: &Header, data_len: u64, data_start: u64, problems: &mut Vec<String>) {
-    let mut ranges: Vec<(u64, u64, &str)> = header
-        .entries
-        .iter()
-        .map(|(name, entry)| (entry.start, entry.end, &**name))
-        .collect();
-    ranges.sort_unstable();
-    let mut at = 0;
-    let mut last = "the header";
-    for (start, end, name) in ranges {
-        if end > data_len {
-            problems.push(format!(
-                "`{name}` ends at byte {}, the file at byte {}: the file was cut",
-                data_start.saturating_add(end),
-                data_start + data_len
-            ));
-            return;
-        }
-        if start < at {
-            let byte = data_start + start;
-            problems.push(format!("`{name}` overlaps `{last}` at byte {byte}"));
-        } else if start > at {
-            let (from, to) = (data_start + at, data_start + start);
-            problems.push(format!(
-                "bytes {from} to {to} between `{last}` and `{name}` belong to no tensor"
-            ));
-        }
-        (at, last) = (at.max(end), name);
-    }
-    if at < data_len && problems.is_empty() {
-        problems.push(format!(
-            "{} bytes after the last tensor, from byte {}, belong to no tensor",
-            data_len - at,
-            data_start + at
-        ));
-    }
-}
-
 struct HeaderSeed<'a>(&'a mut Raw);
 
 impl<'de> DeserializeSeed<'de> for HeaderSeed<'_> {
@@ -238,7 +243,7 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
         while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             if name == "__metadata__" {
                 if metadata_seen {
-                    self.0.duplicates.push(name.into_owned());
+                    self.0.problems.push(listed_twice(&name));
                 }
                 metadata_seen = true;
                 self.0.header.metadata = map.next_value()?;
@@ -248,15 +253,23 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
                 dims: &mut self.0.header.dims,
                 name: &name,
             })?;
+            if let Err(problem) = check_size(&entry, &self.0.header.dims) {
+                self.0.problems.push(format!("`{name}`: {problem}"));
+            }
+            self.0.ranges.push((entry.start, entry.end));
             match self.0.header.entries.entry(name.into()) {
                 Slot::Vacant(slot) => {
                     slot.insert(entry);
                 }
-                Slot::Occupied(slot) => self.0.duplicates.push(slot.key().to_string()),
+                Slot::Occupied(slot) => self.0.problems.push(listed_twice(slot.key())),
             }
         }
         Ok(())
     }
+}
+
+fn listed_twice(name: &str) -> String {
+    format!("`{name}` is listed twice in the header")
 }
 
 struct EntrySeed<'a> {
