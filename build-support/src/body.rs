@@ -119,6 +119,8 @@ pub enum LoopArg {
 pub enum Stmt {
     /// `let out = expr;`
     Let(Var, Expr),
+    /// `expr;`, for what it does to a cache.
+    Do(Expr),
     /// `let (a, _) = expr;`
     LetTuple(Vec<Option<Var>>, Expr),
     /// A child's forward.
@@ -598,6 +600,7 @@ impl<'a> Builder<'a> {
             }
         }
         self.record(self.call, None);
+        self.drop_unread(&outputs);
         let mut sizes = Vec::new();
         let syms = self.syms.clone();
         let syms = syms.iter().map(|s| self.bind(*s, &mut sizes)).collect();
@@ -632,6 +635,36 @@ impl<'a> Builder<'a> {
             caches: self.caches,
             recorded: self.recorded,
         }
+    }
+
+    /// Drops statements whose value nobody reads: parts of a split that are not used.
+    fn drop_unread(&mut self, outputs: &[Var]) {
+        let mut read = vec![false; self.vars];
+        for out in outputs {
+            read[out.0] = true;
+        }
+        let mut kept = Vec::with_capacity(self.stmts.len());
+        for mut stmt in self.stmts.drain(..).rev() {
+            match &mut stmt {
+                Stmt::Let(var, expr) if !read[var.0] => {
+                    if !matches!(expr, Expr::Append { .. }) {
+                        continue;
+                    }
+                    let expr = std::mem::replace(expr, Expr::None);
+                    stmt = Stmt::Do(expr);
+                }
+                Stmt::LetTuple(vars, _) => {
+                    for var in vars {
+                        *var = var.filter(|v| read[v.0]);
+                    }
+                }
+                _ => {}
+            }
+            stmt.reads(&mut |v| read[v.0] = true);
+            kept.push(stmt);
+        }
+        kept.reverse();
+        self.stmts = kept;
     }
 
     fn bind(&self, symbol: SymbolId, sizes: &mut Vec<Dim>) -> SymBind {

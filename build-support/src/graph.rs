@@ -195,8 +195,6 @@ impl<'m> Graph<'m> {
             | "aten.squeeze.dim"
             | "aten.squeeze.dims"
             | "aten.squeeze.default"
-            | "aten.constant_pad_nd.default"
-            | "aten.pad.default"
                 if same =>
             {
                 Some(input)

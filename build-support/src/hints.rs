@@ -305,7 +305,7 @@ impl Namer<'_> {
                     self.give(until, *var, &wanted);
                 }
             }
-            Stmt::Record(..) => {}
+            Stmt::Record(..) | Stmt::Do(_) => {}
         }
     }
 

@@ -109,7 +109,7 @@ impl Stmt {
             });
         };
         match self {
-            Stmt::Let(_, e) | Stmt::LetTuple(_, e) => expr(e),
+            Stmt::Let(_, e) | Stmt::LetTuple(_, e) | Stmt::Do(e) => expr(e),
             Stmt::Call(_, args, _) => args.tensors.iter().for_each(expr),
             Stmt::Loop(_, args, inits, _) => {
                 for arg in &args.tensors {
@@ -131,14 +131,14 @@ impl Stmt {
             Stmt::Let(v, _) => f(*v),
             Stmt::LetTuple(vars, _) => vars.iter().flatten().for_each(|v| f(*v)),
             Stmt::Call(_, _, vars) | Stmt::Loop(_, _, _, vars) => vars.iter().for_each(|v| f(*v)),
-            Stmt::Record(..) => {}
+            Stmt::Record(..) | Stmt::Do(_) => {}
         }
     }
 
     /// How many operations the statement holds.
     pub fn cost(&self) -> usize {
         match self {
-            Stmt::Let(_, e) | Stmt::LetTuple(_, e) => e.cost(),
+            Stmt::Let(_, e) | Stmt::LetTuple(_, e) | Stmt::Do(e) => e.cost(),
             Stmt::Call(_, args, _) => args.tensors.iter().map(Expr::cost).sum::<usize>() + 1,
             Stmt::Loop(_, _, inits, _) => inits.iter().map(Expr::cost).sum(),
             Stmt::Record(..) => 0,
@@ -161,7 +161,7 @@ impl Stmt {
     fn takes(&self, var: Var) -> bool {
         let is_var = |e: &Expr| *e == Expr::Var(var);
         match self {
-            Stmt::Let(..) | Stmt::LetTuple(..) | Stmt::Call(..) => true,
+            Stmt::Let(..) | Stmt::LetTuple(..) | Stmt::Do(_) | Stmt::Call(..) => true,
             Stmt::Loop(_, args, inits, _) => {
                 let in_args = args.tensors.iter().any(|arg| match arg {
                     LoopArg::Same(e) => is_var(e),
@@ -183,7 +183,7 @@ impl Stmt {
             });
         };
         match self {
-            Stmt::Let(_, e) | Stmt::LetTuple(_, e) => put(e),
+            Stmt::Let(_, e) | Stmt::LetTuple(_, e) | Stmt::Do(e) => put(e),
             Stmt::Call(_, args, _) => args.tensors.iter_mut().for_each(put),
             Stmt::Loop(_, _, inits, _) => inits.iter_mut().for_each(put),
             Stmt::Record(..) => {}

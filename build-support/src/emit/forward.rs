@@ -308,6 +308,10 @@ fn statement(s: &Struct, all: &[Struct], scope: &Scope, stmt: &Stmt) -> TokenStr
                 quote!(let #name = #value;)
             }
         }
+        Stmt::Do(expr) => {
+            let value = scope.value(expr);
+            quote!(#value;)
+        }
         Stmt::LetTuple(vars, expr) => {
             let vars = vars.iter().map(|v| match v {
                 Some(v) => ident(&scope.vars[v.0].0),
@@ -467,7 +471,7 @@ pub fn is_probed(body: &Body, child_is_probed: impl Fn(FieldId) -> bool) -> bool
         let mut found = false;
         let mut expr = |e: &Expr| e.visit(&mut |e| found |= matches!(e, Expr::Forward(..)));
         match stmt {
-            Stmt::Let(_, e) | Stmt::LetTuple(_, e) => expr(e),
+            Stmt::Let(_, e) | Stmt::LetTuple(_, e) | Stmt::Do(e) => expr(e),
             Stmt::Call(field, args, _) => {
                 args.tensors.iter().for_each(&mut expr);
                 found |= child_is_probed(*field);

@@ -10,7 +10,7 @@ use super::forward::{Code, statements};
 use super::load;
 use super::{Root, Struct, idents};
 use crate::graph::Graph;
-use crate::manifest::{Dim, Input, Manifest, State, SymbolId};
+use crate::manifest::{Dim, Dtype, Input, Manifest, State, SymbolId};
 use crate::names::{self, ident};
 
 /// The model's struct, its output and its caches.
@@ -167,8 +167,10 @@ fn new_cache(states: &[&State]) -> TokenStream {
 
 fn output(m: &Manifest, s: &Struct) -> (TokenStream, TokenStream) {
     let names = output_names(m);
-    if names.len() == 1 {
-        return (quote!(Tensor), quote!());
+    match names.len() {
+        0 => return (quote!(()), quote!()),
+        1 => return (quote!(Tensor), quote!()),
+        _ => {}
     }
     let ty = ident(&format!("{}Output", s.name));
     let fields = names.iter().map(|(name, path)| {
@@ -225,6 +227,9 @@ fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> Code {
         sizes: sizes.clone(),
         ..Scope::default()
     };
+    let code = statements(s, all);
+    let mut read = BTreeSet::new();
+    idents(code.statements.clone(), &mut read);
     let mut checks = TokenStream::new();
     for (i, input) in inputs(m).enumerate() {
         let value = &m.values[input.value.0];
@@ -235,8 +240,14 @@ fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> Code {
         } else {
             dtype(value.dtype)
         };
-        checks.extend(quote! {
-            let #name = &bind::input(#text, #name, &[#(#shape),*], #ty)?;
+        let check = match value.dtype {
+            Dtype::Bool => quote!(bind::mask(#text, #name, &[#(#shape),*])?),
+            _ => quote!(bind::input(#text, #name, &[#(#shape),*], #ty)?),
+        };
+        checks.extend(if read.contains(&s.names.vars[i]) {
+            quote!(let #name = &#check;)
+        } else {
+            quote!(#check;)
         });
     }
     let ranges = m
@@ -258,7 +269,6 @@ fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> Code {
             quote!(bind::size(#text, #size, #min, #max)?;)
         })
         .collect();
-    let code = statements(s, all);
     let run = named_output(m, s, code.statements);
     let rest = quote!(#ranges #checks #run);
     let mut used = BTreeSet::new();
@@ -321,7 +331,7 @@ fn bind_sizes(m: &Manifest, s: &Struct, sizes: &[String], used: &BTreeSet<String
 /// Puts several outputs into the output struct.
 fn named_output(m: &Manifest, s: &Struct, statements: TokenStream) -> TokenStream {
     let names = output_names(m);
-    if names.len() == 1 {
+    if names.len() <= 1 {
         return statements;
     }
     // The statements end in `Ok((a, b))`: the struct takes its place.
@@ -381,6 +391,7 @@ pub fn traced(graph: &Graph, s: &Struct, model: &Root) -> TokenStream {
             _ => quote!((#text.to_owned(), output.#field)),
         }
     });
+    let output = (!names.is_empty()).then(|| quote!(let output =));
     let mutable = (!caches.is_empty()).then(|| quote!(mut));
     quote! {
         impl Traced for #name {
@@ -397,7 +408,7 @@ pub fn traced(graph: &Graph, s: &Struct, model: &Root) -> TokenStream {
                 probe: &mut impl Probe,
             ) -> Result<BTreeMap<String, Tensor>> {
                 #(#make)*
-                let output = self.forward_probed(#(#tensors,)* #(&mut #cache_vars,)* probe)?;
+                #output self.forward_probed(#(#tensors,)* #(&mut #cache_vars,)* probe)?;
                 let #mutable outputs = BTreeMap::from([#(#pairs),*]);
                 #(#collect)*
                 Ok(outputs)

@@ -256,16 +256,17 @@ fn roll(c: &Ctx) -> Result<Expr, Why> {
 
 fn repeat(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
-    let rank = c.out_shape().len();
     let name = if c.given("repeats") {
         "repeats"
     } else {
         "dims"
     };
-    let repeats = c.sizes(name, 1, rank);
-    let Ok(repeats) = repeats else {
+    let Ok(given) = c.ints(name) else {
         return why("a symbolic number of repeats");
     };
+    // Fewer counts than dimensions are those of the last dimensions.
+    let mut repeats = vec![1; c.out_shape().len().saturating_sub(given.len())];
+    repeats.extend(given.iter().map(|&n| n.max(0) as usize));
     op("repeat", [x.expr, ints(&repeats)])
 }
 

@@ -65,6 +65,11 @@ pub fn input(name: &str, input: &Tensor, shape: &[usize], dtype: DType) -> Resul
     ops::to_dtype(input, dtype)
 }
 
+/// A boolean input of the expected shape, from booleans or integers.
+pub fn mask(name: &str, mask: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    ops::to_bool(&input(name, mask, shape, mask.dtype())?)
+}
+
 /// A constant of equal elements.
 pub fn full(w: &Scope, value: f64, shape: &[usize], dtype: DType) -> Result<Tensor> {
     ops::full(value, shape, dtype, w.device())

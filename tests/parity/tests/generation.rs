@@ -1,0 +1,96 @@
+//! Causal models: decoding with a cache against one full forward and against `generate`.
+
+use std::path::{Path, PathBuf};
+
+use pycandle::{DType, Device, Result, Tensor, Weights};
+use pycandle_parity_tests::models;
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../models")
+        .join(name)
+}
+
+fn argmax(logits: &Tensor) -> Result<i64> {
+    let (_, sequence, _) = logits.dims3()?;
+    let last = logits.narrow(1, sequence - 1, 1)?.flatten_all()?;
+    Ok(i64::from(last.argmax(0)?.to_scalar::<u32>()?))
+}
+
+/// Largest difference over the largest magnitude.
+fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let a = a.to_dtype(DType::F64)?.flatten_all()?;
+    let b = b.to_dtype(DType::F64)?.flatten_all()?;
+    let difference = (&a - &b)?.abs()?.max(0)?.to_scalar::<f64>()?;
+    Ok(difference / b.abs()?.max(0)?.to_scalar::<f64>()?)
+}
+
+macro_rules! causal {
+    ($($name:ident: $tolerance:expr;)*) => {$(
+        #[test]
+        fn $name() -> Result<()> {
+            use models::$name::Model;
+            let device = Device::Cpu;
+            let name = stringify!($name);
+            let weights = Weights::open(file(&format!("{name}.safetensors")))?;
+            let model = Model::load(&weights, &device)?;
+            let golden = pycandle::candle_core::safetensors::load(
+                file(&format!("{name}_generate.safetensors")),
+                &device,
+            )?;
+            let (prompt, expected) = (&golden["prompt"], golden["tokens"].to_vec2::<i64>()?);
+            let (batch, length) = prompt.dims2()?;
+            assert_eq!(batch, 1);
+            let ones = |n: usize| Tensor::ones((1, n), DType::I64, &device);
+
+            // Prefill, then one token at a time from the cache, choosing greedily.
+            let mut cache = model.cache();
+            let mut steps = vec![model.forward(prompt, &ones(length)?, &mut cache)?];
+            let mut tokens = Vec::new();
+            for step in 0..expected[0].len() {
+                let next = argmax(&steps[step])?;
+                tokens.push(next);
+                if step + 1 < expected[0].len() {
+                    let input = Tensor::new(&[[next]], &device)?;
+                    let mask = ones(cache.len() + 1)?;
+                    steps.push(model.forward(&input, &mask, &mut cache)?);
+                }
+            }
+            assert_eq!(tokens, expected[0], "greedy decoding differs from transformers' generate");
+
+            // The same tokens at once, without anything cached.
+            let all: Vec<i64> = prompt.to_vec2::<i64>()?.concat().into_iter()
+                .chain(tokens.iter().copied().take(tokens.len() - 1))
+                .collect();
+            let all = Tensor::new(all, &device)?.unsqueeze(0)?;
+            let full = model.forward(&all, &ones(all.dim(1)?)?, &mut model.cache())?;
+            let stepwise = Tensor::cat(&steps, 1)?;
+            let cached = distance(&stepwise, &full)?;
+            assert!(cached <= $tolerance, "cached decoding is {cached:e} from the full forward");
+            let torch = distance(&full, &golden["logits"])?;
+            assert!(torch <= $tolerance, "the full forward is {torch:e} from PyTorch");
+
+            // A truncated cache goes on as if the rest had never been there.
+            let mut again = cache.clone();
+            again.truncate(length);
+            let input = Tensor::new(&[[tokens[0]]], &device)?;
+            let step = model.forward(&input, &ones(length + 1)?, &mut again)?;
+            assert!(distance(&step, &steps[1])? <= $tolerance);
+            Ok(())
+        }
+    )*};
+}
+
+// Relative to the largest logit: f32 differs in the order of sums alone; bf16 has 8 bits, and
+// rounds after every layer.
+causal! {
+    gpt2: 1e-5;
+    llama: 1e-5;
+    mistral: 1e-5;
+    qwen2: 1e-5;
+    qwen3: 1e-5;
+    llama_bf16: 2e-2;
+    mistral_bf16: 2e-2;
+    qwen2_bf16: 2e-2;
+    qwen3_bf16: 2e-2;
+}
