@@ -18,6 +18,8 @@ pub struct Def {
     pub body: Body,
     /// Names of the holes.
     pub holes: Vec<(String, Lit)>,
+    /// Names of its sizes, by local symbol; not unique.
+    pub symbols: Vec<String>,
     /// The calls that it stands for, with their connections.
     pub calls: Vec<(CallId, Local)>,
 }
@@ -29,16 +31,20 @@ pub struct Defs {
     pub defs: Vec<Def>,
 }
 
+/// A call with its body and the literals taken out of it.
+type Member = (CallId, Local, Vec<Lit>);
+
 /// Finds the distinct structs of the tree.
 pub fn dedup(graph: &Graph, tree: &Tree, lowered: &[Lowered]) -> Defs {
     let mut defs: Vec<Def> = Vec::new();
     let mut done: HashMap<CallId, Instance> = HashMap::new();
     for level in &tree.order {
-        let mut groups: Vec<(Body, Vec<(CallId, Local, Vec<Lit>)>)> = Vec::new();
+        let mut groups: Vec<(Body, Vec<Member>)> = Vec::new();
         let mut index: HashMap<Body, usize> = HashMap::new();
         for &call in level {
             let mut local = body::body(graph, tree, lowered, &done, call);
             let mut values = Vec::new();
+            local.body.take_numbers();
             local.body.lits(&mut |_, lit| {
                 values.push(std::mem::replace(lit, Lit::Hole(0)));
             });
@@ -51,6 +57,10 @@ pub fn dedup(graph: &Graph, tree: &Tree, lowered: &[Lowered]) -> Defs {
         for (mut body, calls) in groups {
             let def = DefId(defs.len());
             let holes = fill(&mut body, &calls);
+            let traced = body.syms.len();
+            body.put_numbers();
+            let mut symbols = calls[0].1.symbols.clone();
+            symbols.extend((traced..body.syms.len()).map(|_| "size".to_owned()));
             for (call, local, values) in &calls {
                 let load = holes.iter().map(|(_, at)| values[*at].clone());
                 done.insert(
@@ -70,6 +80,7 @@ pub fn dedup(graph: &Graph, tree: &Tree, lowered: &[Lowered]) -> Defs {
                 .map(|(name, at)| (name, calls[0].2[at].clone()));
             defs.push(Def {
                 body,
+                symbols,
                 holes: holes.collect(),
                 calls: calls.into_iter().map(|(c, l, _)| (c, l)).collect(),
             });
@@ -80,7 +91,7 @@ pub fn dedup(graph: &Graph, tree: &Tree, lowered: &[Lowered]) -> Defs {
 
 /// Puts the literals back that all calls agree on; returns name and position of the others. Two
 /// positions that agree in every call are one hole.
-fn fill(body: &mut Body, calls: &[(CallId, Local, Vec<Lit>)]) -> Vec<(String, usize)> {
+fn fill(body: &mut Body, calls: &[Member]) -> Vec<(String, usize)> {
     let mut holes: Vec<(String, usize)> = Vec::new();
     let mut at = 0;
     body.lits(&mut |name, lit| {

@@ -4,6 +4,7 @@
 //! node; what else read the nodes before still finds them, and nodes that nobody reads are dropped.
 //! Each fusion is proved by a test that runs models with and without it.
 
+mod arange;
 mod gated;
 mod gelu;
 mod gqa;
@@ -28,6 +29,7 @@ pub fn fuse(graph: &mut Graph) {
         gated::rewrite,
         mask::unneeded,
         mask::rewrite,
+        arange::rewrite,
     ];
     for rule in rules {
         let found = {
@@ -40,6 +42,10 @@ pub fn fuse(graph: &mut Graph) {
             let node = &mut graph.nodes[i];
             node.op = op;
             node.args = args;
+            if mask::NARROWED.contains(&node.op.as_str()) {
+                let out = node.out[0];
+                graph.narrow(out);
+            }
         }
         graph.prune();
     }

@@ -19,6 +19,7 @@ pub struct Graph<'m> {
     pub nodes: Vec<Node>,
     /// What each value of the manifest is, once no-ops are gone.
     alias: Vec<Source>,
+    narrowed: HashSet<ValueId>,
 }
 
 impl<'m> Graph<'m> {
@@ -29,6 +30,7 @@ impl<'m> Graph<'m> {
             m,
             nodes: Vec::with_capacity(m.nodes.len()),
             alias: alias.collect(),
+            narrowed: HashSet::new(),
         };
         let appends = graph.appends();
         let mut seen = HashMap::new();
@@ -106,7 +108,18 @@ impl<'m> Graph<'m> {
         self.nodes = kept;
     }
 
-    /// Shape of a tensor.
+    /// Marks a value whose sizes at run time may be smaller than in the trace: a mask of which
+    /// attention broadcasts the rest.
+    pub fn narrow(&mut self, value: ValueId) {
+        self.narrowed.insert(value);
+    }
+
+    /// Whether sizes can be read off a tensor at run time.
+    pub fn has_traced_shape(&self, source: Source) -> bool {
+        !matches!(source, Source::Value(v) if self.narrowed.contains(&v))
+    }
+
+    /// Shape of a tensor in the trace.
     pub fn shape(&self, source: Source) -> Vec<Dim> {
         let sizes = |s: &[usize]| s.iter().map(|&d| Dim::Size(d as i64)).collect();
         match source {

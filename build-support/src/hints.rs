@@ -32,6 +32,7 @@ const RESULTS: &[(&str, &str)] = &[
     ("masked_fill", "masked"),
     ("matmul", "product"),
     ("mean", "mean"),
+    ("range", "positions"),
     ("sdpa", "attn"),
     ("sin", "sin"),
     ("to_bool", "mask"),
@@ -97,12 +98,9 @@ pub struct Names {
 /// that the child in each field gives its own outputs.
 pub fn choose(graph: &Graph, def: &Def, fields: &[String], outputs: &[Vec<String>]) -> Names {
     let body = &def.body;
-    let sizes: Vec<String> = def.calls[0]
-        .1
-        .symbols
-        .iter()
-        .map(|s| names::snake(s))
-        .collect();
+    let mut unique = Unique::new(&[]);
+    let sizes = def.symbols.iter().map(|s| unique.take(&names::snake(s)));
+    let sizes: Vec<String> = sizes.collect();
     let caches = cache_names(body);
     let mut reserved = vec!["p", "w", "ops", "weights", "inputs", "outputs"];
     reserved.extend(sizes.iter().map(String::as_str));
@@ -236,7 +234,7 @@ fn source_name(graph: &Graph, source: Source, depth: usize) -> Option<String> {
         "cos" | "sin" => Some(base.to_owned()),
         "arange" => Some("positions".to_owned()),
         "add" | "_to_copy" | "unsqueeze" | "view" | "expand" | "slice" | "transpose"
-            if depth > 0 && !graph.dtype(source).is_float() || base != "add" && depth > 0 =>
+            if depth > 0 && (base != "add" || !graph.dtype(source).is_float()) =>
         {
             let from = node.args.iter().find_map(|(_, a)| a.tensor())?;
             source_name(graph, from, depth - 1)

@@ -49,11 +49,13 @@ fn move_down(body: &mut Body, i: usize, uses: &[usize]) -> bool {
     let Some(distance) = reader else {
         return false;
     };
-    // A view costs nothing to write later; anything else stays in its place in the order.
-    if distance > 0 && !(expr.is_view() && cost <= 2) {
+    let at = i + 1 + distance;
+    // A view costs nothing to write later, and a loop begins with what it carries; anything else
+    // stays in its place in the order.
+    let begins_loop = matches!(body.stmts[at], Stmt::Loop(..)) && cost == 1;
+    if distance > 0 && !begins_loop && !(expr.is_view() && cost <= 2) {
         return false;
     }
-    let at = i + 1 + distance;
     let total = cost + body.stmts[at].cost();
     let continues = body.stmts[at].continues(var);
     let longest = if continues { LONGEST } else { LONGEST_ARGUMENT };
@@ -161,7 +163,9 @@ impl Stmt {
     fn takes(&self, var: Var) -> bool {
         let is_var = |e: &Expr| *e == Expr::Var(var);
         match self {
-            Stmt::Let(..) | Stmt::LetTuple(..) | Stmt::Do(_) | Stmt::Call(..) => true,
+            Stmt::Let(..) | Stmt::LetTuple(..) | Stmt::Do(_) => true,
+            // A call with many arguments is long enough as it is.
+            Stmt::Call(_, args, _) => args.tensors.len() <= 2,
             Stmt::Loop(_, args, inits, _) => {
                 let in_args = args.tensors.iter().any(|arg| match arg {
                     LoopArg::Same(e) => is_var(e),

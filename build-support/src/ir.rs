@@ -60,6 +60,8 @@ pub enum Expr {
         /// What is appended.
         new: Box<Expr>,
     },
+    /// A float held by the struct, or by index while bodies are compared.
+    Setting(FieldId),
     /// Integer literal.
     Int(i64),
     /// Float literal.

@@ -345,6 +345,15 @@ impl<'g> Ctx<'g> {
         }
     }
 
+    /// An element of a list of numbers.
+    pub fn float_at(&self, name: &str, i: usize) -> Result<f64, Why> {
+        match self.list(name)?.get(i) {
+            Some(Arg::Float(f)) => Ok(*f),
+            Some(Arg::Int(i)) => Ok(*i as f64),
+            other => Err(expected(name, "a list of numbers", other)),
+        }
+    }
+
     /// A number as an optional float expression.
     pub fn float_opt(&self, name: &str) -> Result<Expr, Why> {
         if self.given(name) {

@@ -6,9 +6,12 @@
 mod arith;
 mod attention;
 mod compare;
+mod conv;
 mod create;
+mod einsum;
 mod index;
 mod nn;
+mod pool;
 mod reduce;
 mod shape;
 
@@ -33,9 +36,12 @@ const FAMILIES: &[(&str, &[Row])] = &[
     ("Arithmetic", arith::ROWS),
     ("Attention and fused forms", attention::ROWS),
     ("Comparison and logic", compare::ROWS),
+    ("Convolution", conv::ROWS),
     ("Creation", create::ROWS),
+    ("Einstein summation", einsum::ROWS),
     ("Indexing", index::ROWS),
     ("Layers", nn::ROWS),
+    ("Pooling and resizing", pool::ROWS),
     ("Reduction", reduce::ROWS),
     ("Shape", shape::ROWS),
 ];

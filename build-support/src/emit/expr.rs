@@ -106,6 +106,10 @@ impl Scope {
             e if e.is_tensor() => self.reference(e),
             Expr::Int(i) => int(*i),
             Expr::Float(f) => float(*f),
+            Expr::Setting(f) => {
+                let name = ident(&self.fields[f.0].0);
+                quote!(self.#name)
+            }
             Expr::Bool(b) => quote!(#b),
             Expr::Size(d) => self.size(d),
             Expr::SizeAsInt(d) => {

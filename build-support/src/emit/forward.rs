@@ -76,6 +76,12 @@ pub fn result_type(outputs: usize) -> TokenStream {
 fn bindings(s: &Struct) -> TokenStream {
     let body = s.body();
     let mut out = TokenStream::new();
+    for (bind, name) in body.syms.iter().zip(&s.names.sizes) {
+        if let SymBind::Field(f) = bind {
+            let (name, field) = (ident(name), ident(&s.fields[f.0]));
+            out.extend(quote!(let #name = self.#field;));
+        }
+    }
     for input in 0..body.inputs {
         let of_input = |(bind, name)| match bind {
             SymBind::Axis(v, axis) if v == Var(input) => Some((axis, name)),
@@ -163,7 +169,7 @@ fn whole(s: &Struct, all: &[Struct], scope: &Scope, range: Range<usize>) -> Toke
 fn ranges(body: &Body) -> Vec<Range<usize>> {
     let costs: Vec<usize> = body.stmts.iter().map(Stmt::cost).collect();
     if costs.iter().sum::<usize>() <= LONGEST {
-        return vec![0..costs.len()];
+        return std::iter::once(0..costs.len()).collect();
     }
     let mut ranges = Vec::new();
     let (mut start, mut sum) = (0, 0);

@@ -21,6 +21,8 @@ pub fn fields(s: &Struct, all: &[Struct]) -> TokenStream {
                 quote!(#ty)
             }
             FieldKind::Param(_) => quote!(Param),
+            FieldKind::Number(Lit::Hole(k)) => number_type(&s.def.holes[*k].1),
+            FieldKind::Number(lit) => number_type(lit),
             FieldKind::Const(_) => quote!(Tensor),
             FieldKind::Child(def, _) => child_type(all, *def),
             FieldKind::Children(def, ..) => {
@@ -36,6 +38,14 @@ pub fn fields(s: &Struct, all: &[Struct]) -> TokenStream {
     quote!(#(#fields)* #dtype #device #path)
 }
 
+/// Type of a literal.
+fn number_type(lit: &Lit) -> TokenStream {
+    match lit {
+        Lit::Float(_) => quote!(f64),
+        _ => quote!(usize),
+    }
+}
+
 fn child_type(all: &[Struct], def: DefId) -> TokenStream {
     let name = ident(&all[def.0].name);
     quote!(#name)
@@ -45,10 +55,8 @@ fn child_type(all: &[Struct], def: DefId) -> TokenStream {
 pub fn load(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
     let holes = s.holes.iter().zip(&s.def.holes).map(|(name, (_, value))| {
         let name = ident(name);
-        match value {
-            Lit::Float(_) => quote!(#name: f64),
-            _ => quote!(#name: usize),
-        }
+        let ty = number_type(value);
+        quote!(#name: #ty)
     });
     let values = values(graph, s, all);
     let w = if values.is_empty() {
@@ -83,12 +91,13 @@ fn value(graph: &Graph, s: &Struct, all: &[Struct], field: &Field) -> TokenStrea
         FieldKind::Layer { layer, bias } => {
             let ty = ident(layer.ty);
             let constructor = ident(constructor(layer, *bias));
-            let scope = sub_scope(&field.path);
+            let scope = with_dtype(sub_scope(&field.path), field.dtype);
             let args = layer.args.iter().map(|a| layer_arg(a, &s.holes));
             quote!(#ty::#constructor(&#scope #(, #args)*)?)
         }
         FieldKind::LayerOf { layer, params } => layer_of(s, layer, params),
-        FieldKind::Param(shape) => param(&field.path, shape, &s.holes),
+        FieldKind::Param(shape) => param(&field.path, shape, field.dtype, &s.holes),
+        FieldKind::Number(l) => lit(l, &s.holes),
         FieldKind::Const(c) => constant(graph, s, &graph.m.constants[c.0]),
         FieldKind::Child(def, load) => {
             let (ty, scope) = (child_type(all, *def), sub_scope(&field.path));
@@ -153,7 +162,18 @@ fn sub_scope(path: &FieldPath) -> TokenStream {
     }
 }
 
-fn param(path: &FieldPath, shape: &[Lit], holes: &[String]) -> TokenStream {
+/// A scope for parameters that do not have the model's dtype.
+fn with_dtype(scope: TokenStream, other: Option<Dtype>) -> TokenStream {
+    match other {
+        Some(d) => {
+            let d = dtype(d);
+            quote!(#scope.with_dtype(#d))
+        }
+        None => scope,
+    }
+}
+
+fn param(path: &FieldPath, shape: &[Lit], other: Option<Dtype>, holes: &[String]) -> TokenStream {
     let sizes: Vec<_> = shape.iter().map(|l| lit(l, holes)).collect();
     let shape = match sizes.len() {
         0 => quote!(()),
@@ -161,8 +181,14 @@ fn param(path: &FieldPath, shape: &[Lit], holes: &[String]) -> TokenStream {
         _ => quote!((#(#sizes),*)),
     };
     match path {
-        FieldPath::Own(path) => quote!(w.param(#path, #shape)?),
-        FieldPath::Root(path) => quote!(w.root().param(#path, #shape)?),
+        FieldPath::Own(path) => {
+            let w = with_dtype(quote!(w), other);
+            quote!(#w.param(#path, #shape)?)
+        }
+        FieldPath::Root(path) => {
+            let w = with_dtype(quote!(w.root()), other);
+            quote!(#w.param(#path, #shape)?)
+        }
     }
 }
 
@@ -180,8 +206,8 @@ fn layer_of(s: &Struct, layer: &Layer, params: &[Option<Held>]) -> TokenStream {
         _ => false,
     };
     let params = params.iter().enumerate().map(|(i, held)| match held {
-        Some((path, shape)) => {
-            let param = param(path, shape, &s.holes);
+        Some(held) => {
+            let param = param(&held.path, &held.shape, held.dtype, &s.holes);
             if optional(i) {
                 quote!(Some(#param))
             } else {
@@ -222,8 +248,13 @@ fn constant(graph: &Graph, s: &Struct, c: &Constant) -> TokenStream {
             quote!(bind::arange(w, #start, #step, #shape, #ty)?)
         }
         Data::List(values) if c.dtype.is_float() => {
+            // In f32 as the trace has it, so that a wider model dtype starts from the same numbers.
+            let function = match c.dtype {
+                Dtype::Float32 => ident("constant_f32"),
+                _ => ident("constant"),
+            };
             let values = values.iter().map(|v| short(v.as_f64(), c.dtype));
-            quote!(bind::constant(w, &[#(#values),*], #shape, #ty)?)
+            quote!(bind::#function(w, &[#(#values),*], #shape, #ty)?)
         }
         Data::List(values) => {
             let values = values.iter().map(|v| match v {
@@ -250,8 +281,12 @@ fn constant(graph: &Graph, s: &Struct, c: &Constant) -> TokenStream {
 
 /// The shortest decimal that is the same number in the constant's own type.
 fn short(value: f64, dtype: Dtype) -> TokenStream {
-    if dtype != Dtype::Float32 || !value.is_finite() {
+    if dtype != Dtype::Float32 {
         return float(Float::new(value));
+    }
+    if !value.is_finite() {
+        let value = float(Float::new(value));
+        return quote!((#value) as f32);
     }
     let literal = literal(&format!("{:?}", (value as f32).abs()));
     if value.is_sign_negative() {

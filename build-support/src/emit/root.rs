@@ -10,6 +10,7 @@ use super::forward::{Code, statements};
 use super::load;
 use super::{Root, Struct, idents};
 use crate::graph::Graph;
+use crate::lower::storage;
 use crate::manifest::{Dim, Dtype, Input, Manifest, State, SymbolId};
 use crate::names::{self, ident};
 
@@ -242,6 +243,7 @@ fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> Code {
         };
         let check = match value.dtype {
             Dtype::Bool => quote!(bind::mask(#text, #name, &[#(#shape),*])?),
+            d if storage(d) == Dtype::Int64 => quote!(bind::int(#text, #name, &[#(#shape),*])?),
             _ => quote!(bind::input(#text, #name, &[#(#shape),*], #ty)?),
         };
         checks.extend(if read.contains(&s.names.vars[i]) {

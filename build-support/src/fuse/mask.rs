@@ -10,6 +10,9 @@ use crate::manifest::{Arg, Dim, Dtype, Node, Source};
 
 const ATTENTION: &str = "aten.scaled_dot_product_attention.default";
 
+/// Fused masks, whose sizes may be 1 where the trace has more.
+pub const NARROWED: &[&str] = &["pycandle.causal_mask", "pycandle.padding_mask"];
+
 /// Dimensions of a mask: batch, head, query, key.
 const RANK: usize = 4;
 const QUERY: usize = 2;

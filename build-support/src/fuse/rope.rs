@@ -14,8 +14,8 @@ pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
             .either(turned)?
             .into_iter()
             .find_map(|(half, sin)| Some((rotate_half(m, half)?, sin)))?;
-        let pairs = m.either(straight)?.into_iter();
-        let (x, cos) = pairs.filter(|(x, _)| *x == turned).next()?;
+        let mut pairs = m.either(straight)?.into_iter();
+        let (x, cos) = pairs.find(|(x, _)| *x == turned)?;
         Some((x, cos, sin))
     })?;
     let dtypes = [x, cos, sin].map(|s| m.graph.dtype(s));

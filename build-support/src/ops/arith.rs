@@ -13,7 +13,9 @@ pub const ROWS: &[Row] = &[
     ("aten.add.Tensor", Rule::Fn(add)),
     ("aten.asin.default", Rule::Op("asin")),
     ("aten.atan.default", Rule::Op("atan")),
+    ("aten.atan2.default", Rule::Fn(atan2)),
     ("aten.ceil.default", Rule::Op("ceil")),
+    ("aten.clamp.Tensor", Rule::Fn(clamp_tensor)),
     ("aten.clamp.default", Rule::Fn(clamp)),
     ("aten.clamp_max.default", Rule::Fn(clamp)),
     ("aten.clamp_min.default", Rule::Fn(clamp)),
@@ -23,6 +25,7 @@ pub const ROWS: &[Row] = &[
     ("aten.div.Scalar", Rule::Fn(div)),
     ("aten.div.Tensor", Rule::Fn(div)),
     ("aten.div.Tensor_mode", Rule::Fn(div_mode)),
+    ("aten.dropout.default", Rule::Fn(dropout)),
     ("aten.elu.default", Rule::Fn(elu)),
     ("aten.erf.default", Rule::Op("erf")),
     ("aten.exp.default", Rule::Op("exp")),
@@ -30,11 +33,15 @@ pub const ROWS: &[Row] = &[
     ("aten.floor.default", Rule::Op("floor")),
     ("aten.floor_divide.Scalar", Rule::Fn(floor_divide)),
     ("aten.floor_divide.default", Rule::Fn(floor_divide)),
+    ("aten.fmod.Scalar", Rule::Fn(fmod)),
+    ("aten.fmod.Tensor", Rule::Fn(fmod)),
     ("aten.gelu.default", Rule::Fn(gelu)),
+    ("aten.glu.default", Rule::Fn(glu)),
     ("aten.hardsigmoid.default", Rule::Op("hardsigmoid")),
     ("aten.hardswish.default", Rule::Op("hardswish")),
     ("aten.hardtanh.default", Rule::Fn(hardtanh)),
     ("aten.leaky_relu.default", Rule::Fn(leaky_relu)),
+    ("aten.lerp.Scalar", Rule::Fn(lerp)),
     ("aten.log.default", Rule::Op("log")),
     ("aten.log10.default", Rule::Op("log10")),
     ("aten.log1p.default", Rule::Op("log1p")),
@@ -47,6 +54,7 @@ pub const ROWS: &[Row] = &[
     ("aten.mish.default", Rule::Op("mish")),
     ("aten.mul.Scalar", Rule::Fn(mul)),
     ("aten.mul.Tensor", Rule::Fn(mul)),
+    ("aten.nan_to_num.default", Rule::Fn(nan_to_num)),
     ("aten.neg.default", Rule::Op("neg")),
     ("aten.pow.Scalar", Rule::Fn(rpow)),
     ("aten.pow.Tensor_Scalar", Rule::Fn(pow)),
@@ -209,10 +217,28 @@ fn div(c: &Ctx) -> Result<Expr, Why> {
 fn div_mode(c: &Ctx) -> Result<Expr, Why> {
     match c.str_or("rounding_mode", "")? {
         "floor" => floor_divide(c),
-        "trunc" if c.out_dtype().is_float() => op("trunc", [div(c)?]),
+        "trunc" => both(c, "trunc_divide"),
         "" => div(c),
-        mode => why(format!("rounding_mode={mode:?} on integers")),
+        mode => why(format!("rounding_mode={mode:?}")),
     }
+}
+
+/// A function of two tensors; a number as the second becomes a tensor.
+fn both(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
+    let b = match other(c, "other")? {
+        Other::Tensor(b) => b.cast(c, c.out_dtype()),
+        Other::Int(Expr::Int(i)) => constant(c, i as f64),
+        Other::Float(f) => constant(c, f),
+        Other::Int(_) => return why("a tensor and a symbolic size are combined"),
+    };
+    op(name, [c.tensor("self")?.cast(c, c.out_dtype()), b])
+}
+
+/// A tensor of one number.
+fn constant(c: &Ctx, value: f64) -> Expr {
+    let dtype = c.dtype_expr(c.out_dtype());
+    let shape = Expr::Shape(Vec::new());
+    Expr::Op("full", vec![float(value), shape, dtype, Expr::Device])
 }
 
 fn floor_divide(c: &Ctx) -> Result<Expr, Why> {
@@ -237,6 +263,40 @@ fn remainder(c: &Ctx) -> Result<Expr, Why> {
         }
         scalar => with_scalar(c, ("remainder_scalar", "remainder_scalar_int"), scalar),
     }
+}
+
+fn fmod(c: &Ctx) -> Result<Expr, Why> {
+    match other(c, "other")? {
+        Other::Float(f) => with_scalar(c, ("fmod_scalar", "fmod"), Other::Float(f)),
+        _ => both(c, "fmod"),
+    }
+}
+
+fn atan2(c: &Ctx) -> Result<Expr, Why> {
+    both(c, "atan2")
+}
+
+fn lerp(c: &Ctx) -> Result<Expr, Why> {
+    let (start, end) = (c.tensor("self")?, c.tensor("end")?);
+    let (start, end) = (start.cast(c, c.out_dtype()), end.cast(c, c.out_dtype()));
+    op("lerp", [start, end, float(c.float("weight")?)])
+}
+
+/// The infinities become the largest numbers of the dtype that the tensor has at run time.
+fn nan_to_num(c: &Ctx) -> Result<Expr, Why> {
+    let (nan, up, down) = (
+        c.float_or("nan", 0.0)?,
+        c.float_opt("posinf")?,
+        c.float_opt("neginf")?,
+    );
+    op("nan_to_num", [c.tensor("self")?.expr, float(nan), up, down])
+}
+
+/// The first half along a dimension, scaled by the sigmoid of the second.
+fn glu(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = c.dim_or("dim", -1, x.rank())?;
+    op("glu", [x.expr, int(dim as i64)])
 }
 
 fn minimum(c: &Ctx) -> Result<Expr, Why> {
@@ -277,6 +337,14 @@ fn rpow(c: &Ctx) -> Result<Expr, Why> {
 fn clamp(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?.cast(c, c.out_dtype());
     op("clamp", [x, c.float_opt("min")?, c.float_opt("max")?])
+}
+
+fn clamp_tensor(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?.cast(c, c.out_dtype());
+    let bound = |name| Ok::<_, Why>(c.tensor_opt(name)?.map(|b| b.cast(c, c.out_dtype())));
+    let (min, max) = (bound("min")?, bound("max")?);
+    let x = min.map_or(Ok(x.clone()), |min| op("maximum", [x, min]))?;
+    max.map_or(Ok(x.clone()), |max| op("minimum", [x, max]))
 }
 
 fn clamp_between(c: &Ctx, min: f64, max: f64) -> Result<Expr, Why> {
@@ -327,15 +395,20 @@ fn leaky_relu(c: &Ctx) -> Result<Expr, Why> {
 
 fn to_copy(c: &Ctx) -> Result<Expr, Why> {
     let x = c.first()?;
-    if storage(x.dtype) != x.dtype && x.dtype != Dtype::Bool {
-        // Narrow integers are held as i64; nothing to do but for the target's own cast.
-        return Ok(x.cast(c, c.out_dtype()));
+    let to = c.out_dtype();
+    if matches!(to, Dtype::Int8 | Dtype::Int16) && x.dtype != to {
+        return why(format!("a cast to {to:?}, which would have to wrap around"));
     }
-    let narrow = [Dtype::Int8, Dtype::Int16, Dtype::Int32];
-    if narrow.contains(&c.out_dtype()) && x.dtype == Dtype::Int64 {
+    // Integers are held as i64, so that only a cast to bool or to a float changes anything.
+    let integer = |d: Dtype| storage(d) == Dtype::Int64;
+    if integer(to) && integer(x.dtype) {
         return Ok(x.expr);
     }
-    Ok(x.cast(c, c.out_dtype()))
+    Ok(x.cast(c, to))
+}
+
+fn dropout(_: &Ctx) -> Result<Expr, Why> {
+    why("is active: call model.eval() before recording")
 }
 
 fn copy(c: &Ctx) -> Result<Expr, Why> {

@@ -15,6 +15,7 @@ pub const ROWS: &[Row] = &[
     ("aten.fill.Scalar", Rule::Fn(full_value)),
     ("aten.full.default", Rule::Fn(full)),
     ("aten.full_like.default", Rule::Fn(full)),
+    ("aten.linspace.default", Rule::Fn(linspace)),
     ("aten.new_empty.default", Rule::Fn(|c| filled(c, 0.0))),
     ("aten.new_full.default", Rule::Fn(full)),
     ("aten.new_ones.default", Rule::Fn(|c| filled(c, 1.0))),
@@ -50,6 +51,11 @@ fn arange(c: &Ctx) -> Result<Expr, Why> {
     let dtype = c.out_dtype();
     let whole = |name: &str| !c.given(name) || c.size(name).is_ok();
     if ["start", "end", "step"].into_iter().all(whole) {
+        if dtype == Dtype::Int64
+            && let Some((start, end)) = range(c)
+        {
+            return op("range", [Expr::Size(start), Expr::Size(end), Expr::Device]);
+        }
         let bounds = [("start", 0), ("end", 0), ("step", 1)];
         let [start, end, step] = bounds.map(|(name, default)| arange_bound(c, name, default));
         let x = op("arange_int", [start?, end?, step?, Expr::Device])?;
@@ -62,6 +68,25 @@ fn arange(c: &Ctx) -> Result<Expr, Why> {
         "arange",
         [start, end, step, c.dtype_expr(dtype), Expr::Device],
     )
+}
+
+fn linspace(c: &Ctx) -> Result<Expr, Why> {
+    let (start, end) = (float(c.float("start")?), float(c.float("end")?));
+    let steps = Expr::Size(c.size("steps")?);
+    let dtype = c.dtype_expr(c.out_dtype());
+    op("linspace", [start, end, steps, dtype, Expr::Device])
+}
+
+/// Start and end of a range of sizes in steps of one.
+fn range(c: &Ctx) -> Option<(Dim, Dim)> {
+    let size = |name: &str| match c.size(name) {
+        Ok(Dim::Size(n)) if n < 0 => None,
+        Ok(size) => Some(size),
+        Err(_) if !c.given(name) => Some(Dim::Size(0)),
+        Err(_) => None,
+    };
+    let one = !c.given("step") || c.int("step").ok()? == 1;
+    one.then_some((size("start")?, size("end")?))
 }
 
 fn arange_bound(c: &Ctx, name: &str, default: i64) -> Result<Expr, Why> {

@@ -1,20 +1,25 @@
 //! Indexing, gathering, sorting.
 
-use super::{Row, Rule, int, op, some, why};
+use super::{Row, Rule, float, int, op, some, why};
 use crate::ir::{Expr, Lowered};
 use crate::lower::{Ctx, Why};
 use crate::manifest::Dtype;
 
 pub const ROWS: &[Row] = &[
+    ("aten.argsort.default", Rule::Fn(argsort)),
+    ("aten.argsort.stable", Rule::Fn(argsort)),
     ("aten.gather.default", Rule::Fn(gather)),
     ("aten.index.Tensor", Rule::Fn(index)),
+    ("aten.index_add.default", Rule::Fn(index_add)),
     ("aten.index_put.default", Rule::Fn(index_put)),
     ("aten.index_select.default", Rule::Fn(index_select)),
     ("aten.max.dim", Rule::Many(|c| extreme(c, "max_dim"))),
     ("aten.min.dim", Rule::Many(|c| extreme(c, "min_dim"))),
     ("aten.scatter.src", Rule::Fn(scatter)),
+    ("aten.scatter.value", Rule::Fn(scatter_value)),
     ("aten.scatter_add.default", Rule::Fn(scatter_add)),
     ("aten.sort.default", Rule::Many(sort)),
+    ("aten.sort.stable", Rule::Many(sort)),
     ("aten.topk.default", Rule::Many(topk)),
 ];
 
@@ -67,6 +72,31 @@ fn scatter(c: &Ctx) -> Result<Expr, Why> {
     )
 }
 
+fn scatter_value(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = int(c.dim("dim", x.rank())? as i64);
+    let (index, value) = (c.tensor("index")?.expr, float(c.float("value")?));
+    op("scatter_value", [x.expr, dim, index, value])
+}
+
+/// `source` added at rows of a dimension: an accumulating write at an index.
+fn index_add(c: &Ctx) -> Result<Expr, Why> {
+    let (x, source) = (c.tensor("self")?, c.tensor("source")?);
+    let dim = c.dim("dim", x.rank())?;
+    let source = match c.float_or("alpha", 1.0)? {
+        1.0 => source.expr,
+        alpha if x.dtype.is_float() => op("mul_scalar", [source.expr, float(alpha)])?,
+        alpha => op("mul_scalar_int", [source.expr, int(alpha as i64)])?,
+    };
+    let mut indices = vec![Expr::None; dim];
+    indices.push(some(Some(c.tensor("index")?.expr)));
+    let accumulate = Expr::Bool(true);
+    op(
+        "index_put",
+        [x.expr, Expr::Slice(indices), source, accumulate],
+    )
+}
+
 fn scatter_add(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
     let dim = int(c.dim("dim", x.rank())? as i64);
@@ -86,15 +116,19 @@ fn extreme(c: &Ctx, name: &'static str) -> Result<Lowered, Why> {
     )?))
 }
 
-fn sort(c: &Ctx) -> Result<Lowered, Why> {
+fn order(c: &Ctx) -> Result<[Expr; 4], Why> {
     let x = c.tensor("self")?;
-    let dim = c.dim_or("dim", -1, x.rank())?;
-    let descending = Expr::Bool(c.bool_or("descending", false)?);
-    let stable = Expr::Bool(c.bool_or("stable", false)?);
-    Ok(Lowered::Tuple(op(
-        "sort",
-        [x.expr, int(dim as i64), descending, stable],
-    )?))
+    let dim = int(c.dim_or("dim", -1, x.rank())? as i64);
+    let flag = |name| Ok::<_, Why>(Expr::Bool(c.bool_or(name, false)?));
+    Ok([x.expr, dim, flag("descending")?, flag("stable")?])
+}
+
+fn sort(c: &Ctx) -> Result<Lowered, Why> {
+    Ok(Lowered::Tuple(op("sort", order(c)?)?))
+}
+
+fn argsort(c: &Ctx) -> Result<Expr, Why> {
+    op("argsort", order(c)?)
 }
 
 fn topk(c: &Ctx) -> Result<Lowered, Why> {

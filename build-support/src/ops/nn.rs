@@ -1,44 +1,28 @@
 //! Ops with weights: a layer of the runtime when the weights are parameters, a function otherwise.
 
-use super::{Row, Rule, float, int, ints, op, some, why};
+use super::{Row, Rule, float, int, ints, method, op, some, why};
 use crate::ir::{Expr, Float, Layer, LayerArg, Lit, Lowered};
 use crate::lower::{Ctx, Operand, Why};
 use crate::manifest::{Dim, ParamId};
 
 pub const ROWS: &[Row] = &[
     (
-        "aten._adaptive_avg_pool2d.default",
-        Rule::Fn(|c| adaptive(c, "adaptive_avg_pool2d", 2)),
-    ),
-    (
         "aten._native_batch_norm_legit_no_training.default",
         Rule::Many(batch_norm),
     ),
     ("aten._weight_norm.default", Rule::Fn(weight_norm)),
-    (
-        "aten.adaptive_avg_pool1d.default",
-        Rule::Fn(|c| adaptive(c, "adaptive_avg_pool1d", 1)),
-    ),
-    (
-        "aten.adaptive_avg_pool2d.default",
-        Rule::Fn(|c| adaptive(c, "adaptive_avg_pool2d", 2)),
-    ),
     ("aten.addmm.default", Rule::Fn(addmm)),
-    ("aten.avg_pool2d.default", Rule::Fn(avg_pool2d)),
     ("aten.baddbmm.default", Rule::Fn(baddbmm)),
     ("aten.batch_norm.default", Rule::Many(batch_norm)),
     ("aten.bmm.default", Rule::Fn(matmul)),
-    ("aten.conv1d.default", Rule::Fn(|c| conv(c, &CONV1D))),
-    ("aten.conv2d.default", Rule::Fn(|c| conv(c, &CONV2D))),
     ("aten.embedding.default", Rule::Fn(embedding)),
     ("aten.group_norm.default", Rule::Fn(group_norm)),
     ("aten.layer_norm.default", Rule::Fn(layer_norm)),
     ("aten.linear.default", Rule::Fn(linear)),
     ("aten.matmul.default", Rule::Fn(matmul)),
-    ("aten.max_pool2d.default", Rule::Fn(max_pool2d)),
     ("aten.mm.default", Rule::Fn(matmul)),
+    ("aten.prelu.default", Rule::Fn(prelu)),
     ("aten.rms_norm.default", Rule::Fn(rms_norm)),
-    ("aten.upsample_nearest2d.vec", Rule::Fn(upsample_nearest)),
 ];
 
 /// The parameter behind an optional operand: `None` when it is computed, so no layer can hold it.
@@ -61,7 +45,7 @@ fn eps(value: f64) -> LayerArg {
 }
 
 /// `layer(x)`, or `None` when a weight is not a parameter.
-fn layer(
+pub(super) fn layer(
     x: &Operand,
     (ty, variant): (&'static str, &'static str),
     params: &[(&'static str, Option<&Operand>)],
@@ -77,7 +61,7 @@ fn layer(
     Some(Expr::Layer(Box::new(layer), Box::new(x.expr.clone())))
 }
 
-fn exprs(operand: Option<&Operand>) -> Expr {
+pub(super) fn exprs(operand: Option<&Operand>) -> Expr {
     some(operand.map(|o| o.expr.clone()))
 }
 
@@ -272,168 +256,6 @@ fn batch_norm(c: &Ctx) -> Result<Lowered, Why> {
     Ok(Lowered::Each(vec![(0, op("batch_norm", args)?)]))
 }
 
-struct Conv {
-    dims: usize,
-    layer: &'static str,
-    config: &'static str,
-    function: &'static str,
-}
-
-const CONV1D: Conv = Conv {
-    dims: 1,
-    layer: "Conv1d",
-    config: "Conv1dConfig",
-    function: "conv1d",
-};
-const CONV2D: Conv = Conv {
-    dims: 2,
-    layer: "Conv2d",
-    config: "Conv2dConfig",
-    function: "conv2d",
-};
-
-fn conv(c: &Ctx, kind: &Conv) -> Result<Expr, Why> {
-    let (x, weight, bias) = (
-        c.tensor("input")?,
-        c.tensor("weight")?,
-        c.tensor_opt("bias")?,
-    );
-    if x.rank() != kind.dims + 2 {
-        return why("an input without a batch dimension");
-    }
-    let sizes = |name: &str, default| c.sizes(name, default, kind.dims);
-    let (stride, padding, dilation) = (
-        sizes("stride", 1)?,
-        sizes("padding", 0)?,
-        sizes("dilation", 1)?,
-    );
-    let groups = c.int_or("groups", 1)?;
-    let setting = |name: &'static str, values: &[usize]| {
-        let mut lits = values
-            .iter()
-            .map(|&v| Lit::Int(v as i64))
-            .collect::<Vec<_>>();
-        let arg = match (kind.dims, lits.pop()) {
-            (1, Some(one)) => LayerArg::Lit(name, one),
-            (_, last) => LayerArg::Array(name, lits.into_iter().chain(last).collect()),
-        };
-        (name, arg)
-    };
-    let config = LayerArg::Struct(
-        kind.config,
-        vec![
-            setting("stride", &stride),
-            setting("padding", &padding),
-            setting("dilation", &dilation),
-            ("groups", LayerArg::Lit("groups", Lit::Int(groups))),
-        ],
-    );
-    let shape = weight.shape.iter().map(|d| match d {
-        Dim::Size(n) => Some(Lit::Int(*n)),
-        _ => None,
-    });
-    let shape: Option<Vec<_>> = shape.collect();
-    let args = shape.map(|s| vec![LayerArg::Array("weight", s), config]);
-    let params = [("weight", Some(&weight)), ("bias", bias.as_ref())];
-    if let Some(layer) = layer(&x, (kind.layer, ""), &params, args) {
-        return Ok(layer);
-    }
-    let bias = exprs(bias.as_ref());
-    let setting = |v: &[usize]| match v {
-        [one] => int(*one as i64),
-        many => Expr::Tuple(many.iter().map(|&v| int(v as i64)).collect()),
-    };
-    let (stride, padding, dilation) = (setting(&stride), setting(&padding), setting(&dilation));
-    op(
-        kind.function,
-        [
-            x.expr,
-            weight.expr,
-            bias,
-            stride,
-            padding,
-            dilation,
-            int(groups),
-        ],
-    )
-}
-
-fn adaptive(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
-    let sizes = c.sizes("output_size", 1, dims)?;
-    let x = c.tensor("self")?.expr;
-    match sizes[..] {
-        [n] => op(name, [x, int(n as i64)]),
-        _ => op(
-            name,
-            [
-                x,
-                Expr::Tuple(sizes.iter().map(|&n| int(n as i64)).collect()),
-            ],
-        ),
-    }
-}
-
-fn pair(sizes: &[usize]) -> Expr {
-    Expr::Tuple(sizes.iter().map(|&n| int(n as i64)).collect())
-}
-
-fn max_pool2d(c: &Ctx) -> Result<Expr, Why> {
-    let x = c.tensor("self")?;
-    let kernel = c.sizes("kernel_size", 1, 2)?;
-    let stride = if c.given("stride") && !c.ints("stride")?.is_empty() {
-        c.sizes("stride", 1, 2)?
-    } else {
-        kernel.clone()
-    };
-    let (padding, dilation) = (c.sizes("padding", 0, 2)?, c.sizes("dilation", 1, 2)?);
-    let ceil = Expr::Bool(c.bool_or("ceil_mode", false)?);
-    let (kernel, stride) = (pair(&kernel), pair(&stride));
-    op(
-        "max_pool2d",
-        [
-            x.expr,
-            kernel,
-            stride,
-            pair(&padding),
-            pair(&dilation),
-            ceil,
-        ],
-    )
-}
-
-fn avg_pool2d(c: &Ctx) -> Result<Expr, Why> {
-    let x = c.tensor("self")?;
-    let kernel = c.sizes("kernel_size", 1, 2)?;
-    let stride = if c.given("stride") && !c.ints("stride")?.is_empty() {
-        c.sizes("stride", 1, 2)?
-    } else {
-        kernel.clone()
-    };
-    let padding = c.sizes("padding", 0, 2)?;
-    let ceil = Expr::Bool(c.bool_or("ceil_mode", false)?);
-    let count = Expr::Bool(c.bool_or("count_include_pad", true)?);
-    let divisor = if c.given("divisor_override") {
-        Expr::Some(Box::new(int(c.int("divisor_override")?)))
-    } else {
-        Expr::None
-    };
-    let (kernel, stride) = (pair(&kernel), pair(&stride));
-    op(
-        "avg_pool2d",
-        [x.expr, kernel, stride, pair(&padding), ceil, count, divisor],
-    )
-}
-
-fn upsample_nearest(c: &Ctx) -> Result<Expr, Why> {
-    let shape = Expr::Tuple(
-        c.out_shape()[2..]
-            .iter()
-            .map(|d| Expr::Size(d.clone()))
-            .collect(),
-    );
-    op("upsample_nearest2d", [c.tensor("input")?.expr, shape])
-}
-
 fn weight_norm(c: &Ctx) -> Result<Expr, Why> {
     let (v, g) = (c.tensor("v")?, c.tensor("g")?);
     let keep = c.dim_or("dim", 0, v.rank())?;
@@ -443,4 +265,20 @@ fn weight_norm(c: &Ctx) -> Result<Expr, Why> {
         [v.expr.clone(), float(2.0), ints(&dims), Expr::Bool(true)],
     )?;
     op("mul", [v.expr, op("div", [g.expr, norm])?])
+}
+
+/// `x` where it is positive, else `weight * x`, with one weight or one per channel.
+fn prelu(c: &Ctx) -> Result<Expr, Why> {
+    let (x, weight) = (c.tensor("self")?, c.tensor("weight")?);
+    let many = weight.shape.first() != Some(&Dim::Size(1));
+    let slope = if many && weight.rank() == 1 && x.rank() > 2 {
+        let mut shape = vec![Dim::Size(1); x.rank() - 1];
+        shape[0] = weight.shape[0].clone();
+        method(weight.expr, "reshape", [Expr::Dims(shape)])?
+    } else {
+        weight.expr
+    };
+    let positive = op("gt_scalar", [x.expr.clone(), float(0.0)])?;
+    let scaled = op("mul", [x.expr.clone(), slope])?;
+    op("where_", [positive, x.expr, scaled])
 }

@@ -1,7 +1,7 @@
 //! Reductions and what normalises along dimensions.
 
 use super::{Row, Rule, float, int, ints, op, why};
-use crate::ir::Expr;
+use crate::ir::{Expr, Lowered};
 use crate::lower::{Ctx, Operand, Why};
 
 pub const ROWS: &[Row] = &[
@@ -14,6 +14,7 @@ pub const ROWS: &[Row] = &[
     ("aten.amin.default", Rule::Fn(|c| over(c, "amin"))),
     ("aten.argmax.default", Rule::Fn(|c| arg(c, "argmax"))),
     ("aten.argmin.default", Rule::Fn(|c| arg(c, "argmin"))),
+    ("aten.cumprod.default", Rule::Fn(|c| along(c, "cumprod"))),
     ("aten.cumsum.default", Rule::Fn(|c| along(c, "cumsum"))),
     ("aten.linalg_vector_norm.default", Rule::Fn(norm)),
     (
@@ -34,6 +35,8 @@ pub const ROWS: &[Row] = &[
     ("aten.sum.dim_IntList", Rule::Fn(|c| over(c, "sum"))),
     ("aten.var.correction", Rule::Fn(|c| spread(c, "var"))),
     ("aten.var.dim", Rule::Fn(|c| spread(c, "var"))),
+    ("aten.var_mean.correction", Rule::Many(var_mean)),
+    ("aten.var_mean.dim", Rule::Many(var_mean)),
 ];
 
 /// The input in the dtype in which the op computes: its own, or that of the `dtype` argument.
@@ -79,6 +82,11 @@ fn spread(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
     let correction = c.float_or("correction", unbiased)?;
     let keepdim = Expr::Bool(c.bool_or("keepdim", false)?);
     op(name, [x.expr, ints(&dims), float(correction), keepdim])
+}
+
+fn var_mean(c: &Ctx) -> Result<Lowered, Why> {
+    let parts = vec![(0, spread(c, "var")?), (1, over(c, "mean")?)];
+    Ok(Lowered::Each(parts))
 }
 
 fn norm(c: &Ctx) -> Result<Expr, Why> {

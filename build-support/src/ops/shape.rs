@@ -12,11 +12,13 @@ pub const ROWS: &[Row] = &[
     ("aten.cat.default", Rule::Fn(cat)),
     ("aten.chunk.default", Rule::Many(split)),
     ("aten.constant_pad_nd.default", Rule::Fn(pad)),
+    ("aten.diagonal.default", Rule::Fn(diagonal)),
     ("aten.diff.default", Rule::Fn(diff)),
     ("aten.expand.default", Rule::Fn(expand)),
     ("aten.expand_as.default", Rule::Fn(expand)),
     ("aten.flatten.using_ints", Rule::Fn(reshape)),
     ("aten.flip.default", Rule::Fn(flip)),
+    ("aten.meshgrid.indexing", Rule::Many(meshgrid)),
     ("aten.narrow.default", Rule::Fn(narrow)),
     ("aten.pad.default", Rule::Fn(pad)),
     ("aten.permute.default", Rule::Fn(permute)),
@@ -43,6 +45,7 @@ pub const ROWS: &[Row] = &[
     ("aten.transpose.int", Rule::Fn(transpose)),
     ("aten.unbind.int", Rule::Many(unbind)),
     ("aten.unflatten.int", Rule::Fn(reshape)),
+    ("aten.unfold.default", Rule::Fn(unfold)),
     ("aten.unsqueeze.default", Rule::Fn(unsqueeze)),
     ("aten.view.default", Rule::Fn(reshape)),
 ];
@@ -246,10 +249,13 @@ fn flip(c: &Ctx) -> Result<Expr, Why> {
 
 fn roll(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
-    if c.ints("dims").map_or(true, |d| d.is_empty()) {
-        return why("without `dims`");
-    }
-    let dims = c.dims("dims", x.rank())?;
+    // Without dimensions the tensor is rolled as if it were flat.
+    let flat = !c.given("dims") || c.ints("dims")?.is_empty();
+    let dims = if flat {
+        Vec::new()
+    } else {
+        c.dims("dims", x.rank())?
+    };
     let shifts = c.ints("shifts")?.into_iter().map(int).collect();
     op("roll", [x.expr, Expr::Slice(shifts), ints(&dims)])
 }
@@ -332,4 +338,42 @@ fn pixel_shuffle(c: &Ctx) -> Result<Expr, Why> {
         "pixel_shuffle",
         [c.tensor("self")?.expr, int(c.int("upscale_factor")?)],
     )
+}
+
+fn diagonal(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let (a, b) = (
+        c.dim_or("dim1", 0, x.rank())?,
+        c.dim_or("dim2", 1, x.rank())?,
+    );
+    let offset = int(c.int_or("offset", 0)?);
+    op("diagonal", [x.expr, offset, int(a as i64), int(b as i64)])
+}
+
+fn unfold(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = int(c.dim("dimension", x.rank())? as i64);
+    op(
+        "unfold",
+        [x.expr, dim, int(c.int("size")?), int(c.int("step")?)],
+    )
+}
+
+/// Each vector along a dimension of its own, repeated along the others.
+fn meshgrid(c: &Ctx) -> Result<Lowered, Why> {
+    let swapped = c.str_or("indexing", "ij")? == "xy";
+    let part = |(i, x): (usize, Operand)| {
+        let shape = &c.out(i).shape;
+        let at = if swapped && i < 2 && shape.len() > 1 {
+            1 - i
+        } else {
+            i
+        };
+        let mut own = vec![Dim::Size(1); shape.len()];
+        own[at] = shape[at].clone();
+        let x = method(x.expr, "reshape", [Expr::Dims(own)])?;
+        Ok((i, op("expand", [x, Expr::Shape(shape.clone())])?))
+    };
+    let parts = c.tensors("tensors")?.into_iter().enumerate().map(part);
+    Ok(Lowered::Each(parts.collect::<Result<_, _>>()?))
 }

@@ -65,6 +65,11 @@ pub fn input(name: &str, input: &Tensor, shape: &[usize], dtype: DType) -> Resul
     ops::to_dtype(input, dtype)
 }
 
+/// An integer input of the expected shape, from integers of any width.
+pub fn int(name: &str, input: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    self::input(name, input, shape, DType::I64)
+}
+
 /// A boolean input of the expected shape, from booleans or integers.
 pub fn mask(name: &str, mask: &Tensor, shape: &[usize]) -> Result<Tensor> {
     ops::to_bool(&input(name, mask, shape, mask.dtype())?)
@@ -84,6 +89,12 @@ pub fn arange(w: &Scope, start: f64, step: f64, shape: &[usize], dtype: DType) -
 
 /// A constant of floats.
 pub fn constant(w: &Scope, values: &[f64], shape: &[usize], dtype: DType) -> Result<Tensor> {
+    let values = Tensor::from_slice(values, shape, &Device::Cpu)?;
+    Ok(values.to_dtype(dtype)?.to_device(w.device())?)
+}
+
+/// A constant of floats that are exact in `f32`.
+pub fn constant_f32(w: &Scope, values: &[f32], shape: &[usize], dtype: DType) -> Result<Tensor> {
     let values = Tensor::from_slice(values, shape, &Device::Cpu)?;
     Ok(values.to_dtype(dtype)?.to_device(w.device())?)
 }

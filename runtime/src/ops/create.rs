@@ -28,6 +28,12 @@ pub fn arange(start: f64, end: f64, step: f64, dtype: DType, device: &Device) ->
     Ok(to_dtype(&tensor(values, &[len][..])?, dtype)?.to_device(device)?)
 }
 
+/// The `I64` numbers from `start` up to but not including `end`: `[end - start]`.
+/// (`aten.arange.start`, of sizes)
+pub fn range(start: usize, end: usize, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::arange(start as i64, end.max(start) as i64, device)?)
+}
+
 /// `start, start + step, …` below `end` (above, for a negative step), as `I64`. (`aten.arange`)
 pub fn arange_int(start: i64, end: i64, step: i64, device: &Device) -> Result<Tensor> {
     let span = i128::from(end) - i128::from(start);
@@ -44,6 +50,29 @@ pub fn arange_int(start: i64, end: i64, step: i64, device: &Device) -> Result<Te
         .collect();
     let len = values.len();
     Ok(tensor(values, &[len][..])?.to_device(device)?)
+}
+
+/// `steps` numbers from `start` to `end`, both included, at equal distances. (`aten.linspace`)
+///
+/// Computed in `f64` from the nearer end, as PyTorch does, and rounded to the dtype once; integer
+/// dtypes round towards zero.
+pub fn linspace(
+    start: f64,
+    end: f64,
+    steps: usize,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    if !start.is_finite() || !end.is_finite() {
+        fail!("linspace: no steps from {start} to {end}");
+    }
+    let step = (end - start) / steps.saturating_sub(1).max(1) as f64;
+    let at = |i: usize| match i < steps.div_ceil(2) {
+        true => start + i as f64 * step,
+        false => end - (steps - 1 - i) as f64 * step,
+    };
+    let values: Vec<f64> = (0..steps).map(at).collect();
+    Ok(to_dtype(&tensor(values, &[steps][..])?, dtype)?.to_device(device)?)
 }
 
 /// A tensor of one number, converted as PyTorch does; a boolean is 0 or 1. (`aten.full`)

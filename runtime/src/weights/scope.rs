@@ -60,8 +60,11 @@ impl Scope {
     #[must_use]
     pub fn tied(&self, twins: &[(&str, &str)]) -> Self {
         let mut shared = (*self.shared).clone();
-        let twins = twins.iter().map(|&(name, twin)| (name.into(), twin.into()));
-        shared.tied.extend(twins);
+        // A checkpoint may hold either of the two.
+        let both = twins.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
+        shared
+            .tied
+            .extend(both.map(|(name, twin)| (name.into(), twin.into())));
         Self {
             shared: Arc::new(shared),
             path: self.path.clone(),
@@ -140,19 +143,21 @@ impl Scope {
         )
     }
 
-    /// The key in the file: the full name, or its twin's where the name is absent.
+    /// The key in the file: the full name, or a twin's where the name is absent.
     fn resolve(&self, name: &str) -> String {
-        let mut key = self.path.join(name).to_string();
-        // Ties may be chained; each one is followed at most once.
-        for _ in 0..self.shared.tied.len() {
+        let mut group = vec![self.path.join(name).to_string()];
+        let mut next = 0;
+        while let Some(key) = group.get(next).cloned() {
             if self.shared.weights.contains(&key) {
-                break;
+                return key;
             }
-            match self.shared.tied.iter().find(|(name, _)| *name == key) {
-                Some((_, twin)) => key.clone_from(twin),
-                None => break,
+            for (_, twin) in self.shared.tied.iter().filter(|(name, _)| *name == key) {
+                if !group.contains(twin) {
+                    group.push(twin.clone());
+                }
             }
+            next += 1;
         }
-        key
+        group.swap_remove(0)
     }
 }

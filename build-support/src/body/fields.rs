@@ -1,0 +1,157 @@
+//! The fields of a body, and expressions in terms of them.
+
+use super::builder::Builder;
+use super::{Field, FieldKind, FieldPath, Held, relative};
+use crate::ir::{Expr, FieldId, Layer, Lit};
+use crate::manifest::{CallId, ConstId, Constant, Dim, Dtype, ParamId, Source, SymbolId, ValueId};
+
+impl Builder<'_> {
+    pub(super) fn relative(&self, path: &str) -> FieldPath {
+        relative(self.path, path)
+    }
+
+    pub(super) fn field(&mut self, field: Field) -> FieldId {
+        let found = self.fields.iter().position(|f| *f == field);
+        FieldId(found.unwrap_or_else(|| {
+            self.fields.push(field);
+            self.fields.len() - 1
+        }))
+    }
+
+    pub(super) fn tensor(&mut self, source: Source) -> Expr {
+        match source {
+            Source::Value(_) => Expr::Var(self.var_of(source)),
+            Source::Param(p) => {
+                let param = &self.graph.m.params[p.0];
+                let path = self.relative(&param.name);
+                let kind = FieldKind::Param(lits(&param.shape));
+                let dtype = self.other_dtype(p);
+                Expr::Field(self.field(Field { path, kind, dtype }))
+            }
+            Source::Const(c) => {
+                // Equal contents are one constant, so that they do not tell equal modules apart.
+                let constants = &self.graph.m.constants;
+                let same = |x: &Constant| {
+                    x.data == constants[c.0].data
+                        && x.shape == constants[c.0].shape
+                        && x.dtype == constants[c.0].dtype
+                };
+                let first = constants.iter().position(same).unwrap_or(c.0);
+                let path = match self.relative(&constants[c.0].name) {
+                    FieldPath::Own(path) if path.contains('.') || !self.path.is_empty() => path,
+                    _ => "constant".to_owned(),
+                };
+                let path = FieldPath::Own(path);
+                let kind = FieldKind::Const(ConstId(first));
+                let dtype = None;
+                Expr::Field(self.field(Field { path, kind, dtype }))
+            }
+        }
+    }
+
+    pub(super) fn dim(&mut self, dim: &Dim) -> Dim {
+        dim.clone().rebuild(&mut |dim| match dim {
+            Dim::Sym(s) => {
+                let found = self.syms.iter().position(|x| *x == s);
+                Dim::Sym(SymbolId(found.unwrap_or_else(|| {
+                    self.syms.push(s);
+                    self.syms.len() - 1
+                })))
+            }
+            other => other,
+        })
+    }
+
+    pub(super) fn localise(&mut self, expr: Expr, leaf: Option<(CallId, ValueId)>) -> Expr {
+        expr.map(&mut |e| match e {
+            Expr::Tensor(source) => self.tensor(source),
+            Expr::Layer(layer, x) => {
+                let field = self.layer(*layer, leaf);
+                Expr::Forward(self.field(field), x)
+            }
+            Expr::Size(d) => Expr::Size(self.dim(&d)),
+            Expr::SizeAsInt(d) => Expr::SizeAsInt(self.dim(&d)),
+            Expr::Shape(dims) => Expr::Shape(dims.iter().map(|d| self.dim(d)).collect()),
+            Expr::Dims(dims) => Expr::Dims(dims.iter().map(|d| self.dim(d)).collect()),
+            Expr::Append {
+                state, slot, new, ..
+            } => {
+                let state = &self.graph.m.states[state];
+                let name = |(n, _): &(String, Vec<usize>)| *n == state.name;
+                let cache = self.caches.iter().position(name).unwrap_or_default();
+                Expr::Append {
+                    state: cache,
+                    layer: self.is_whole(cache).then_some(state.layer),
+                    slot,
+                    new,
+                }
+            }
+            other => other,
+        })
+    }
+
+    /// The field for a layer: in its usual place when the parameters are all below one module,
+    /// under their usual names, and the node is that module's only one.
+    fn layer(&mut self, mut layer: Layer, leaf: Option<(CallId, ValueId)>) -> Field {
+        let m = self.graph.m;
+        let params: Vec<_> = std::mem::take(&mut layer.params);
+        let usual = leaf.and_then(|(call, out)| {
+            let path = self.graph.path(call);
+            let fits = params
+                .iter()
+                .all(|(role, p)| p.is_none_or(|p| m.params[p.0].name == format!("{path}.{role}")));
+            let outputs = &m.calls[call.0].outputs;
+            let source = |v| self.graph.resolve(Source::Value(v));
+            let one = matches!(outputs[..], [v] if source(v) == Source::Value(out));
+            let mut dtypes = params
+                .iter()
+                .filter_map(|(_, p)| *p)
+                .map(|p| self.other_dtype(p));
+            let dtype = dtypes.next().flatten();
+            let fits = fits && one && !path.is_empty() && dtypes.all(|d| d == dtype);
+            fits.then_some((call, path, dtype))
+        });
+        let has_bias = params.iter().any(|(r, p)| *r == "bias" && p.is_some());
+        if let Some((call, path, dtype)) = usual {
+            self.recorded.push((call, 0));
+            return Field {
+                path: self.relative(path),
+                kind: FieldKind::Layer {
+                    layer,
+                    bias: has_bias,
+                },
+                dtype,
+            };
+        }
+        let held = |p: &Option<ParamId>| {
+            p.map(|p| Held {
+                path: self.relative(&m.params[p.0].name),
+                shape: lits(&m.params[p.0].shape),
+                dtype: self.other_dtype(p),
+            })
+        };
+        let name = params
+            .iter()
+            .find_map(|(_, p)| *p)
+            .map(|p| &m.params[p.0].name);
+        let path = name.map_or("layer", |n| n);
+        Field {
+            path: self.relative(path),
+            kind: FieldKind::LayerOf {
+                params: params.iter().map(|(_, p)| held(p)).collect(),
+                layer,
+            },
+            dtype: None,
+        }
+    }
+
+    /// The dtype of a float parameter that does not have the model's.
+    fn other_dtype(&self, p: ParamId) -> Option<Dtype> {
+        let dtype = self.graph.m.params[p.0].dtype;
+        (dtype.is_float() && dtype != self.graph.m.dtype).then_some(dtype)
+    }
+}
+
+fn lits(shape: &[usize]) -> Vec<Lit> {
+    shape.iter().map(|&n| Lit::Int(n as i64)).collect()
+}

@@ -1,0 +1,147 @@
+//! Convolutions and transposed convolutions.
+
+use super::nn::{exprs, layer};
+use super::{Row, Rule, float, int, op, why};
+use crate::ir::{Expr, LayerArg, Lit};
+use crate::lower::{Ctx, Operand, Why};
+use crate::manifest::Dim;
+
+pub const ROWS: &[Row] = &[
+    ("aten.conv1d.default", Rule::Fn(|c| conv(c, &CONV1D))),
+    ("aten.conv1d.padding", Rule::Fn(|c| conv(c, &CONV1D))),
+    ("aten.conv2d.default", Rule::Fn(|c| conv(c, &CONV2D))),
+    ("aten.conv2d.padding", Rule::Fn(|c| conv(c, &CONV2D))),
+    (
+        "aten.conv_transpose1d.default",
+        Rule::Fn(|c| transposed(c, "conv_transpose1d", 1)),
+    ),
+    (
+        "aten.conv_transpose2d.input",
+        Rule::Fn(|c| transposed(c, "conv_transpose2d", 2)),
+    ),
+];
+
+struct Conv {
+    dims: usize,
+    layer: &'static str,
+    config: &'static str,
+    function: &'static str,
+}
+
+const CONV1D: Conv = Conv {
+    dims: 1,
+    layer: "Conv1d",
+    config: "Conv1dConfig",
+    function: "conv1d",
+};
+const CONV2D: Conv = Conv {
+    dims: 2,
+    layer: "Conv2d",
+    config: "Conv2dConfig",
+    function: "conv2d",
+};
+
+fn conv(c: &Ctx, kind: &Conv) -> Result<Expr, Why> {
+    let (x, weight, bias) = operands(c, kind.dims)?;
+    let sizes = |name: &str, default| c.sizes(name, default, kind.dims);
+    let (stride, dilation) = (sizes("stride", 1)?, sizes("dilation", 1)?);
+    let (x, padding) = match c.str_or("padding", "") {
+        Err(_) | Ok("") => (x, sizes("padding", 0)?),
+        Ok("valid") => (x, vec![0; kind.dims]),
+        Ok("same") => same(x, &weight, &dilation)?,
+        Ok(other) => return why(format!("padding={other:?}")),
+    };
+    let groups = c.int_or("groups", 1)?;
+    let setting = |name: &'static str, values: &[usize]| {
+        let mut lits = values
+            .iter()
+            .map(|&v| Lit::Int(v as i64))
+            .collect::<Vec<_>>();
+        let arg = match (kind.dims, lits.pop()) {
+            (1, Some(one)) => LayerArg::Lit(name, one),
+            (_, last) => LayerArg::Array(name, lits.into_iter().chain(last).collect()),
+        };
+        (name, arg)
+    };
+    let config = LayerArg::Struct(
+        kind.config,
+        vec![
+            setting("stride", &stride),
+            setting("padding", &padding),
+            setting("dilation", &dilation),
+            ("groups", LayerArg::Lit("groups", Lit::Int(groups))),
+        ],
+    );
+    let shape = weight.shape.iter().map(|d| match d {
+        Dim::Size(n) => Some(Lit::Int(*n)),
+        _ => None,
+    });
+    let shape: Option<Vec<_>> = shape.collect();
+    let args = shape.map(|s| vec![LayerArg::Array("weight", s), config]);
+    let params = [("weight", Some(&weight)), ("bias", bias.as_ref())];
+    if let Some(layer) = layer(&x, (kind.layer, ""), &params, args) {
+        return Ok(layer);
+    }
+    let bias = exprs(bias.as_ref());
+    let [stride, padding, dilation] = [&stride, &padding, &dilation].map(|v| one_or_pair(v));
+    let groups = int(groups);
+    let args = [x.expr, weight.expr, bias, stride, padding, dilation, groups];
+    op(kind.function, args)
+}
+
+type Operands = (Operand, Operand, Option<Operand>);
+
+/// Input, weight and bias; the input has a batch dimension.
+fn operands(c: &Ctx, dims: usize) -> Result<Operands, Why> {
+    let x = c.tensor("input")?;
+    if x.rank() != dims + 2 {
+        return why("an input without a batch dimension");
+    }
+    Ok((x, c.tensor("weight")?, c.tensor_opt("bias")?))
+}
+
+fn one_or_pair(sizes: &[usize]) -> Expr {
+    match sizes {
+        [one] => int(*one as i64),
+        many => Expr::Tuple(many.iter().map(|&v| int(v as i64)).collect()),
+    }
+}
+
+/// `padding="same"` (stride 1): what cannot be halved evenly is added after the input beforehand.
+fn same(x: Operand, weight: &Operand, dilation: &[usize]) -> Result<(Operand, Vec<usize>), Why> {
+    let mut after = vec![(0, 0); 2];
+    let mut padding = Vec::with_capacity(dilation.len());
+    for (kernel, &dilation) in weight.shape[2..].iter().zip(dilation) {
+        let Dim::Size(kernel) = kernel else {
+            return why("padding=\"same\" with a kernel of symbolic size");
+        };
+        let total = dilation as i64 * (kernel - 1);
+        padding.push((total / 2).max(0) as usize);
+        after.push((0, total % 2));
+    }
+    if after.iter().all(|&(_, extra)| extra == 0) {
+        return Ok((x, padding));
+    }
+    let pairs = after
+        .into_iter()
+        .map(|(a, b)| Expr::Tuple(vec![int(a), int(b)]));
+    let pairs = Expr::Slice(pairs.collect());
+    let padded = op("pad", [x.expr.clone(), pairs, float(0.0)])?;
+    Ok((Operand { expr: padded, ..x }, padding))
+}
+
+fn transposed(c: &Ctx, function: &'static str, dims: usize) -> Result<Expr, Why> {
+    let (x, weight, bias) = operands(c, dims)?;
+    let setting = |name, default| Ok::<_, Why>(one_or_pair(&c.sizes(name, default, dims)?));
+    let args = [
+        x.expr,
+        weight.expr,
+        exprs(bias.as_ref()),
+        setting("stride", 1)?,
+        setting("padding", 0)?,
+        setting("output_padding", 0)?,
+        int(c.int_or("groups", 1)?),
+        setting("dilation", 1)?,
+    ];
+    op(function, args)
+}
