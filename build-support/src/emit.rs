@@ -286,7 +286,7 @@ fn imports(body: &TokenStream) -> TokenStream {
         "ops",
     ]);
     let private = from(&["bind"]);
-    let private = (!private.is_empty()).then(|| quote!(use pycandle::__private::{#(#private),*};));
+    let private = (!private.is_empty()).then(|| quote!(use pycandle::__private::#(#private)*;));
     quote! {
         use std::collections::BTreeMap;
 

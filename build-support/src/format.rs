@@ -15,7 +15,7 @@ pub fn header(manifest: &str) -> String {
 /// Formats the items of a file; says why when they are not Rust, which is a bug of this crate.
 pub fn format(tokens: &TokenStream) -> Result<String, syn::Error> {
     let file = syn::parse2::<syn::File>(tokens.clone())?;
-    let text = prettyplease::unparse(&file);
+    let text = pack(&prettyplease::unparse(&file));
     let mut out = String::with_capacity(text.len() + 256);
     let mut previous = "";
     for line in text.lines() {
@@ -40,4 +40,58 @@ pub fn format(tokens: &TokenStream) -> Result<String, syn::Error> {
         previous = line;
     }
     Ok(out)
+}
+
+/// Widest line that numbers are packed into.
+const WIDTH: usize = 88;
+
+/// Puts the numbers of a long array next to each other, where prettyplease gives each a line.
+fn pack(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut width, mut inside) = (None, false);
+    for line in text.lines() {
+        let number = line.trim_start();
+        match width {
+            Some(used) if is_number(number) && used + 1 + number.len() <= WIDTH => {
+                out.push(' ');
+                out.push_str(number);
+                width = Some(used + 1 + number.len());
+                continue;
+            }
+            _ => {}
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(line);
+        // Arguments of a call stay on lines of their own, as rustfmt leaves them.
+        inside = line.ends_with('[') || (inside && is_number(number));
+        width = (inside && is_number(number)).then_some(line.len());
+    }
+    out
+}
+
+/// Whether a line without its indent is a numeric literal and a comma.
+fn is_number(line: &str) -> bool {
+    line.strip_suffix(',').is_some_and(|literal| {
+        literal.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+            && literal
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-+._".contains(c))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pack;
+
+    #[test]
+    fn numbers_share_lines_and_nothing_else_does() {
+        let lines = "&[\n    1.0,\n    -2e-5,\n    x,\n],\nf(\n    8192,\n    1e-5,\n)";
+        let packed = "&[\n    1.0, -2e-5,\n    x,\n],\nf(\n    8192,\n    1e-5,\n)";
+        assert_eq!(pack(lines), packed);
+        let many = format!("[\n{}]", "    12345678,\n".repeat(20));
+        let widths: Vec<usize> = pack(&many).lines().map(str::len).collect();
+        assert_eq!(widths, [1, 83, 83, 23, 1]);
+    }
 }

@@ -14,7 +14,7 @@ const TRACKED_BYTES: u64 = 16 << 20;
 
 /// Turns a unit struct into the model that was traced into a manifest.
 ///
-/// ```ignore
+/// ```text
 /// #[pycandle::pycandle_model(manifest = "pycandle_trace/my_model_manifest.json", weights = "model.safetensors")]
 /// pub struct MyModel;
 /// ```
@@ -182,18 +182,22 @@ mod tests {
         let Some(syn::Item::Mod(module)) = expanded.items.first() else {
             panic!("the first item is the module");
         };
-        let mut items = module.content.clone().expect("an inline module").1;
+        let mut file = syn::File {
+            items: module.content.clone().expect("an inline module").1,
+            ..expanded.clone()
+        };
         // What follows the model's own items watches the manifest.
-        items.retain(|item| !matches!(item, syn::Item::Const(_)));
+        file.items
+            .retain(|item| !matches!(item, syn::Item::Const(_)));
 
         let config = Config::new(manifest)
             .root(env!("CARGO_MANIFEST_DIR"))
             .name("Llama");
         let source = pycandle_build::generate(&config).expect("a model").source;
-        let written = syn::parse_str::<syn::File>(&source).expect("a file").items;
+        let written = syn::parse_str::<syn::File>(&source).expect("a file");
         assert_eq!(
-            quote!(#(#items)*).to_string(),
-            quote!(#(#written)*).to_string()
+            prettyplease::unparse(&file),
+            prettyplease::unparse(&written)
         );
     }
 }
