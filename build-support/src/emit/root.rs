@@ -317,14 +317,7 @@ fn bind_sizes(m: &Manifest, s: &Struct, sizes: &[String], used: &BTreeSet<String
                 .position(|(name, _)| *name == state.name);
             let cache = ident(&s.names.caches[cache.unwrap_or_default()]);
             let size = ident(&sizes[n]);
-            let len = match state.layer {
-                0 => quote!(#cache.len()),
-                layer => {
-                    let layer = Literal::usize_unsuffixed(layer);
-                    quote!(#cache.layer_ref(#layer).len())
-                }
-            };
-            out.extend(quote!(let #size = #len;));
+            out.extend(quote!(let #size = bind::past(#cache)?;));
         }
     }
     out

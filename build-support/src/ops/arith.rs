@@ -79,7 +79,6 @@ pub const ROWS: &[Row] = &[
     ("aten.sub.Tensor", Rule::Fn(sub)),
     ("aten.tan.default", Rule::Op("tan")),
     ("aten.tanh.default", Rule::Op("tanh")),
-    ("aten.to.dtype", Rule::Fn(to_copy)),
     ("aten.trunc.default", Rule::Op("trunc")),
     ("aten.type_as.default", Rule::Fn(to_copy)),
 ];

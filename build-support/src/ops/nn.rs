@@ -13,7 +13,6 @@ pub const ROWS: &[Row] = &[
     ("aten._weight_norm.default", Rule::Fn(weight_norm)),
     ("aten.addmm.default", Rule::Fn(addmm)),
     ("aten.baddbmm.default", Rule::Fn(baddbmm)),
-    ("aten.batch_norm.default", Rule::Many(batch_norm)),
     ("aten.bmm.default", Rule::Fn(matmul)),
     ("aten.embedding.default", Rule::Fn(embedding)),
     ("aten.group_norm.default", Rule::Fn(group_norm)),

@@ -45,6 +45,22 @@ pub fn size(name: &str, size: usize, min: usize, max: Option<usize>) -> Result<(
     )))
 }
 
+/// How many positions a cache holds, the same in every layer.
+pub fn past(cache: &KvCache) -> Result<usize> {
+    let layers = (0..cache.num_layers()).map(|i| cache.layer_ref(i));
+    let slots = layers.flat_map(|layer| (0..layer.names().count()).map(|i| layer.slot(i).len()));
+    let mut lengths = slots.collect::<Vec<_>>();
+    lengths.dedup();
+    match lengths[..] {
+        [] => Ok(0),
+        [len] => Ok(len),
+        _ => Err(Error::msg(format!(
+            "the cache holds {lengths:?} positions in its layers: a run failed half way, call \
+             `truncate` or `reset`"
+        ))),
+    }
+}
+
 /// An input of the expected shape, as `dtype`: integers of any width, floats of any precision.
 pub fn input(name: &str, input: &Tensor, shape: &[usize], dtype: DType) -> Result<Tensor> {
     if input.dims() != shape {
