@@ -215,3 +215,25 @@ def test_unknown_and_unequal_sizes_are_errors(record):
         record(small.ManyInputs(), x, y, gate=gate, shapes=shapes)
     with pytest.raises(RecordError, match="nowhere is not among the names"):
         record(small.Mlp(), torch.randn(2, 6), shapes={"x": {0: "nowhere + 1"}})
+
+
+class Gated(nn.Module):
+    def forward(self, x):
+        return nn.functional.glu(x)
+
+
+def test_an_operator_is_decomposed_on_request(tmp_path):
+    def ops(**options):
+        recorder = GoldenRecorder(tmp_path, **options)
+        return [node.op for node in recorder.record(Gated().eval(), torch.randn(2, 4)).nodes]
+
+    assert ops() == ["aten.glu.default"]
+    decomposed = ops(decompose=["aten.glu"])
+    assert "aten.sigmoid.default" in decomposed and "aten.glu.default" not in decomposed
+
+
+def test_an_operator_without_decomposition_is_named(tmp_path):
+    with pytest.raises(RecordError, match=r"no decomposition of aten\.mm"):
+        GoldenRecorder(tmp_path, decompose=["aten.mm"]).record(Gated().eval(), torch.randn(2, 4))
+    with pytest.raises(RecordError, match=r"no operator `glu`"):
+        GoldenRecorder(tmp_path, decompose=["glu"]).record(Gated().eval(), torch.randn(2, 4))

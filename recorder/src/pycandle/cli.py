@@ -73,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         "--no-cache", action="store_true", help="trace a causal model without cache"
     )
     record.add_argument("--max-memory", help="stream larger weights one by one, e.g. 8G")
+    record.add_argument(
+        "--decompose",
+        action="append",
+        default=[],
+        metavar="OP",
+        help="trace this operator as simpler ones, e.g. aten.glu; may be given several times",
+    )
     record.add_argument("--seed", type=int, default=0, help="seed of the random inputs")
     record.add_argument("--json", action="store_true", help="one JSON object on standard output")
     record.add_argument("--quiet", action="store_true", help="no progress on standard error")
@@ -90,7 +97,7 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     model = _build(cls, config, dtype)
     given = example(model, cache=not args.no_cache, seed=args.seed)
     say("tracing")
-    recorder = GoldenRecorder(args.out, seed=args.seed)
+    recorder = GoldenRecorder(args.out, seed=args.seed, decompose=args.decompose)
     manifest = recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
     recorder.use_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
     say(f"{len(manifest.nodes)} nodes, {len(manifest.parameters)} parameters")

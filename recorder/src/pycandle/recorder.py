@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,18 @@ class GoldenRecorder:
     """Records one model into `output_dir`: its manifest, its goldens and, on request, its weights.
 
     `seed` is only noted in the goldens, for whoever wants to make the inputs again.
+    `decompose` names operators (`["aten.glu"]`) that are to be traced as the simpler ones that
+    PyTorch defines them by: the way out when code generation does not know an operator.
     """
 
-    def __init__(self, output_dir: str | Path, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        seed: int | None = None,
+        decompose: Sequence[str] = (),
+    ) -> None:
         self._dir = Path(output_dir)
+        self._decompose = tuple(decompose)
         self._seed = seed
         self._model: nn.Module | None = None
         self._traced: Trace | None = None
@@ -53,7 +61,7 @@ class GoldenRecorder:
         are equal sizes, and a sum of names such as `"past + sequence"` says what a size must be.
         What `torch.export` takes (`Dim` objects) works as well.
         """
-        traced = trace(model, args, kwargs, dynamic_shapes)
+        traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
         self._manifest, self._constants = convert(model, traced, "model")
         self._model, self._traced = model, traced
         self._name = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from torch.utils import _pytree as pytree
 
 from . import huggingface, sizes
+from .decompose import decompositions
 from .dims import SymbolTable
 from .errors import RecordError
 from .layout import layout_is_free, without_conditions
@@ -50,9 +51,14 @@ class Trace:
 
 
 def trace(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_shapes: Any
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic_shapes: Any,
+    decompose: Sequence[str] = (),
 ) -> Trace:
     """Exports `model` for these arguments; see `GoldenRecorder.record` for `dynamic_shapes`."""
+    table = decompositions(decompose)
     if model.training:
         raise RecordError("the model is in training mode; call `model.eval()` first")
     huggingface.restore_buffers(model)
@@ -78,13 +84,13 @@ def trace(
             )
         conditions = sizes.conditions(exported)
         with without_conditions(exported):
-            program = exported.run_decompositions({})
+            program = exported.run_decompositions(table)
     _refuse_mutation(program)
-    table, symbols = sizes.bind(program, [leaf.name for leaf in inputs], given, conditions)
+    sizes_of, symbols = sizes.bind(program, [leaf.name for leaf in inputs], given, conditions)
     outputs, output_class = _output_leaves(program)
     return Trace(
         program=program,
-        table=table,
+        table=sizes_of,
         symbols=symbols,
         inputs=inputs,
         outputs=outputs,
