@@ -270,12 +270,14 @@ impl Namer<'_> {
                     Some(role) => role.to_owned(),
                     None => self.of(expr),
                 };
-                self.give(at, *var, &wanted);
+                self.give(at, *var, &wanted, &[]);
             }
             Stmt::LetTuple(vars, expr) => {
                 let wanted = self.of(expr);
+                let mut taken = Vec::new();
                 for var in vars.iter().flatten() {
-                    self.give(at, *var, &wanted);
+                    self.give(at, *var, &wanted, &taken);
+                    taken.push(self.name(*var));
                 }
             }
             Stmt::Call(field, _, vars) => {
@@ -285,22 +287,33 @@ impl Namer<'_> {
                         1 => self.field(*field),
                         _ => self.outputs[field.0][i].clone(),
                     };
-                    self.give(at, *var, &wanted);
+                    let taken: Vec<String> = vars[..i].iter().map(|v| self.name(*v)).collect();
+                    self.give(at, *var, &wanted, &taken);
                 }
             }
             Stmt::Loop(_, args, inits, vars) => {
-                // A carried value keeps its name, unless the loop also reads the first one.
-                for (var, init) in vars.iter().zip(inits) {
+                for (i, (var, init)) in vars.iter().zip(inits).enumerate() {
                     let wanted = match init {
                         Expr::Var(v) if v.0 < self.inputs => self.of(init),
                         _ => "hidden".to_owned(),
                     };
-                    let again = args.tensors.iter().any(|a| match a {
-                        LoopArg::Same(e) => e == init,
-                        _ => false,
+                    // A carried value may take the name of what it begins with, but not of
+                    // anything that the loop, or another beginning, still reads.
+                    let mut taken: Vec<String> = vars[..i].iter().map(|v| self.name(*v)).collect();
+                    let others = inits.iter().enumerate().filter(|(j, _)| *j != i);
+                    let inside = args.tensors.iter().flat_map(|a| match a {
+                        LoopArg::Same(e) => std::slice::from_ref(e),
+                        LoopArg::Each(all) => all.as_slice(),
+                        LoopArg::Carried(_) => &[],
                     });
-                    let until = if again { at.saturating_sub(1) } else { at };
-                    self.give(until, *var, &wanted);
+                    for expr in others.map(|(_, e)| e).chain(inside) {
+                        expr.visit(&mut |e| {
+                            if let Expr::Var(v) = e {
+                                taken.push(self.name(*v));
+                            }
+                        });
+                    }
+                    self.give(at, *var, &wanted, &taken);
                 }
             }
             Stmt::Record(..) | Stmt::Do(_) => {}
@@ -308,10 +321,10 @@ impl Namer<'_> {
     }
 
     /// Gives a variable the wanted name, or one like it when that is still needed after `at`.
-    fn give(&mut self, at: usize, var: Var, wanted: &str) {
+    fn give(&mut self, at: usize, var: Var, wanted: &str, taken: &[String]) {
         let mut name = wanted.to_owned();
         let mut n = 2;
-        while self.is_taken(at, &name) {
+        while taken.contains(&name) || self.is_taken(at, &name) {
             name = format!("{wanted}{n}");
             n += 1;
         }
@@ -321,6 +334,10 @@ impl Namer<'_> {
     fn is_taken(&self, at: usize, name: &str) -> bool {
         let held = self.held.get(name).is_some_and(|v| self.last[v.0] > at);
         held || self.reserved.iter().any(|r| r == name)
+    }
+
+    fn name(&self, var: Var) -> String {
+        self.vars[var.0].clone()
     }
 
     fn is_stream(&self, var: Var) -> bool {

@@ -125,18 +125,6 @@ fn slice(c: &Ctx) -> Result<Expr, Why> {
     op("slice", [x.expr, int(dim as i64), start, end, int(step)])
 }
 
-fn narrow(c: &Ctx) -> Result<Expr, Why> {
-    let x = c.tensor("self")?;
-    let dim = c.dim("dim", x.rank())?;
-    let start = bound(c, "start", Dim::Size(0), &x.shape[dim])?;
-    let args = [
-        int(dim as i64),
-        Expr::Size(start),
-        Expr::Size(c.size("length")?),
-    ];
-    method(x.expr, "narrow", args)
-}
-
 fn select(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
     let dim = c.dim("dim", x.rank())?;
