@@ -7,6 +7,7 @@ use super::elementwise::clamp;
 use super::isa::Isa;
 use super::map::{Map1, int_map, mapped_product, scalar_map, unary};
 use super::memory::{fail, is_float};
+use super::shape::check_dim;
 use super::vmath;
 
 /// Declares activations: the vector form on `f32`, the scalar form on `f64`.
@@ -182,4 +183,19 @@ pub fn gelu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 /// `gelu_tanh(gate) * up`.
 pub fn gelu_tanh_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gated(gate, up, GeluTanh)
+}
+
+/// The first half along a dimension times the sigmoid of the second; the dimension's size is even.
+/// (`aten.glu`)
+pub fn glu(x: &Tensor, dim: usize) -> Result<Tensor> {
+    check_dim("glu", x, dim)?;
+    let size = x.dims()[dim];
+    if !size.is_multiple_of(2) {
+        fail!("glu: dimension {dim} of {:?} cannot be halved", x.dims());
+    }
+    let (value, gate) = (
+        x.narrow(dim, 0, size / 2)?,
+        x.narrow(dim, size / 2, size / 2)?,
+    );
+    gated(&gate, &value, Sigmoid)
 }

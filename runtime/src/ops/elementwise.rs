@@ -72,12 +72,10 @@ pub fn floor_divide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// (`aten.div.Tensor_mode` with `trunc`)
 pub fn trunc_divide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     no_zero_divisor("trunc_divide", b)?;
-    let quotient = binary(a, b, Div)?;
     if is_float(a.dtype()) {
-        trunc(&quotient)
-    } else {
-        Ok(quotient)
+        return widened([a, b], |[a, b]| trunc(&binary(a, b, Div)?));
     }
+    binary(a, b, Div)
 }
 
 /// The remainder with the sign of `b`; integers by zero are an error. (`aten.remainder.Tensor`)
@@ -446,13 +444,27 @@ impl Map1 for Clamp {
     }
 }
 
-/// `start + weight * (end - start)`, element by element. (`aten.lerp.Scalar`)
+/// `start + weight * (end - start)`, element by element; half types in `f32`, rounded once.
+/// (`aten.lerp.Scalar`)
 pub fn lerp(start: &Tensor, end: &Tensor, weight: f64) -> Result<Tensor> {
-    if weight < 0.5 {
-        add(start, &mul_scalar(&sub(end, start)?, weight)?)
-    } else {
-        sub(end, &mul_scalar(&sub(end, start)?, 1.0 - weight)?)
+    widened([start, end], |[start, end]| {
+        let span = sub(end, start)?;
+        if weight < 0.5 {
+            add(start, &mul_scalar(&span, weight)?)
+        } else {
+            sub(end, &mul_scalar(&span, 1.0 - weight)?)
+        }
+    })
+}
+
+/// A composition on half types computed in `f32`, so that it is rounded once.
+fn widened(x: [&Tensor; 2], f: impl Fn([&Tensor; 2]) -> Result<Tensor>) -> Result<Tensor> {
+    let dtype = x[0].dtype();
+    if !matches!(dtype, DType::BF16 | DType::F16) {
+        return f(x);
     }
+    let [a, b] = x.map(|x| x.to_dtype(DType::F32));
+    Ok(f([&a?, &b?])?.to_dtype(dtype)?)
 }
 
 /// `input + value * a * b`. (`aten.addcmul`)
@@ -460,15 +472,21 @@ pub fn addcmul(input: &Tensor, a: &Tensor, b: &Tensor, value: f64) -> Result<Ten
     add(input, &mul_scalar(&mul(a, b)?, value)?)
 }
 
-/// Replaces NaN and the infinities by numbers. (`aten.nan_to_num`)
-pub fn nan_to_num(x: &Tensor, nan: f64, infinity: f64, minus_infinity: f64) -> Result<Tensor> {
-    if !is_float(x.dtype()) {
-        return Ok(x.clone());
-    }
+/// Replaces NaN and the infinities by numbers; an infinity for which none is given by the largest
+/// (smallest) number of the dtype. (`aten.nan_to_num`)
+pub fn nan_to_num(x: &Tensor, nan: f64, up: Option<f64>, down: Option<f64>) -> Result<Tensor> {
+    let largest = match x.dtype() {
+        DType::F64 => f64::MAX,
+        DType::F32 => f64::from(f32::MAX),
+        DType::BF16 => half::bf16::MAX.to_f64(),
+        DType::F16 => half::f16::MAX.to_f64(),
+        _ => return Ok(x.clone()),
+    };
+    let (up, down) = (up.unwrap_or(largest), down.unwrap_or(-largest));
     let pick = move |v: f64| match v {
         v if v.is_nan() => nan,
-        f64::INFINITY => infinity,
-        f64::NEG_INFINITY => minus_infinity,
+        f64::INFINITY => up,
+        f64::NEG_INFINITY => down,
         v => v,
     };
     on_cpu(&[x], |inputs| {

@@ -1,4 +1,4 @@
-//! Softmax and running sums along one dimension.
+//! Softmax, running sums and running products along one dimension.
 
 use candle_core::{DType, Tensor};
 use half::{bf16, f16};
@@ -136,34 +136,75 @@ fn softmax_f64(x: &Tensor, flavour: Flavour) -> Result<Tensor> {
 /// The running sum along a dimension; of booleans and integers as `I64`, of floating point kept in
 /// doubles and rounded at each step's output. (`aten.cumsum`)
 pub fn cumsum(x: &Tensor, dim: usize) -> Result<Tensor> {
-    if x.rank() == 0 {
-        return Ok(cumsum(&x.reshape(1)?, 0)?.reshape(())?);
+    accumulated::<Sum>("cumsum", x, dim)
+}
+
+/// The running product along a dimension; of booleans and integers as `I64`, of floating point kept
+/// in doubles and rounded at each step's output. (`aten.cumprod`)
+pub fn cumprod(x: &Tensor, dim: usize) -> Result<Tensor> {
+    accumulated::<Product>("cumprod", x, dim)
+}
+
+/// What is accumulated: the neutral element and the step.
+trait Accumulate {
+    const START: i64;
+    fn float(so_far: f64, next: f64) -> f64;
+    fn int(so_far: i64, next: i64) -> i64;
+}
+
+struct Sum;
+struct Product;
+
+impl Accumulate for Sum {
+    const START: i64 = 0;
+    fn float(so_far: f64, next: f64) -> f64 {
+        so_far + next
     }
-    check_dim("cumsum", x, dim)?;
+    fn int(so_far: i64, next: i64) -> i64 {
+        so_far.wrapping_add(next)
+    }
+}
+
+impl Accumulate for Product {
+    const START: i64 = 1;
+    fn float(so_far: f64, next: f64) -> f64 {
+        so_far * next
+    }
+    fn int(so_far: i64, next: i64) -> i64 {
+        so_far.wrapping_mul(next)
+    }
+}
+
+fn accumulated<A: Accumulate>(name: &str, x: &Tensor, dim: usize) -> Result<Tensor> {
+    if x.rank() == 0 {
+        return Ok(accumulated::<A>(name, &x.reshape(1)?, 0)?.reshape(())?);
+    }
+    check_dim(name, x, dim)?;
+    let (start, step) = (A::START as f64, A::float);
     on_cpu(&[x], |inputs| {
         let x = inputs[0];
         match x.dtype() {
-            DType::F64 => running::<f64, f64>(x, dim, 0.0, |a, v| a + v, |a| a),
-            DType::F32 => running::<f32, f64>(x, dim, 0.0, |a, v| a + f64::from(v), |a| a as f32),
-            DType::BF16 => running::<bf16, f64>(
+            DType::F64 => running::<f64, f64>(x, dim, start, step, |a| a),
+            DType::F32 => running(
                 x,
                 dim,
-                0.0,
-                |a, v| a + v.to_f64(),
-                |a| bf16::nearest(a as f32),
+                start,
+                |a, v: f32| step(a, f64::from(v)),
+                |a| a as f32,
             ),
-            DType::F16 => running::<f16, f64>(
-                x,
-                dim,
-                0.0,
-                |a, v| a + v.to_f64(),
-                |a| f16::nearest(a as f32),
-            ),
+            DType::BF16 => {
+                let round = |a| bf16::nearest(a as f32);
+                running(x, dim, start, |a, v: bf16| step(a, v.to_f64()), round)
+            }
+            DType::F16 => {
+                let round = |a| f16::nearest(a as f32);
+                running(x, dim, start, |a, v: f16| step(a, v.to_f64()), round)
+            }
             DType::U8 | DType::U32 | DType::I16 | DType::I32 | DType::I64 => {
                 let x = x.to_dtype(DType::I64)?;
-                running::<i64, i64>(&x, dim, 0, i64::wrapping_add, |a| a)
+                running::<i64, i64>(&x, dim, A::START, A::int, |a| a)
             }
-            other => fail!("cumsum: unsupported dtype {other:?}"),
+            other => fail!("{name}: unsupported dtype {other:?}"),
         }
     })
 }

@@ -368,6 +368,29 @@ pub fn diff(x: &Tensor, n: usize, dim: usize) -> Result<Tensor> {
     Ok(x)
 }
 
+/// The elements whose position in dimension `second` is `offset` more than in `first`, in a new
+/// last dimension that takes the place of both. (`aten.diagonal`)
+pub fn diagonal(x: &Tensor, offset: i64, first: usize, second: usize) -> Result<Tensor> {
+    check_dim("diagonal", x, first)?;
+    check_dim("diagonal", x, second)?;
+    if first == second {
+        fail!("diagonal: dimension {first} twice");
+    }
+    let mut order: Vec<usize> = (0..x.rank())
+        .filter(|&d| d != first && d != second)
+        .collect();
+    let mut shape: Vec<usize> = order.iter().map(|&d| x.dims()[d]).collect();
+    order.extend([first, second]);
+    let (rows, columns) = (x.dims()[first], x.dims()[second]);
+    shape.push(rows * columns);
+    let column = |row: usize| usize::try_from(row as i64 + offset).ok();
+    let inside = |row| Some((row, column(row).filter(|&c| c < columns)?));
+    let positions = (0..rows).filter_map(inside).map(|(r, c)| r * columns + c);
+    let positions: Vec<usize> = positions.collect();
+    let flat = x.permute(order)?.reshape(&shape[..])?;
+    take(&flat, shape.len() - 1, &positions)
+}
+
 /// Windows of `size` elements every `step`, in a new last dimension. (`aten.unfold`)
 pub fn unfold(x: &Tensor, dim: usize, size: usize, step: usize) -> Result<Tensor> {
     check_dim("unfold", x, dim)?;
