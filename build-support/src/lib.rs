@@ -30,5 +30,5 @@ mod tree;
 pub use builder::{Builder, write_if_changed};
 pub use config::Config;
 pub use generate::{Generated, generate, unsupported};
-pub use ops::documentation;
+pub use ops::{documentation, supported};
 pub use report::{At, Error, Report};

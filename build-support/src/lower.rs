@@ -120,6 +120,7 @@ impl<'g> Ctx<'g> {
             }
             Rule::Fn(f) => f(self).map(Lowered::One),
             Rule::Many(f) => f(self),
+            Rule::Refuse(reason) => Err(Why((*reason).to_owned())),
         }
     }
 

@@ -15,6 +15,8 @@ mod pool;
 mod reduce;
 mod shape;
 
+use std::collections::BTreeMap;
+
 use crate::ir::{Expr, Float, Lowered};
 use crate::lower::{Ctx, Why};
 
@@ -27,6 +29,8 @@ pub enum Rule {
     Fn(fn(&Ctx) -> Result<Expr, Why>),
     /// Expressions for several outputs.
     Many(fn(&Ctx) -> Result<Lowered, Why>),
+    /// Nothing, for a reason that says what to do.
+    Refuse(&'static str),
 }
 
 /// One row of the table.
@@ -54,19 +58,46 @@ pub fn row(op: &str) -> Option<&'static Rule> {
     })
 }
 
-/// The op table as Markdown, for `docs/OPS.md`.
-pub fn documentation() -> String {
-    let mut out = String::from(
-        "# Supported ops\n\nGenerated from the op table by `cargo pycandle ops`. Do not edit.\n",
-    );
-    for (family, rows) in FAMILIES {
-        out.push_str(&format!("\n## {family}\n\n"));
-        for (op, _) in rows.iter().filter(|(op, _)| op.starts_with("aten.")) {
-            out.push_str(&format!("- `{op}`\n"));
+/// The ATen overloads that have a lowering, by family, in the order of the table.
+pub fn supported() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let rows = FAMILIES
+        .iter()
+        .flat_map(|(family, rows)| rows.iter().map(move |r| (*family, r)));
+    rows.filter(|(_, (op, rule))| op.starts_with("aten.") && !matches!(rule, Rule::Refuse(_)))
+        .map(|(family, (op, _))| (family, *op))
+}
+
+/// The op table as Markdown, for `docs/OPS.md`; `becomes` holds, by overload, the code that is
+/// generated for a recorded example.
+pub fn documentation(becomes: &BTreeMap<String, String>) -> String {
+    let mut out = String::from(INTRODUCTION);
+    let mut under = "";
+    for (family, op) in supported() {
+        if family != under {
+            out.push_str(&format!(
+                "\n## {family}\n\n| overload | an example becomes |\n|---|---|\n"
+            ));
+            under = family;
         }
+        let code = becomes
+            .get(op)
+            .map(|c| format!("`{}`", c.replace('|', "\\|")));
+        out.push_str(&format!("| `{op}` | {} |\n", code.unwrap_or_default()));
     }
     out
 }
+
+const INTRODUCTION: &str = "\
+# Supported operators
+
+Generated from the op table; `BLESS=1 cargo test -p pycandle-build --test ops` writes it again.
+
+Every overload here has at least one golden recorded from PyTorch under `tests/ops` or
+`tests/models`, and is held against it. Operators that a trace does not contain because exporting
+takes them apart (`reshape`, `chunk`, `batch_norm`, …) have no row of their own. Where weights are
+parameters of a module, `linear`, `embedding`, the norms and the convolutions become layers of the
+runtime instead of the functions shown.
+";
 
 fn float(value: f64) -> Expr {
     Expr::Float(Float::new(value))

@@ -25,7 +25,10 @@ pub const ROWS: &[Row] = &[
     ("aten.div.Scalar", Rule::Fn(div)),
     ("aten.div.Tensor", Rule::Fn(div)),
     ("aten.div.Tensor_mode", Rule::Fn(div_mode)),
-    ("aten.dropout.default", Rule::Fn(dropout)),
+    (
+        "aten.dropout.default",
+        Rule::Refuse("is active: call model.eval() before recording"),
+    ),
     ("aten.elu.default", Rule::Fn(elu)),
     ("aten.erf.default", Rule::Op("erf")),
     ("aten.exp.default", Rule::Op("exp")),
@@ -404,10 +407,6 @@ fn to_copy(c: &Ctx) -> Result<Expr, Why> {
         return Ok(x.expr);
     }
     Ok(x.cast(c, to))
-}
-
-fn dropout(_: &Ctx) -> Result<Expr, Why> {
-    why("is active: call model.eval() before recording")
 }
 
 fn copy(c: &Ctx) -> Result<Expr, Why> {
