@@ -99,16 +99,20 @@ pub struct Names {
 pub fn choose(graph: &Graph, def: &Def, fields: &[String], outputs: &[Vec<String>]) -> Names {
     let body = &def.body;
     let mut unique = Unique::new(&[]);
-    let sizes = def.symbols.iter().map(|s| unique.take(&names::snake(s)));
+    let sizes = def.symbols.iter().map(|s| unique.take(&size(graph, s)));
     let sizes: Vec<String> = sizes.collect();
     let caches = cache_names(body);
-    let mut reserved = vec!["p", "w", "ops", "weights", "inputs", "outputs"];
+    let mut reserved = RESERVED.to_vec();
     reserved.extend(sizes.iter().map(String::as_str));
     reserved.extend(caches.iter().map(String::as_str));
 
     let mut last = vec![0; body.vars];
     for (i, stmt) in body.stmts.iter().enumerate() {
         stmt.reads(&mut |v| last[v.0] = i);
+        if stmt.needs_device() && body.inputs > 0 {
+            // The first input's device is asked for under its name.
+            last[0] = i;
+        }
     }
     for out in &body.outputs {
         last[out.0] = body.stmts.len();
@@ -138,6 +142,19 @@ pub fn choose(graph: &Graph, def: &Def, fields: &[String], outputs: &[Vec<String
         caches,
     }
 }
+
+/// The name of a size; a model input of the same name keeps it.
+pub fn size(graph: &Graph, symbol: &str) -> String {
+    let mut name = names::snake(symbol);
+    let input = |name: &str| graph.m.inputs.iter().any(|i| names::snake(&i.name) == name);
+    while input(&name) || RESERVED.contains(&&name[..]) {
+        name.push_str("_size");
+    }
+    name
+}
+
+/// Names that generated functions use for something else.
+const RESERVED: [&str; 6] = ["p", "w", "ops", "weights", "inputs", "outputs"];
 
 fn cache_names(body: &Body) -> Vec<String> {
     match &body.caches[..] {

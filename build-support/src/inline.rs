@@ -103,13 +103,19 @@ impl Expr {
 impl Stmt {
     /// Calls `f` for every variable that the statement reads, once per place.
     pub fn reads(&self, f: &mut impl FnMut(Var)) {
-        let mut expr = |e: &Expr| {
-            e.visit(&mut |e| {
-                if let Expr::Var(v) = e {
-                    f(*v);
-                }
-            });
-        };
+        if let Stmt::Record(_, _, v) = self {
+            f(*v);
+        }
+        self.visit(&mut |e| {
+            if let Expr::Var(v) = e {
+                f(*v);
+            }
+        });
+    }
+
+    /// Visits every expression, operands first.
+    pub fn visit(&self, f: &mut impl FnMut(&Expr)) {
+        let mut expr = |e: &Expr| e.visit(&mut |e| f(e));
         match self {
             Stmt::Let(_, e) | Stmt::LetTuple(_, e) | Stmt::Do(e) => expr(e),
             Stmt::Call(_, args, _) => args.tensors.iter().for_each(expr),
@@ -123,8 +129,15 @@ impl Stmt {
                 }
                 inits.iter().for_each(expr);
             }
-            Stmt::Record(_, _, v) => f(*v),
+            Stmt::Record(..) => {}
         }
+    }
+
+    /// Whether it makes a tensor on the model's device.
+    pub fn needs_device(&self) -> bool {
+        let mut found = false;
+        self.visit(&mut |e| found |= matches!(e, Expr::Device));
+        found
     }
 
     /// Calls `f` for every variable that the statement defines.

@@ -205,7 +205,11 @@ fn part(s: &Struct, all: &[Struct], n: usize, range: Range<usize>) -> (TokenStre
             later.insert(v);
         });
     }
-    read.extend(scope.device);
+    if body.stmts[range.clone()].iter().any(Stmt::needs_device) {
+        // Every tensor is on the model's device: one that the part has anyway serves.
+        scope.device = read.first().copied().or(scope.device);
+        read.extend(scope.device);
+    }
     let outer = s.scope();
     for var in &read {
         scope.vars[var.0].1 = true;

@@ -10,6 +10,7 @@ use super::forward::{Code, statements};
 use super::load;
 use super::{Root, Struct, idents};
 use crate::graph::Graph;
+use crate::hints;
 use crate::lower::storage;
 use crate::manifest::{Dim, Dtype, Input, Manifest, State, SymbolId};
 use crate::names::{self, ident};
@@ -222,7 +223,7 @@ fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> Code {
     let sizes: Vec<String> = m
         .symbols
         .iter()
-        .map(|sym| names::snake(&sym.name))
+        .map(|sym| hints::size(graph, &sym.name))
         .collect();
     let scope = Scope {
         sizes: sizes.clone(),
