@@ -60,7 +60,7 @@ impl Embedder {
         let encodings = encodings.map_err(refused)?;
         let length = encodings.first().map_or(0, |encoding| encoding.len());
         let tensor = |get: fn(&tokenizers::Encoding) -> &[u32]| {
-            let values = encodings.iter().flat_map(|encoding| get(encoding));
+            let values = encodings.iter().flat_map(get);
             let values: Vec<i64> = values.map(|&value| i64::from(value)).collect();
             Tensor::from_vec(values, (encodings.len(), length), &self.device)
         };

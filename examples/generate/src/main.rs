@@ -4,15 +4,15 @@
 //! tokens mean nothing, except that PyTorch's are the same.
 //!
 //! ```text
-//! cargo run --release -p generate -- --steps 16 3 14 15 92
-//! cargo run --release -p generate -- --temperature 0.8 --top-k 40 --top-p 0.95 --seed 1 3 14 15 92
+//! cargo run --release -p generate -- --steps 16 3 14 15 9
+//! cargo run --release -p generate -- --temperature 0.8 --top-k 40 --top-p 0.95 --seed 1 3 14 15 9
 //! ```
 //!
 //! For a model of your own, record its folder (`python -m pycandle record FOLDER`) and name where
 //! the manifest is when building; weights are given at run time:
 //!
 //! ```text
-//! GENERATE_MODEL=pycandle_trace cargo run --release -p generate -- --weights FOLDER 3 14 15 92
+//! GENERATE_MODEL=pycandle_trace cargo run --release -p generate -- --weights FOLDER 3 14 15 9
 //! ```
 
 use std::io::Write;

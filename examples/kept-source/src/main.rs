@@ -3,7 +3,7 @@
 //! The weights are random: only that PyTorch chooses the same token means anything.
 //!
 //! ```text
-//! cargo run -p kept-source -- 3 14 15 92
+//! cargo run -p kept-source -- 3 14 15 9
 //! ```
 
 use std::path::Path;
@@ -33,7 +33,7 @@ fn run() -> Result<u32> {
     }
     if tokens.is_empty() {
         return Err(Error::msg(
-            "give the prompt's tokens as numbers, as in `3 14 15 92`",
+            "give the prompt's tokens as numbers, as in `3 14 15 9`",
         ));
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/llama.safetensors");
