@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::manifest::{Constant, Data, Manifest};
+use crate::report::{At, Error};
+
 /// What to generate, and from which files.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -59,6 +62,20 @@ impl Config {
             Some(folder) if !folder.is_empty() => format!("{folder}/"),
             _ => String::new(),
         }
+    }
+
+    /// An error when the manifest has side files that generated code could not name: it names them
+    /// from the package root.
+    pub(crate) fn side_files_out_of_reach(&self, manifest: &Manifest) -> Option<Error> {
+        let aside = |c: &Constant| matches!(c.data, Data::File(_));
+        let constant = manifest.constants.iter().find(|c| aside(c))?;
+        let text = format!(
+            "constant `{}` is in a file beside the manifest, which generated code names from the \
+             package root: give the manifest's path relative to it",
+            constant.name
+        );
+        let at = At::file(&manifest.file);
+        self.manifest.is_absolute().then(|| Error::whole(at, text))
     }
 
     /// Where the checkpoint is, and its path as it was given.

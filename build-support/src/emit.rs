@@ -3,6 +3,7 @@
 mod expr;
 mod forward;
 mod load;
+mod parts;
 mod root;
 
 use proc_macro2::TokenStream;
@@ -286,13 +287,9 @@ fn imports(body: &TokenStream) -> TokenStream {
         "ops",
     ]);
     let private = from(&["bind"]);
-    let private = (!private.is_empty()).then(|| quote!(use pycandle::__private::#(#private)*;));
+    let private = (!private.is_empty()).then(|| quote!(__private::#(#private)*,));
     quote! {
-        use std::collections::BTreeMap;
-
-        #private
-        use pycandle::parity::Traced;
-        use pycandle::{#(#runtime),*};
+        use pycandle::{#private parity::{Named, Names, Traced}, #(#runtime),*};
     }
 }
 

@@ -43,7 +43,7 @@ pub fn format(tokens: &TokenStream) -> Result<String, syn::Error> {
 }
 
 /// Widest line that numbers are packed into.
-const WIDTH: usize = 88;
+const WIDTH: usize = 100;
 
 /// Puts the numbers of a long array next to each other, where prettyplease gives each a line.
 fn pack(text: &str) -> String {
@@ -92,6 +92,6 @@ mod tests {
         assert_eq!(pack(lines), packed);
         let many = format!("[\n{}]", "    12345678,\n".repeat(20));
         let widths: Vec<usize> = pack(&many).lines().map(str::len).collect();
-        assert_eq!(widths, [1, 83, 83, 23, 1]);
+        assert_eq!(widths, [1, 93, 93, 23, 1]);
     }
 }

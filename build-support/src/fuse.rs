@@ -142,6 +142,11 @@ fn number(node: &Node, name: &str) -> Option<f64> {
     }
 }
 
+/// Whether an addition adds its operands as they are.
+fn is_plain(node: &Node) -> bool {
+    node.arg("alpha").is_none() || number(node, "alpha") == Some(1.0)
+}
+
 /// Whether a dimension index means the last of `rank`.
 fn is_last(dim: i64, rank: usize) -> bool {
     dim == -1 || dim == rank as i64 - 1

@@ -49,6 +49,9 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
     let manifest = raw::read_shown(&path, &config.manifest)?;
     let mut report = Report::new();
     let mut tracked = vec![path];
+    if let Some(problem) = config.side_files_out_of_reach(&manifest) {
+        report.push(problem);
+    }
     if let Some((weights, shown)) = config.weights_path() {
         match checkpoint::check(&manifest, &weights, shown) {
             Ok(files) => tracked.extend(files),
@@ -86,7 +89,8 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
 
 /// The ops of a manifest that have no lowering, as errors; empty when the model can be generated.
 pub fn unsupported(manifest: &Manifest) -> Report {
-    let graph = Graph::new(manifest);
+    let mut graph = Graph::new(manifest);
+    fuse(&mut graph);
     let mut report = Report::new();
     if let Err(failed) = lower(&graph) {
         describe(&graph, failed, &mut report);

@@ -163,8 +163,15 @@ impl<'m> Graph<'m> {
         let Some(Arg::List(parts)) = node.arg("tensors") else {
             return node;
         };
+        let rank = self.m.values[past.0].shape.len() as i64;
+        let dim = match node.arg("dim") {
+            Some(Arg::Int(dim)) if *dim < 0 => dim.saturating_add(rank),
+            Some(Arg::Int(dim)) => *dim,
+            _ => 0,
+        };
+        let grows = dim == self.m.states[state].dim as i64;
         match &parts[..] {
-            [Arg::Tensor(Source::Value(first)), new] if *first == past => Node {
+            [Arg::Tensor(Source::Value(first)), new] if *first == past && grows => Node {
                 op: APPEND.to_owned(),
                 args: vec![
                     ("state".to_owned(), Arg::Int(state as i64)),

@@ -45,9 +45,29 @@ pub fn find(
     at: usize,
 ) -> Option<Run> {
     let calls = candidates(graph, tree, done, parent, at);
-    if calls.len() < 2 {
-        return None;
-    }
+    // Within a run only the next round may read what a round makes.
+    let read_later = |call: &CallId| {
+        let outputs = &done[call].outputs;
+        outputs
+            .iter()
+            .any(|v| uses(graph, tree, done, parent, *v) != 1)
+    };
+    let longest = calls
+        .iter()
+        .position(read_later)
+        .map_or(calls.len(), |i| i + 1);
+    (2..=longest)
+        .rev()
+        .find_map(|n| run(graph, done, parent, &calls[..n]))
+}
+
+/// These calls as a loop, if their arguments allow it.
+fn run(
+    graph: &Graph,
+    done: &HashMap<CallId, Instance>,
+    parent: CallId,
+    calls: &[CallId],
+) -> Option<Run> {
     let all: Vec<&Instance> = calls.iter().map(|c| &done[c]).collect();
     if all.iter().any(|i| i.sizes != all[0].sizes) || !consecutive_layers(&all) {
         return None;
@@ -56,19 +76,12 @@ pub fn find(
     let args: Vec<Arg> = args.collect::<Option<_>>()?;
     let mut inits = Vec::new();
     for out in 0..all[0].outputs.len() {
-        let carried = args
-            .iter()
-            .position(|a| matches!(a, Arg::Carried(o) if *o == out));
-        inits.push(all[0].inputs[carried?]);
-    }
-    let used_later = |v: &ValueId| uses(graph, tree, done, parent, *v) != 1;
-    let inner = &all[..all.len() - 1];
-    if inner.iter().any(|i| i.outputs.iter().any(used_later)) {
-        return None;
+        let carried = |a: &Arg| matches!(a, Arg::Carried(o) if *o == out);
+        inits.push(all[0].inputs[args.iter().position(carried)?]);
     }
     let (path, first) = element(graph, parent, calls[0])?;
     Some(Run {
-        calls,
+        calls: calls.to_vec(),
         path,
         first,
         args,

@@ -43,11 +43,32 @@ pub fn lower(graph: &Graph) -> Result<Vec<Lowered>, Vec<Unsupported>> {
             None => failed.push(Unsupported { node: i, why: None }),
         }
     }
+    failed.extend(lost_states(graph));
     if failed.is_empty() {
         Ok(lowered)
     } else {
         Err(failed)
     }
+}
+
+/// States that come back as anything but themselves or their extension.
+fn lost_states<'g>(graph: &'g Graph) -> impl Iterator<Item = Unsupported> + 'g {
+    graph.m.states.iter().filter_map(|state| {
+        let Source::Value(value) = graph.resolve(graph.m.outputs[state.output].value) else {
+            return None;
+        };
+        let made = |n: &Node| n.out.contains(&value);
+        let node = graph.nodes.iter().position(made)?;
+        let why = format!(
+            "makes the cache `{}` come back as something other than what was there with more \
+             appended along dimension {}",
+            graph.m.inputs[state.input].name, state.dim
+        );
+        (graph.nodes[node].op != crate::graph::APPEND).then_some(Unsupported {
+            node,
+            why: Some(Why(why)),
+        })
+    })
 }
 
 /// A tensor argument with what is known of it.
@@ -112,6 +133,26 @@ pub struct Ctx<'g> {
 
 impl<'g> Ctx<'g> {
     fn apply(&self, rule: &Rule) -> Result<Lowered, Why> {
+        let lowered = self.apply_unwrapped(rule)?;
+        Ok(match lowered {
+            Lowered::One(expr) if ops::wraps(&self.node.op) => Lowered::One(self.wrapped(expr)),
+            other => other,
+        })
+    }
+
+    /// The result of integer arithmetic as its dtype wraps it around: narrow integers are held as
+    /// i64.
+    fn wrapped(&self, expr: Expr) -> Expr {
+        let bits = match self.out_dtype() {
+            Dtype::Int8 => 8,
+            Dtype::Int16 => 16,
+            Dtype::Int32 => 32,
+            _ => return expr,
+        };
+        Expr::Op("wrap_int", vec![expr, Expr::Int(bits)])
+    }
+
+    fn apply_unwrapped(&self, rule: &Rule) -> Result<Lowered, Why> {
         match rule {
             Rule::Op(name) => {
                 let x = self.first()?;

@@ -18,7 +18,8 @@ mod shape;
 use std::collections::BTreeMap;
 
 use crate::ir::{Expr, Float, Lowered};
-use crate::lower::{Ctx, Why};
+use crate::lower::{Ctx, Operand, Why};
+use crate::manifest::{Dim, Scalar};
 
 /// What an op becomes.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,13 @@ const FAMILIES: &[(&str, &[Row])] = &[
     ("Reduction", reduce::ROWS),
     ("Shape", shape::ROWS),
 ];
+
+/// Whether an op computes with numbers, so that its result can leave the range of its dtype.
+pub fn wraps(op: &str) -> bool {
+    arith::ROWS
+        .binary_search_by_key(&op, |(name, _)| name)
+        .is_ok()
+}
 
 /// The rule of an op.
 pub fn row(op: &str) -> Option<&'static Rule> {
@@ -111,6 +119,14 @@ fn ints(values: &[usize]) -> Expr {
     Expr::Slice(values.iter().map(|&v| int(v)).collect())
 }
 
+/// One size, or several as a tuple.
+fn one_or_tuple(sizes: &[usize]) -> Expr {
+    match sizes {
+        [one] => int(*one),
+        many => Expr::Tuple(many.iter().map(|&n| int(n)).collect()),
+    }
+}
+
 fn op(name: &'static str, args: impl IntoIterator<Item = Expr>) -> Result<Expr, Why> {
     Ok(Expr::Op(name, args.into_iter().collect()))
 }
@@ -125,6 +141,56 @@ fn some(x: Option<Expr>) -> Expr {
 
 fn why<T>(text: impl Into<String>) -> Result<T, Why> {
     Err(Why(text.into()))
+}
+
+/// The size of a tensor's dimension.
+fn size_at(x: &Operand, dim: usize) -> Result<&Dim, Why> {
+    let missing = || Why(format!("the tensor has no dimension {dim}"));
+    x.shape.get(dim).ok_or_else(missing)
+}
+
+/// The sizes of the node's output `i`.
+fn out_shape<'g>(c: &Ctx<'g>, i: usize) -> Result<&'g [Dim], Why> {
+    if i < c.outs() {
+        return Ok(&c.out(i).shape);
+    }
+    why(format!(
+        "returns {} tensors, expected {} or more",
+        c.outs(),
+        i + 1
+    ))
+}
+
+/// The size of a dimension of the node's output `i`.
+fn out_size<'g>(c: &Ctx<'g>, i: usize, dim: usize) -> Result<&'g Dim, Why> {
+    let missing = || Why(format!("the output has no dimension {dim}"));
+    out_shape(c, i)?.get(dim).ok_or_else(missing)
+}
+
+/// Dimension indices; unlike [`Ctx::dims`], an empty list means none.
+fn exact_dims(c: &Ctx, name: &str, rank: usize) -> Result<Vec<usize>, Why> {
+    if c.ints(name)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    c.dims(name, rank)
+}
+
+/// An integer argument that cannot be negative.
+fn count(c: &Ctx, name: &str) -> Result<Expr, Why> {
+    match c.int(name)? {
+        n if n < 0 => why(format!("argument `{name}` is {n}, it cannot be negative")),
+        n => Ok(int(n)),
+    }
+}
+
+/// A number argument as a float that holds it exactly.
+fn number(c: &Ctx, name: &str) -> Result<f64, Why> {
+    match c.scalar(name)? {
+        Scalar::Int(i) if i as f64 as i128 != i128::from(i) => why(format!(
+            "argument `{name}` is {i}, which a float cannot hold exactly: make it a tensor in the model"
+        )),
+        _ => c.float(name),
+    }
 }
 
 #[cfg(test)]

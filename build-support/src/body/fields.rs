@@ -3,7 +3,9 @@
 use super::builder::Builder;
 use super::{Field, FieldKind, FieldPath, Held, relative};
 use crate::ir::{Expr, FieldId, Layer, Lit};
-use crate::manifest::{CallId, ConstId, Constant, Dim, Dtype, ParamId, Source, SymbolId, ValueId};
+use crate::manifest::{
+    CallId, ConstId, Constant, Data, Dim, Dtype, ParamId, Source, SymbolId, ValueId,
+};
 
 impl Builder<'_> {
     pub(super) fn relative(&self, path: &str) -> FieldPath {
@@ -31,8 +33,11 @@ impl Builder<'_> {
             Source::Const(c) => {
                 // Equal contents are one constant, so that they do not tell equal modules apart.
                 let constants = &self.graph.m.constants;
+                // What a side file holds is known by name alone.
+                let named = |x: &Constant| !matches!(x.data, Data::File(_));
                 let same = |x: &Constant| {
-                    x.data == constants[c.0].data
+                    (named(x) || x.name == constants[c.0].name)
+                        && x.data == constants[c.0].data
                         && x.shape == constants[c.0].shape
                         && x.dtype == constants[c.0].dtype
                 };

@@ -112,10 +112,7 @@ impl Scope {
             }
             Expr::Bool(b) => quote!(#b),
             Expr::Size(d) => self.size(d),
-            Expr::SizeAsInt(d) => {
-                let size = self.size_in(d, true);
-                quote!(#size as i64)
-            }
+            Expr::SizeAsInt(d) => self.size_as_int(d),
             Expr::Shape(dims) => {
                 let dims = dims.iter().map(|d| self.size(d));
                 quote!(&[#(#dims),*])
@@ -158,55 +155,111 @@ impl Scope {
         }
     }
 
-    /// A size.
+    /// A size, as `usize`.
     pub fn size(&self, dim: &Dim) -> TokenStream {
-        self.size_in(dim, false)
+        if dim.can_be_negative() {
+            let size = self.signed(dim, false);
+            quote!(ops::extent(#size)?)
+        } else {
+            self.size_in(dim, false)
+        }
     }
 
+    /// A size where the function takes `i64`.
+    fn size_as_int(&self, dim: &Dim) -> TokenStream {
+        if dim.can_be_negative() {
+            return self.signed(dim, false);
+        }
+        let size = self.size_in(dim, true);
+        quote!(#size as i64)
+    }
+
+    /// A size without a negative part, in `usize`.
     fn size_in(&self, dim: &Dim, nested: bool) -> TokenStream {
-        let all = |dims: &[Dim], op: TokenStream| {
-            let dims = dims.iter().map(|d| self.size_in(d, true));
-            let mut out = TokenStream::new();
-            for (i, d) in dims.enumerate() {
-                if i > 0 {
-                    out.extend(op.clone());
-                }
-                out.extend(d);
-            }
-            if nested { quote!((#out)) } else { out }
-        };
-        let chain = |dims: &[Dim], name: &str| {
-            let name = ident(name);
-            let mut sizes = dims.iter().map(|d| self.size_in(d, true));
-            let first = sizes.next().unwrap_or_default();
-            sizes.fold(first, |a, b| quote!(#a.#name(#b)))
-        };
-        let two = |a: &Dim, op: TokenStream, b: &Dim| {
-            let (a, b) = (self.size_in(a, true), self.size_in(b, true));
-            if nested {
-                quote!((#a #op #b))
-            } else {
-                quote!(#a #op #b)
-            }
-        };
+        let leaf = |d: &Dim| self.size_in(d, true);
         match dim {
             Dim::Size(n) => int(*n),
             Dim::Sym(s) => {
                 let name = ident(&self.sizes[s.0]);
                 quote!(#name)
             }
-            Dim::Add(d) => all(d, quote!(+)),
-            Dim::Mul(d) => all(d, quote!(*)),
-            Dim::Max(d) => chain(d, "max"),
-            Dim::Min(d) => {
-                // A literal has no type of its own to call a method on.
-                let mut d = d.clone();
-                d.sort_by_key(|d| matches!(d, Dim::Size(_)));
-                chain(&d, "min")
+            Dim::FloorDiv(a, b) => infix(&[leaf(a), leaf(b)], quote!(/), nested),
+            Dim::Mod(a, b) => infix(&[leaf(a), leaf(b)], quote!(%), nested),
+            other => operation(other, nested, leaf),
+        }
+    }
+
+    /// A size in `i64`, where a part of it may be negative.
+    fn signed(&self, dim: &Dim, nested: bool) -> TokenStream {
+        let leaf = |d: &Dim| self.signed(d, true);
+        let method = |a: &Dim, name: &str, b: &Dim| {
+            let (a, name, b) = (leaf(a), ident(name), self.signed(b, false));
+            quote!(#a.#name(#b))
+        };
+        match dim {
+            Dim::Size(n) => int(*n),
+            Dim::Sym(s) => {
+                let name = ident(&self.sizes[s.0]);
+                if nested {
+                    quote!((#name as i64))
+                } else {
+                    quote!(#name as i64)
+                }
             }
-            Dim::Sub(a, b) => two(a, quote!(-), b),
-            Dim::FloorDiv(a, b) => two(a, quote!(/), b),
-            Dim::Mod(a, b) => two(a, quote!(%), b),
+            // Python's floor division and remainder, for a divisor above zero.
+            Dim::FloorDiv(a, b) => method(a, "div_euclid", b),
+            Dim::Mod(a, b) => method(a, "rem_euclid", b),
+            other => operation(other, nested, leaf),
+        }
+    }
+}
+
+/// Arithmetic that is written the same for signed and unsigned sizes.
+fn operation(dim: &Dim, nested: bool, leaf: impl Fn(&Dim) -> TokenStream) -> TokenStream {
+    let chain = |dims: &[Dim], name: &str| {
+        // A literal has no type of its own to call a method on.
+        let mut dims = dims.to_vec();
+        dims.sort_by_key(|d| matches!(d, Dim::Size(_)));
+        let name = ident(name);
+        let mut sizes = dims.iter().map(&leaf);
+        let first = sizes.next().unwrap_or_default();
+        sizes.fold(first, |a, b| quote!(#a.#name(#b)))
+    };
+    let all = |dims: &[Dim]| dims.iter().map(&leaf).collect::<Vec<_>>();
+    match dim {
+        Dim::Add(d) => infix(&all(d), quote!(+), nested),
+        Dim::Mul(d) => infix(&all(d), quote!(*), nested),
+        Dim::Max(d) => chain(d, "max"),
+        Dim::Min(d) => chain(d, "min"),
+        Dim::Sub(a, b) => infix(&[leaf(a), leaf(b)], quote!(-), nested),
+        other => leaf(other),
+    }
+}
+
+fn infix(operands: &[TokenStream], operator: TokenStream, nested: bool) -> TokenStream {
+    let mut out = TokenStream::new();
+    for (i, operand) in operands.iter().enumerate() {
+        if i > 0 {
+            out.extend(operator.clone());
+        }
+        out.extend(operand.clone());
+    }
+    if nested { quote!((#out)) } else { out }
+}
+
+impl Dim {
+    /// Whether a part of it may be below zero.
+    fn can_be_negative(&self) -> bool {
+        match self {
+            Dim::Size(n) => *n < 0,
+            Dim::Sym(_) => false,
+            Dim::Sub(..) => true,
+            Dim::Add(d) | Dim::Mul(d) | Dim::Max(d) | Dim::Min(d) => {
+                // Two literals alone have no type either.
+                let literals = d.iter().all(|d| matches!(d, Dim::Size(_)));
+                literals || d.iter().any(Dim::can_be_negative)
+            }
+            Dim::FloorDiv(a, b) | Dim::Mod(a, b) => a.can_be_negative() || b.can_be_negative(),
         }
     }
 }

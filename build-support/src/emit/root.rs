@@ -6,7 +6,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
 use super::expr::{Scope, dtype, int};
-use super::forward::{Code, statements};
+use super::forward::{Code, returned, statements};
 use super::load;
 use super::{Root, Struct, idents};
 use crate::graph::Graph;
@@ -42,17 +42,12 @@ pub fn root(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
 
         impl #name {
             /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-            ///
-            /// # Errors
-            /// When a weight is missing or has another shape.
+            /// Fails when a weight is missing or has another shape.
             pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
                 Self::load_as(weights, #traced, device)
             }
 
-            /// Binds the model to a checkpoint in another dtype.
-            ///
-            /// # Errors
-            /// As [`Self::load`], and when the trace does not hold for the dtype.
+            /// [`Self::load`] in another dtype. Fails also when the trace does not hold for it.
             pub fn load_as(weights: &Weights, dtype: DType, device: &Device) -> Result<Self> {
                 bind::dtype(#traced, dtype)?;
                 let w = &weights.scope(dtype, device)#tied;
@@ -66,19 +61,13 @@ pub fn root(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
 
             #(#cache_functions)*
 
-            /// Runs the model.
-            ///
-            /// # Errors
-            /// When an input does not have the shape or dtype of the trace.
+            /// Runs the model. Fails when an input does not have the shape or dtype of the trace.
             #allow
             pub fn forward(&self, #(#args),*) -> Result<#output_type> {
                 self.forward_probed(#(#names,)* &mut NoProbe)
             }
 
-            /// Runs the model and shows every module's outputs to `p`.
-            ///
-            /// # Errors
-            /// As [`Self::forward`].
+            /// [`Self::forward`] that shows every module's outputs to `p`.
             #allow
             pub fn forward_probed(&self, #(#args,)* p: &mut impl Probe) -> Result<#output_type> {
                 #unused_probe
@@ -336,15 +325,17 @@ fn named_output(m: &Manifest, s: &Struct, statements: TokenStream) -> TokenStrea
     let statements: TokenStream = trees.into_iter().collect();
     let scope = s.scope();
     let ty = ident(&format!("{}Output", s.name));
-    let fields = names.iter().zip(&s.body().outputs).map(|((name, _), var)| {
-        let (local, reference) = &scope.vars[var.0];
-        let (name, local) = (ident(name), ident(local));
-        match (*reference, name == local) {
-            (true, _) => quote!(#name: #local.clone()),
-            (false, true) => quote!(#name),
-            (false, false) => quote!(#name: #local),
-        }
-    });
+    let fields = names
+        .iter()
+        .zip(returned(s, &scope))
+        .map(|((name, _), value)| {
+            let name = ident(name);
+            if name == value.to_string() {
+                quote!(#name)
+            } else {
+                quote!(#name: #value)
+            }
+        });
     quote!(#statements Ok(#ty { #(#fields),* }))
 }
 
@@ -391,21 +382,17 @@ pub fn traced(graph: &Graph, s: &Struct, model: &Root) -> TokenStream {
     let mutable = (!caches.is_empty()).then(|| quote!(mut));
     quote! {
         impl Traced for #name {
-            const INPUTS: &'static [&'static str] = &[#(#inputs_const),*];
-            const FUSED: &'static [&'static str] = &[#(#fused),*];
+            const INPUTS: Names = &[#(#inputs_const),*];
+            const FUSED: Names = &[#(#fused),*];
 
             fn load(weights: &Weights, device: &Device) -> Result<Self> {
                 Self::load(weights, device)
             }
 
-            fn forward_named(
-                &self,
-                inputs: &BTreeMap<String, Tensor>,
-                probe: &mut impl Probe,
-            ) -> Result<BTreeMap<String, Tensor>> {
+            fn forward_named(&self, inputs: &Named, probe: &mut impl Probe) -> Result<Named> {
                 #(#make)*
                 #output self.forward_probed(#(#tensors,)* #(&mut #cache_vars,)* probe)?;
-                let #mutable outputs = BTreeMap::from([#(#pairs),*]);
+                let #mutable outputs = Named::from([#(#pairs),*]);
                 #(#collect)*
                 Ok(outputs)
             }

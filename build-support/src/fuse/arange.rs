@@ -12,7 +12,7 @@ pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
     (integer(Source::Value(range.out[0])) && integer(Source::Value(node.out[0]))).then_some(())?;
     let (end, by) = (size(range.arg("end")?)?, size(node.arg("other")?)?);
     let sum = match (&end, &by) {
-        (Dim::Size(a), Dim::Size(b)) => Dim::Size(a + b),
+        (Dim::Size(a), Dim::Size(b)) => Dim::Size(a.checked_add(*b)?),
         _ => Dim::Add(vec![by.clone(), end]),
     };
     let args = vec![

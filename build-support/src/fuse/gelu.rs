@@ -1,6 +1,6 @@
 //! GELU's tanh form written out becomes the function.
 
-use super::{Fused, Matcher, number, tensor};
+use super::{Fused, Matcher, is_plain, number, tensor};
 use crate::manifest::{Arg, Node, Source};
 
 /// `(x * 0.5) * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))`, in either order of the halves.
@@ -26,6 +26,7 @@ pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
             && is(scaled, "other", root)
             && is(cubic, "other", 0.044_715)
             && is(cube, "exponent", 3.0);
+        let numbers = numbers && is_plain(one) && is_plain(inner);
         let same = inner.tensor("self")? == x && cube.tensor("self")? == x;
         (numbers && same).then_some(x)
     })?;

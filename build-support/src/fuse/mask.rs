@@ -24,6 +24,16 @@ struct Position {
     /// The dimension (counted from the last one) whose index it is.
     from_last: usize,
     offset: Dim,
+    /// How many there are.
+    len: Dim,
+}
+
+impl Position {
+    /// Whether it runs over all of a mask's dimension.
+    fn spans(&self, mask: &[Dim]) -> bool {
+        let dim = mask.len().checked_sub(self.from_last + 1);
+        dim.is_some_and(|dim| mask[dim] == self.len)
+    }
 }
 
 /// What a mask demands; all of it has to hold.
@@ -42,8 +52,8 @@ pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
     if !is_mask || !is_read_by_attention(m, out) {
         return None;
     }
-    let demands = demands(m, out)?;
     let shape = m.graph.shape(out);
+    let demands = demands(m, out, &shape)?;
     if let Some(padding) = demands.padding {
         let whole = m.graph.shape(padding) == [shape[0].clone(), shape[KEY].clone()];
         whole.then_some(())?;
@@ -74,11 +84,12 @@ pub fn unneeded(m: &Matcher, node: &Node) -> Option<Fused> {
     if node.op != ATTENTION {
         return None;
     }
+    let mask = node.tensor("attn_mask")?;
     let Demands {
         causal: None,
         window: None,
         padding: None,
-    } = demands(m, node.tensor("attn_mask")?)?
+    } = demands(m, mask, &m.graph.shape(mask))?
     else {
         return None;
     };
@@ -108,7 +119,7 @@ fn is_read_by_attention(m: &Matcher, mask: Source) -> bool {
 }
 
 /// What the elements of a boolean tensor demand, as a function of the mask's indices.
-fn demands(m: &Matcher, source: Source) -> Option<Demands> {
+fn demands(m: &Matcher, source: Source, mask: &[Dim]) -> Option<Demands> {
     let and = [
         "aten.__and__.Tensor",
         "aten.bitwise_and.Tensor",
@@ -116,18 +127,18 @@ fn demands(m: &Matcher, source: Source) -> Option<Demands> {
     ];
     if let Some(node) = m.made_by(source, &and) {
         let (a, b) = (
-            demands(m, node.tensor("self")?)?,
-            demands(m, node.tensor("other")?)?,
+            demands(m, node.tensor("self")?, mask)?,
+            demands(m, node.tensor("other")?, mask)?,
         );
         return both(a, b);
     }
     if let Some(node) = m.made_by(source, &["aten.expand.default"]) {
         let from = node.tensor("self")?;
         (m.graph.shape(from).len() == m.graph.shape(source).len()).then_some(())?;
-        return demands(m, from);
+        return demands(m, from, mask);
     }
     if let Some(node) = m.made_by(source, &["aten.index.Tensor"]) {
-        return padding(m, node);
+        return padding(m, node, mask);
     }
     if let Some(node) = m.made_by(source, &["aten.ge.Scalar"]) {
         // A position that starts at zero or later is never negative.
@@ -146,6 +157,7 @@ fn demands(m: &Matcher, source: Source) -> Option<Demands> {
         position(m, node.tensor("self")?)?,
         position(m, node.tensor("other")?)?,
     );
+    (a.spans(mask) && b.spans(mask)).then_some(())?;
     // As `left ≤ right` or `left < right`.
     let (left, right, strict) = match node.op.as_str() {
         "aten.le.Tensor" => (a, b, false),
@@ -188,8 +200,8 @@ fn both(a: Demands, b: Demands) -> Option<Demands> {
 }
 
 /// `mask[batch, key]`
-fn padding(m: &Matcher, node: &Node) -> Option<Demands> {
-    let mask = node.tensor("self")?;
+fn padding(m: &Matcher, node: &Node, mask: &[Dim]) -> Option<Demands> {
+    let allowed = node.tensor("self")?;
     let Some(Arg::List(indices)) = node.arg("indices") else {
         return None;
     };
@@ -197,12 +209,12 @@ fn padding(m: &Matcher, node: &Node) -> Option<Demands> {
         return None;
     };
     let zero = Dim::Size(0);
-    let is = |p: Position, from_last| p.from_last == from_last && p.offset == zero;
+    let is = |p: Position, from_last| p.from_last == from_last && p.offset == zero && p.spans(mask);
     let batch = is(position(m, batch.tensor()?)?, RANK - 1);
     let key = is(position(m, key.tensor()?)?, RANK - 1 - KEY);
-    let whole = m.graph.shape(mask).len() == 2 && m.graph.dtype(mask) == Dtype::Bool;
+    let whole = m.graph.shape(allowed).len() == 2 && m.graph.dtype(allowed) == Dtype::Bool;
     (batch && key && whole).then(|| Demands {
-        padding: Some(mask),
+        padding: Some(allowed),
         ..Demands::default()
     })
 }
@@ -216,9 +228,12 @@ fn position(m: &Matcher, source: Source) -> Option<Position> {
             Some(Arg::Sym(d)) => d.clone(),
             _ => return None,
         };
+        let out = Source::Value(*node.out.first()?);
+        (!m.graph.dtype(out).is_float()).then_some(())?;
         return Some(Position {
             from_last: 0,
             offset: start,
+            len: m.graph.shape(out).first()?.clone(),
         });
     }
     if let Some(node) = m.made_by(source, &["aten.add.Tensor", "aten.sub.Tensor"]) {
@@ -232,7 +247,7 @@ fn position(m: &Matcher, source: Source) -> Option<Position> {
         at.offset = match node.op.as_str() {
             "aten.add.Tensor" => plus(&at.offset, &by),
             _ => match by {
-                Dim::Size(n) => plus(&at.offset, &Dim::Size(-n)),
+                Dim::Size(n) => plus(&at.offset, &Dim::Size(n.checked_neg()?)),
                 _ => return None,
             },
         };
@@ -243,9 +258,13 @@ fn position(m: &Matcher, source: Source) -> Option<Position> {
     let mut at = position(m, from)?;
     let rank = m.graph.shape(source).len() as i64;
     let dim = int(node, "dim", 0)?;
-    let dim = if dim < 0 { dim + rank } else { dim };
+    let dim = if dim < 0 {
+        dim.saturating_add(rank)
+    } else {
+        dim
+    };
     // A new dimension behind the index moves it away from the end.
-    let behind = rank - 1 - dim <= at.from_last as i64;
+    let behind = (rank - 1).saturating_sub(dim) <= at.from_last as i64;
     at.from_last += usize::from(behind);
     Some(at)
 }
@@ -269,7 +288,7 @@ fn terms(dim: &Dim) -> (Vec<Dim>, i64) {
             for part in parts {
                 let (terms, constant) = terms(part);
                 all.0.extend(terms);
-                all.1 += constant;
+                all.1 = i64::saturating_add(all.1, constant);
             }
             all.0.sort();
             all
@@ -292,7 +311,7 @@ fn plus(a: &Dim, b: &Dim) -> Dim {
     let (mut x, y) = (terms(a), terms(b));
     x.0.extend(y.0);
     x.0.sort();
-    sum(x.0, x.1 + y.1)
+    sum(x.0, x.1.saturating_add(y.1))
 }
 
 /// `a − b`, when what is left has no negative term.
@@ -302,11 +321,11 @@ fn minus(a: &Dim, b: &Dim) -> Option<Dim> {
         let at = x.iter().position(|t| *t == term)?;
         x.remove(at);
     }
-    (n >= k || !x.is_empty()).then(|| sum(x, n - k))
+    (n >= k || !x.is_empty()).then(|| sum(x, n.saturating_sub(k)))
 }
 
 /// `offset − window` as the two.
 fn split(dim: &Dim) -> Option<(Dim, i64)> {
     let (parts, constant) = terms(dim);
-    (constant < 0).then(|| (sum(parts, 0), -constant))
+    (constant < 0).then(|| (sum(parts, 0), constant.saturating_neg()))
 }

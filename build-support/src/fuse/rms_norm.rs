@@ -1,6 +1,6 @@
 //! `x * rsqrt(mean(x²) + eps) * weight` becomes one normalisation.
 
-use super::{Fused, Matcher, is_last, number, tensor};
+use super::{Fused, Matcher, is_last, is_plain, number, tensor};
 use crate::manifest::{Arg, Dtype, Node, Source};
 
 /// The styles differ in where the result is rounded to the model's dtype: before the weight
@@ -74,7 +74,7 @@ fn fused(m: &Matcher, x: Source, weight: Source, eps: f64, style: &str) -> Optio
 /// The parameter in `1 + weight`.
 fn unit_offset(m: &Matcher, source: Source) -> Option<Source> {
     let add = m.made_by(source, &["aten.add.Tensor"])?;
-    (number(add, "other")? == 1.0).then_some(())?;
+    (number(add, "other")? == 1.0 && is_plain(add)).then_some(())?;
     Some(m.before_cast(add.tensor("self")?))
 }
 
@@ -84,13 +84,14 @@ fn normalised(m: &Matcher, y: Source) -> Option<(Source, f64)> {
     m.either(product)?.into_iter().find_map(|(x, scale)| {
         let rsqrt = m.made_by(scale, &["aten.rsqrt.default"])?;
         let add = m.made_by(rsqrt.tensor("self")?, &["aten.add.Tensor"])?;
-        let eps = number(add, "other")?;
+        let eps = number(add, "other").filter(|_| is_plain(add))?;
         let mean = m.made_by(add.tensor("self")?, &["aten.mean.dim"])?;
         let Some(Arg::List(dims)) = mean.arg("dim") else {
             return None;
         };
         let rank = m.graph.shape(x).len();
         let last = matches!(dims[..], [Arg::Int(d)] if is_last(d, rank));
+        matches!(mean.arg("dtype"), None | Some(Arg::Null)).then_some(())?;
         let kept = matches!(mean.arg("keepdim"), Some(Arg::Bool(true)));
         let square = m.made_by(mean.tensor("self")?, &["aten.pow.Tensor_Scalar"])?;
         let two = number(square, "exponent")? == 2.0;

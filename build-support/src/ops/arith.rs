@@ -111,6 +111,7 @@ fn other(c: &Ctx, name: &str) -> Result<Other, Why> {
         });
     }
     Ok(match c.scalar(name)? {
+        Scalar::Bool(b) if c.out_dtype().is_float() => Other::Float(f64::from(u8::from(b))),
         Scalar::Int(i) => Other::Int(Expr::Int(i)),
         Scalar::Bool(b) => Other::Int(Expr::Int(i64::from(b))),
         Scalar::Float(f) => Other::Float(f),
@@ -124,7 +125,8 @@ fn binary(c: &Ctx, symbol: char, name: &'static str, b: Operand) -> Result<Expr,
     if c.out_dtype() == Dtype::Bool {
         return why("arithmetic on booleans");
     }
-    if a.shape == b.shape {
+    // Candle's operators are PyTorch's only where nothing wraps around.
+    if a.shape == b.shape && c.out_dtype().is_float() {
         Ok(Expr::Binary(symbol, Box::new(x), Box::new(y)))
     } else {
         op(name, [x, y])
@@ -134,6 +136,9 @@ fn binary(c: &Ctx, symbol: char, name: &'static str, b: Operand) -> Result<Expr,
 /// `a ∘ scalar`: the integer or the float function.
 fn with_scalar(c: &Ctx, names: (&'static str, &'static str), scalar: Other) -> Result<Expr, Why> {
     let x = c.tensor("self")?.cast(c, c.out_dtype());
+    if c.out_dtype() == Dtype::Bool {
+        return why("arithmetic on booleans");
+    }
     match scalar {
         Other::Int(i) => op(names.1, [x, i]),
         Other::Float(f) => op(names.0, [x, float(f)]),
@@ -147,7 +152,7 @@ fn scaled(c: &Ctx, value: Other, alpha: f64) -> Result<Other, Why> {
     }
     Ok(match value {
         Other::Float(f) => Other::Float(f * alpha),
-        Other::Int(Expr::Int(i)) => Other::Int(Expr::Int(i * alpha as i64)),
+        Other::Int(Expr::Int(i)) => Other::Int(Expr::Int(i.wrapping_mul(alpha as i64))),
         Other::Int(_) => return why("`alpha` with a symbolic size"),
         Other::Tensor(t) => {
             let x = t.cast(c, c.out_dtype());
@@ -180,7 +185,7 @@ fn sub(c: &Ctx) -> Result<Expr, Why> {
         Other::Int(Expr::Int(i)) => with_scalar(
             c,
             ("add_scalar", "add_scalar_int"),
-            Other::Int(Expr::Int(-i)),
+            Other::Int(Expr::Int(i.wrapping_neg())),
         ),
         Other::Int(size) => {
             let x = c.tensor("self")?.cast(c, c.out_dtype());
@@ -398,9 +403,6 @@ fn leaky_relu(c: &Ctx) -> Result<Expr, Why> {
 fn to_copy(c: &Ctx) -> Result<Expr, Why> {
     let x = c.first()?;
     let to = c.out_dtype();
-    if matches!(to, Dtype::Int8 | Dtype::Int16) && x.dtype != to {
-        return why(format!("a cast to {to:?}, which would have to wrap around"));
-    }
     // Integers are held as i64, so that only a cast to bool or to a float changes anything.
     let integer = |d: Dtype| storage(d) == Dtype::Int64;
     if integer(to) && integer(x.dtype) {

@@ -28,6 +28,14 @@ pub fn arange(start: f64, end: f64, step: f64, dtype: DType, device: &Device) ->
     Ok(to_dtype(&tensor(values, &[len][..])?, dtype)?.to_device(device)?)
 }
 
+/// A size that was computed with signed integers.
+pub fn extent(size: i64) -> Result<usize> {
+    match usize::try_from(size) {
+        Ok(size) => Ok(size),
+        Err(_) => fail!("a size comes out as {size}, below zero"),
+    }
+}
+
 /// The `I64` numbers from `start` up to but not including `end`: `[end - start]`.
 /// (`aten.arange.start`, of sizes)
 pub fn range(start: usize, end: usize, device: &Device) -> Result<Tensor> {

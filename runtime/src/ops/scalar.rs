@@ -62,6 +62,12 @@ pub fn rdiv_scalar(x: &Tensor, s: f64) -> Result<Tensor> {
     unary("rdiv_scalar", x, RdivScalar(s))
 }
 
+/// Integers as a type of `bits` bits holds them, wrapped around: narrow integers are kept as `I64`.
+pub fn wrap_int(x: &Tensor, bits: u32) -> Result<Tensor> {
+    let unused = 64 - bits.clamp(1, 64);
+    int_map("wrap_int", x, |v| (v << unused) >> unused)
+}
+
 /// `x + s` for integers, wrapping. (`aten.add.Scalar`)
 pub fn add_scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
     int_map("add_scalar_int", x, |v| v.wrapping_add(s))

@@ -32,25 +32,41 @@ use crate::{Probe, Result, Weights};
 pub use goldens::Goldens;
 pub use report::{ParityReport, Row, Summary, Verdict};
 
+/// Tensors by manifest name.
+///
+/// ```
+/// use pycandle::{Device, Tensor, parity::Named};
+/// # fn main() -> pycandle::Result<()> {
+/// let inputs = Named::from([("x".to_owned(), Tensor::new(1f32, &Device::Cpu)?)]);
+/// assert!(inputs.contains_key("x"));
+/// # Ok(())
+/// # }
+/// ```
+pub type Named = BTreeMap<String, Tensor>;
+
+/// Names or patterns of names, fixed in generated code.
+///
+/// ```
+/// const INPUTS: pycandle::parity::Names = &["input_ids", "past_key_values_*_*"];
+/// # assert_eq!(INPUTS.len(), 2);
+/// ```
+pub type Names = &'static [&'static str];
+
 /// A generated model, as parity runs it; implemented by generated code.
 pub trait Traced: Sized {
     /// Manifest names of the inputs, to tell a golden of another model; empty when unknown. `*`
     /// stands for any text within a name.
-    const INPUTS: &'static [&'static str] = &[];
+    const INPUTS: Names = &[];
 
     /// Golden keys (`{module}#{call}.out.{i}`) whose values fusions made unobservable;
     /// `*` stands for any text within a dotted segment.
-    const FUSED: &'static [&'static str] = &[];
+    const FUSED: Names = &[];
 
     /// Loads the model in the dtype of the trace.
     fn load(weights: &Weights, device: &Device) -> Result<Self>;
 
     /// Runs the model on inputs by manifest name, caches among them; gives all outputs by name.
-    fn forward_named(
-        &self,
-        inputs: &BTreeMap<String, Tensor>,
-        probe: &mut impl Probe,
-    ) -> Result<BTreeMap<String, Tensor>>;
+    fn forward_named(&self, inputs: &Named, probe: &mut impl Probe) -> Result<Named>;
 }
 
 /// Loads `M`, runs it on the goldens' inputs and compares everything that was recorded.
