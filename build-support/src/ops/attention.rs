@@ -35,10 +35,13 @@ fn sdpa(c: &Ctx) -> Result<Expr, Why> {
 
 fn append(c: &Ctx) -> Result<Expr, Why> {
     let state = c.int("state")? as usize;
+    let Some(of) = c.graph().m.states.get(state) else {
+        return why("appends to a cache that the manifest does not have");
+    };
     Ok(Expr::Append {
         state,
         layer: None,
-        slot: c.graph().m.states[state].slot.clone(),
+        slot: of.slot.clone(),
         new: Box::new(c.tensor("input")?.expr),
     })
 }

@@ -1,7 +1,7 @@
 //! Convolutions and transposed convolutions.
 
 use super::nn::{exprs, layer};
-use super::{Row, Rule, float, int, op, why};
+use super::{Row, Rule, float, int, one_or_tuple, op, why};
 use crate::ir::{Expr, LayerArg, Lit};
 use crate::lower::{Ctx, Operand, Why};
 use crate::manifest::Dim;
@@ -49,7 +49,11 @@ fn conv(c: &Ctx, kind: &Conv) -> Result<Expr, Why> {
         Err(_) | Ok("") => (x, sizes("padding", 0)?),
         Ok("valid") => (x, vec![0; kind.dims]),
         Ok("same") => same(x, &weight, &dilation)?,
-        Ok(other) => return why(format!("padding={other:?}")),
+        Ok(other) => {
+            return why(format!(
+                "padding=\"{other}\" is not supported: give the padding as numbers"
+            ));
+        }
     };
     let groups = c.int_or("groups", 1)?;
     let setting = |name: &'static str, values: &[usize]| {
@@ -83,7 +87,7 @@ fn conv(c: &Ctx, kind: &Conv) -> Result<Expr, Why> {
         return Ok(layer);
     }
     let bias = exprs(bias.as_ref());
-    let [stride, padding, dilation] = [&stride, &padding, &dilation].map(|v| one_or_pair(v));
+    let [stride, padding, dilation] = [&stride, &padding, &dilation].map(|v| one_or_tuple(v));
     let groups = int(groups);
     let args = [x.expr, weight.expr, bias, stride, padding, dilation, groups];
     op(kind.function, args)
@@ -95,28 +99,27 @@ type Operands = (Operand, Operand, Option<Operand>);
 fn operands(c: &Ctx, dims: usize) -> Result<Operands, Why> {
     let x = c.tensor("input")?;
     if x.rank() != dims + 2 {
-        return why("an input without a batch dimension");
+        return why("the input has no batch dimension: add one with `x.unsqueeze(0)`");
     }
     Ok((x, c.tensor("weight")?, c.tensor_opt("bias")?))
-}
-
-fn one_or_pair(sizes: &[usize]) -> Expr {
-    match sizes {
-        [one] => int(*one as i64),
-        many => Expr::Tuple(many.iter().map(|&v| int(v as i64)).collect()),
-    }
 }
 
 /// `padding="same"` (stride 1): what cannot be halved evenly is added after the input beforehand.
 fn same(x: Operand, weight: &Operand, dilation: &[usize]) -> Result<(Operand, Vec<usize>), Why> {
     let mut after = vec![(0, 0); 2];
     let mut padding = Vec::with_capacity(dilation.len());
-    for (kernel, &dilation) in weight.shape[2..].iter().zip(dilation) {
+    let Some(kernels) = weight.shape.get(2..) else {
+        return why("the weight has fewer than three dimensions");
+    };
+    for (kernel, &dilation) in kernels.iter().zip(dilation) {
         let Dim::Size(kernel) = kernel else {
-            return why("padding=\"same\" with a kernel of symbolic size");
+            return why(
+                "padding=\"same\" with a kernel of symbolic size: give the padding as numbers",
+            );
         };
-        let total = dilation as i64 * (kernel - 1);
-        padding.push((total / 2).max(0) as usize);
+        let total = (dilation as i64).checked_mul((kernel - 1).max(0));
+        let total = total.ok_or_else(|| Why("the padding is too large".to_owned()))?;
+        padding.push((total / 2) as usize);
         after.push((0, total % 2));
     }
     if after.iter().all(|&(_, extra)| extra == 0) {
@@ -132,7 +135,7 @@ fn same(x: Operand, weight: &Operand, dilation: &[usize]) -> Result<(Operand, Ve
 
 fn transposed(c: &Ctx, function: &'static str, dims: usize) -> Result<Expr, Why> {
     let (x, weight, bias) = operands(c, dims)?;
-    let setting = |name, default| Ok::<_, Why>(one_or_pair(&c.sizes(name, default, dims)?));
+    let setting = |name, default| Ok::<_, Why>(one_or_tuple(&c.sizes(name, default, dims)?));
     let args = [
         x.expr,
         weight.expr,

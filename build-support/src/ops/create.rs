@@ -1,33 +1,44 @@
 //! Tensors made from nothing but sizes.
 
-use super::{Row, Rule, float, int, op, why};
+use super::{Row, Rule, float, int, number, op, why};
 use crate::ir::Expr;
-use crate::lower::{Ctx, Why};
-use crate::manifest::{Dim, Dtype};
+use crate::lower::{Ctx, Why, storage};
+use crate::manifest::{Dim, Dtype, Scalar};
 
 pub const ROWS: &[Row] = &[
     ("aten.arange.default", Rule::Fn(arange)),
     ("aten.arange.start", Rule::Fn(arange)),
     ("aten.arange.start_step", Rule::Fn(arange)),
-    ("aten.empty.memory_format", Rule::Fn(|c| filled(c, 0.0))),
-    ("aten.empty_like.default", Rule::Fn(|c| filled(c, 0.0))),
+    ("aten.empty.memory_format", Rule::Fn(zeros)),
+    ("aten.empty_like.default", Rule::Fn(zeros)),
     ("aten.eye.default", Rule::Fn(eye)),
-    ("aten.fill.Scalar", Rule::Fn(full_value)),
-    ("aten.full.default", Rule::Fn(full)),
-    ("aten.full_like.default", Rule::Fn(full)),
+    ("aten.fill.Scalar", Rule::Fn(|c| full(c, "value"))),
+    ("aten.full.default", Rule::Fn(|c| full(c, "fill_value"))),
+    (
+        "aten.full_like.default",
+        Rule::Fn(|c| full(c, "fill_value")),
+    ),
     ("aten.linspace.default", Rule::Fn(linspace)),
-    ("aten.new_empty.default", Rule::Fn(|c| filled(c, 0.0))),
-    ("aten.new_full.default", Rule::Fn(full)),
-    ("aten.new_ones.default", Rule::Fn(|c| filled(c, 1.0))),
-    ("aten.new_zeros.default", Rule::Fn(|c| filled(c, 0.0))),
-    ("aten.ones.default", Rule::Fn(|c| filled(c, 1.0))),
-    ("aten.ones_like.default", Rule::Fn(|c| filled(c, 1.0))),
-    ("aten.scalar_tensor.default", Rule::Fn(scalar_tensor)),
+    ("aten.new_empty.default", Rule::Fn(zeros)),
+    ("aten.new_full.default", Rule::Fn(|c| full(c, "fill_value"))),
+    ("aten.new_ones.default", Rule::Fn(ones)),
+    ("aten.new_zeros.default", Rule::Fn(zeros)),
+    ("aten.ones.default", Rule::Fn(ones)),
+    ("aten.ones_like.default", Rule::Fn(ones)),
+    ("aten.scalar_tensor.default", Rule::Fn(|c| full(c, "s"))),
     ("aten.tril.default", Rule::Fn(|c| triangle(c, "tril"))),
     ("aten.triu.default", Rule::Fn(|c| triangle(c, "triu"))),
-    ("aten.zeros.default", Rule::Fn(|c| filled(c, 0.0))),
-    ("aten.zeros_like.default", Rule::Fn(|c| filled(c, 0.0))),
+    ("aten.zeros.default", Rule::Fn(zeros)),
+    ("aten.zeros_like.default", Rule::Fn(zeros)),
 ];
+
+fn zeros(c: &Ctx) -> Result<Expr, Why> {
+    filled(c, 0.0)
+}
+
+fn ones(c: &Ctx) -> Result<Expr, Why> {
+    filled(c, 1.0)
+}
 
 fn filled(c: &Ctx, value: f64) -> Result<Expr, Why> {
     let shape = Expr::Shape(c.out_shape().to_vec());
@@ -35,16 +46,30 @@ fn filled(c: &Ctx, value: f64) -> Result<Expr, Why> {
     op("full", [float(value), shape, dtype, Expr::Device])
 }
 
-fn full(c: &Ctx) -> Result<Expr, Why> {
-    filled(c, c.float("fill_value")?)
+fn full(c: &Ctx, name: &str) -> Result<Expr, Why> {
+    of_number(c, name, c.out_dtype(), c.out_shape())
 }
 
-fn full_value(c: &Ctx) -> Result<Expr, Why> {
-    filled(c, c.float("value")?)
+/// A tensor of the number that an argument is, converted as PyTorch does: integers exactly, to
+/// booleans by whether they are zero.
+pub(super) fn of_number(c: &Ctx, name: &str, dtype: Dtype, shape: &[Dim]) -> Result<Expr, Why> {
+    let shape = Expr::Shape(shape.to_vec());
+    let value = match c.scalar(name)? {
+        Scalar::Int(i) if storage(dtype) == Dtype::Int64 => {
+            return op("full_int", [int(i), shape, Expr::Device]);
+        }
+        _ if dtype == Dtype::Bool => truth(c, name)?,
+        _ => number(c, name)?,
+    };
+    op(
+        "full",
+        [float(value), shape, c.dtype_expr(dtype), Expr::Device],
+    )
 }
 
-fn scalar_tensor(c: &Ctx) -> Result<Expr, Why> {
-    filled(c, c.float("s")?)
+/// A number argument as a boolean: 0 or 1.
+pub(super) fn truth(c: &Ctx, name: &str) -> Result<f64, Why> {
+    Ok(f64::from(u8::from(c.float(name)? != 0.0)))
 }
 
 fn arange(c: &Ctx) -> Result<Expr, Why> {
@@ -62,8 +87,12 @@ fn arange(c: &Ctx) -> Result<Expr, Why> {
         // Sizes are exact integers: counted in i64, then cast.
         return Ok(crate::lower::cast(c, x, Dtype::Int64, dtype));
     }
-    let (start, end) = (c.float_or("start", 0.0)?, c.float("end")?);
-    let (start, end, step) = (float(start), float(end), float(c.float_or("step", 1.0)?));
+    let bound = |name, default| match c.given(name) {
+        true => number(c, name).map(float),
+        false => Ok(float(default)),
+    };
+    let (start, end) = (bound("start", 0.0)?, number(c, "end").map(float)?);
+    let step = bound("step", 1.0)?;
     op(
         "arange",
         [start, end, step, c.dtype_expr(dtype), Expr::Device],
@@ -71,7 +100,7 @@ fn arange(c: &Ctx) -> Result<Expr, Why> {
 }
 
 fn linspace(c: &Ctx) -> Result<Expr, Why> {
-    let (start, end) = (float(c.float("start")?), float(c.float("end")?));
+    let (start, end) = (float(number(c, "start")?), float(number(c, "end")?));
     let steps = Expr::Size(c.size("steps")?);
     let dtype = c.dtype_expr(c.out_dtype());
     op("linspace", [start, end, steps, dtype, Expr::Device])
@@ -101,7 +130,7 @@ fn arange_bound(c: &Ctx, name: &str, default: i64) -> Result<Expr, Why> {
 
 fn eye(c: &Ctx) -> Result<Expr, Why> {
     let [Dim::Size(n), Dim::Size(m)] = c.out_shape() else {
-        return why("the size is symbolic");
+        return why("the size is symbolic: compare two `torch.arange` instead");
     };
     op(
         "eye",

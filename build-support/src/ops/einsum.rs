@@ -35,7 +35,10 @@ fn einsum(c: &Ctx) -> Result<Expr, Why> {
     let operands = c.tensors("tensors")?;
     let inputs: Vec<&str> = inputs.split(',').collect();
     if inputs.len() != operands.len() {
-        return why(format!("{equation:?} for {} operands", operands.len()));
+        return why(format!(
+            "the equation `{equation}` is given {} operands",
+            operands.len()
+        ));
     }
     let terms = inputs.iter().zip(operands).map(|(text, x)| term(text, x));
     let terms = terms.collect::<Result<Vec<_>, _>>()?;
@@ -60,7 +63,7 @@ fn einsum(c: &Ctx) -> Result<Expr, Why> {
     match order(&acc.labels, &output) {
         Some(order) => acc.permuted(&order).map(|t| t.expr),
         None => why(format!(
-            "{equation:?} repeats or invents a label of the output"
+            "the equation `{equation}` repeats or invents a label of the output"
         )),
     }
 }
@@ -82,7 +85,9 @@ fn labels(text: &str, rank: usize) -> Result<Vec<Label>, Why> {
         }
     };
     if labels.len() != rank || labels.contains(&Label::Letter('.')) {
-        return why(format!("the labels {text:?} for {rank} dimensions"));
+        return why(format!(
+            "the labels `{text}` do not fit a tensor of {rank} dimensions"
+        ));
     }
     Ok(labels)
 }
@@ -142,6 +147,15 @@ fn order(from: &[Label], to: &[Label]) -> Option<Vec<usize>> {
         .map(|l| from.iter().position(|f| f == l))
         .collect();
     order.filter(|o| o.len() == from.len())
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Label::Letter(letter) => write!(f, "{letter}"),
+            Label::Ellipsis(_) => f.write_str("..."),
+        }
+    }
 }
 
 impl Label {
@@ -225,8 +239,9 @@ fn product(mut sizes: Vec<Dim>) -> Dim {
                 Dim::Size(n) => Some(*n),
                 _ => None,
             });
-            let fixed: Option<i64> = fixed.product();
-            fixed.map_or(Dim::Mul(sizes), Dim::Size)
+            let fixed: Option<Vec<i64>> = fixed.collect();
+            let product = fixed.and_then(|f| f.iter().try_fold(1_i64, |n, &d| n.checked_mul(d)));
+            product.map_or(Dim::Mul(sizes), Dim::Size)
         }
     }
 }
@@ -242,7 +257,7 @@ fn contract(a: Term, b: Term, needed: impl Fn(&Label) -> bool) -> Result<Term, W
     let right = pick(&b, &|l| !a.has(l));
     for label in &shared {
         if a.size(label) != b.size(label) {
-            return why(format!("{label:?} has two sizes"));
+            return why(format!("the label `{label}` has two sizes"));
         }
     }
     let joined = |l: &Label| match a.size(l) {

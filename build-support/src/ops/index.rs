@@ -1,9 +1,10 @@
 //! Indexing, gathering, sorting.
 
-use super::{Row, Rule, float, int, op, some, why};
+use super::create::truth;
+use super::{Row, Rule, count, float, int, number, op, some, why};
 use crate::ir::{Expr, Lowered};
-use crate::lower::{Ctx, Why};
-use crate::manifest::Dtype;
+use crate::lower::{Ctx, Operand, Why};
+use crate::manifest::{Dim, Dtype, Scalar};
 
 pub const ROWS: &[Row] = &[
     ("aten.argsort.default", Rule::Fn(argsort)),
@@ -25,27 +26,28 @@ pub const ROWS: &[Row] = &[
 
 fn index(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
-    let indices = c.tensors_opt("indices")?;
-    if indices.iter().flatten().any(|i| i.dtype == Dtype::Bool) {
-        return why("a boolean mask as an index gives a shape that depends on the data");
+    let indices = positions(c.tensors_opt("indices")?)?;
+    op("index", [x.expr, indices])
+}
+
+/// The indices, which PyTorch takes for masks when they are booleans or bytes.
+fn positions(indices: Vec<Option<Operand>>) -> Result<Expr, Why> {
+    let mask = |i: &Operand| matches!(i.dtype, Dtype::Bool | Dtype::Uint8);
+    if indices.iter().flatten().any(mask) {
+        return why(
+            "indexes with a mask, and how much it picks depends on the data: use `torch.where`, `masked_fill` or integer positions",
+        );
     }
     let indices = indices.into_iter().map(|i| some(i.map(|i| i.expr)));
-    op("index", [x.expr, Expr::Slice(indices.collect())])
+    Ok(Expr::Slice(indices.collect()))
 }
 
 fn index_put(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
-    let indices = c.tensors_opt("indices")?;
-    if indices.iter().flatten().any(|i| i.dtype == Dtype::Bool) {
-        return why("a boolean mask as an index");
-    }
-    let indices = indices.into_iter().map(|i| some(i.map(|i| i.expr)));
+    let indices = positions(c.tensors_opt("indices")?)?;
     let values = c.tensor("values")?.cast(c, x.dtype);
     let accumulate = Expr::Bool(c.bool_or("accumulate", false)?);
-    op(
-        "index_put",
-        [x.expr, Expr::Slice(indices.collect()), values, accumulate],
-    )
+    op("index_put", [x.expr, indices, values, accumulate])
 }
 
 fn gather(c: &Ctx) -> Result<Expr, Why> {
@@ -75,18 +77,29 @@ fn scatter(c: &Ctx) -> Result<Expr, Why> {
 fn scatter_value(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
     let dim = int(c.dim("dim", x.rank())? as i64);
-    let (index, value) = (c.tensor("index")?.expr, float(c.float("value")?));
-    op("scatter_value", [x.expr, dim, index, value])
+    let value = match x.dtype {
+        Dtype::Bool => truth(c, "value")?,
+        _ => number(c, "value")?,
+    };
+    let index = c.tensor("index")?.expr;
+    op("scatter_value", [x.expr, dim, index, float(value)])
 }
 
 /// `source` added at rows of a dimension: an accumulating write at an index.
 fn index_add(c: &Ctx) -> Result<Expr, Why> {
     let (x, source) = (c.tensor("self")?, c.tensor("source")?);
     let dim = c.dim("dim", x.rank())?;
-    let source = match c.float_or("alpha", 1.0)? {
-        1.0 => source.expr,
-        alpha if x.dtype.is_float() => op("mul_scalar", [source.expr, float(alpha)])?,
-        alpha => op("mul_scalar_int", [source.expr, int(alpha as i64)])?,
+    let alpha = match c.given("alpha") {
+        true => c.scalar("alpha")?,
+        false => Scalar::Int(1),
+    };
+    let source = match alpha {
+        Scalar::Int(1) => source.expr,
+        Scalar::Int(alpha) if !x.dtype.is_float() => {
+            op("mul_scalar_int", [source.expr, int(alpha)])?
+        }
+        _ if x.dtype.is_float() => op("mul_scalar", [source.expr, float(number(c, "alpha")?)])?,
+        _ => return why("argument `alpha` is a float for integers"),
     };
     let mut indices = vec![Expr::None; dim];
     indices.push(some(Some(c.tensor("index")?.expr)));
@@ -135,7 +148,7 @@ fn topk(c: &Ctx) -> Result<Lowered, Why> {
     let x = c.tensor("self")?;
     let dim = c.dim_or("dim", -1, x.rank())?;
     let k = match c.size("k")? {
-        crate::manifest::Dim::Size(k) => int(k),
+        Dim::Size(_) => count(c, "k")?,
         k => Expr::Size(k),
     };
     let largest = Expr::Bool(c.bool_or("largest", true)?);

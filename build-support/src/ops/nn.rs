@@ -1,9 +1,9 @@
 //! Ops with weights: a layer of the runtime when the weights are parameters, a function otherwise.
 
-use super::{Row, Rule, float, int, ints, method, op, some, why};
+use super::{Row, Rule, count, float, int, ints, method, op, size_at, some, why};
 use crate::ir::{Expr, Float, Layer, LayerArg, Lit, Lowered};
 use crate::lower::{Ctx, Operand, Why};
-use crate::manifest::{Dim, ParamId};
+use crate::manifest::{Dim, Dtype, ParamId};
 
 pub const ROWS: &[Row] = &[
     (
@@ -165,10 +165,17 @@ fn rms_norm(c: &Ctx) -> Result<Expr, Why> {
     let (x, weight) = (c.tensor("input")?, c.tensor_opt("weight")?);
     let dims = c.ints("normalized_shape")?;
     if dims.len() != 1 {
-        return why(format!("normalized_shape={dims:?}"));
+        return why(format!(
+            "normalises over {} dimensions: flatten them into the last one before",
+            dims.len()
+        ));
     }
     // PyTorch's default is the machine epsilon of the type it computes in.
-    let e = c.float_or("eps", f64::from(f32::EPSILON))?;
+    let default = match x.dtype {
+        Dtype::Float64 => f64::EPSILON,
+        _ => f64::from(f32::EPSILON),
+    };
+    let e = c.float_or("eps", default)?;
     if let Some(weight) = &weight {
         let args = vec![LayerArg::Lit("dim", Lit::Int(dims[0])), eps(e)];
         if let Some(layer) = layer(
@@ -216,17 +223,18 @@ fn group_norm(c: &Ctx) -> Result<Expr, Why> {
         c.tensor_opt("weight")?,
         c.tensor_opt("bias")?,
     );
-    let (groups, e) = (c.int("num_groups")?, c.float_or("eps", 1e-5)?);
+    let e = c.float_or("eps", 1e-5)?;
     if weight.is_some() && bias.is_some() {
-        let args = lit("channels", &x.shape[1])
-            .map(|channels| vec![LayerArg::Lit("groups", Lit::Int(groups)), channels, eps(e)]);
+        let groups = LayerArg::Lit("groups", Lit::Int(c.int("num_groups")?));
+        let args = lit("channels", size_at(&x, 1)?).map(|channels| vec![groups, channels, eps(e)]);
         let params = [("weight", weight.as_ref()), ("bias", bias.as_ref())];
         if let Some(layer) = layer(&x, ("GroupNorm", ""), &params, args) {
             return Ok(layer);
         }
     }
     let (weight, bias) = (exprs(weight.as_ref()), exprs(bias.as_ref()));
-    op("group_norm", [x.expr, int(groups), weight, bias, float(e)])
+    let groups = count(c, "num_groups")?;
+    op("group_norm", [x.expr, groups, weight, bias, float(e)])
 }
 
 fn batch_norm(c: &Ctx) -> Result<Lowered, Why> {
@@ -245,7 +253,7 @@ fn batch_norm(c: &Ctx) -> Result<Lowered, Why> {
             ("running_mean", Some(&mean)),
             ("running_var", Some(&var)),
         ];
-        let args = lit("channels", &mean.shape[0]).map(|channels| vec![channels, eps(e)]);
+        let args = lit("channels", size_at(&mean, 0)?).map(|channels| vec![channels, eps(e)]);
         if let Some(layer) = layer(&x, ("BatchNorm", ""), &params, args) {
             return Ok(Lowered::Each(vec![(0, layer)]));
         }
@@ -272,7 +280,7 @@ fn prelu(c: &Ctx) -> Result<Expr, Why> {
     let many = weight.shape.first() != Some(&Dim::Size(1));
     let slope = if many && weight.rank() == 1 && x.rank() > 2 {
         let mut shape = vec![Dim::Size(1); x.rank() - 1];
-        shape[0] = weight.shape[0].clone();
+        shape[0] = size_at(&weight, 0)?.clone();
         method(weight.expr, "reshape", [Expr::Dims(shape)])?
     } else {
         weight.expr

@@ -1,6 +1,6 @@
 //! Pooling and resizing of images.
 
-use super::{Row, Rule, int, op, why};
+use super::{Row, Rule, int, one_or_tuple, op, out_shape, why};
 use crate::ir::Expr;
 use crate::lower::{Ctx, Why};
 use crate::manifest::Dim;
@@ -34,21 +34,7 @@ pub const ROWS: &[Row] = &[
 
 fn adaptive(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
     let sizes = c.sizes("output_size", 1, dims)?;
-    let x = c.tensor("self")?.expr;
-    match sizes[..] {
-        [n] => op(name, [x, int(n as i64)]),
-        _ => op(
-            name,
-            [
-                x,
-                Expr::Tuple(sizes.iter().map(|&n| int(n as i64)).collect()),
-            ],
-        ),
-    }
-}
-
-fn pair(sizes: &[usize]) -> Expr {
-    Expr::Tuple(sizes.iter().map(|&n| int(n as i64)).collect())
+    op(name, [c.tensor("self")?.expr, one_or_tuple(&sizes)])
 }
 
 fn max_pool2d(c: &Ctx) -> Result<Expr, Why> {
@@ -56,15 +42,15 @@ fn max_pool2d(c: &Ctx) -> Result<Expr, Why> {
     let (kernel, stride) = windows(c, 2)?;
     let (padding, dilation) = (c.sizes("padding", 0, 2)?, c.sizes("dilation", 1, 2)?);
     let ceil = Expr::Bool(c.bool_or("ceil_mode", false)?);
-    let (kernel, stride) = (pair(&kernel), pair(&stride));
+    let (kernel, stride) = (one_or_tuple(&kernel), one_or_tuple(&stride));
     op(
         "max_pool2d",
         [
             x.expr,
             kernel,
             stride,
-            pair(&padding),
-            pair(&dilation),
+            one_or_tuple(&padding),
+            one_or_tuple(&dilation),
             ceil,
         ],
     )
@@ -81,10 +67,18 @@ fn avg_pool2d(c: &Ctx) -> Result<Expr, Why> {
     } else {
         Expr::None
     };
-    let (kernel, stride) = (pair(&kernel), pair(&stride));
+    let (kernel, stride) = (one_or_tuple(&kernel), one_or_tuple(&stride));
     op(
         "avg_pool2d",
-        [x.expr, kernel, stride, pair(&padding), ceil, count, divisor],
+        [
+            x.expr,
+            kernel,
+            stride,
+            one_or_tuple(&padding),
+            ceil,
+            count,
+            divisor,
+        ],
     )
 }
 
@@ -94,7 +88,9 @@ fn avg_pool2d(c: &Ctx) -> Result<Expr, Why> {
 /// the output's size did not have to be rounded.
 fn resized(c: &Ctx) -> Result<[Expr; 2], Why> {
     let x = c.tensor("input")?;
-    let (from, to) = (&x.shape[2..], &c.out_shape()[2..]);
+    let ([_, _, from @ ..], [_, _, to @ ..]) = (&x.shape[..], out_shape(c, 0)?) else {
+        return why("the input is not a batch of images with channels");
+    };
     if c.given("scale_factors") {
         for (i, (from, to)) in from.iter().zip(to).enumerate() {
             let scale = c.float_at("scale_factors", i)?;
@@ -104,7 +100,7 @@ fn resized(c: &Ctx) -> Result<[Expr; 2], Why> {
             };
             if !exact {
                 return why(format!(
-                    "scale_factors: {scale} does not divide the sizes evenly"
+                    "the scale factor {scale} does not give whole sizes: give `size` instead"
                 ));
             }
         }
@@ -128,7 +124,7 @@ fn avg_pool1d(c: &Ctx) -> Result<Expr, Why> {
     let (kernel, stride) = windows(c, 1)?;
     let ceil = Expr::Bool(c.bool_or("ceil_mode", false)?);
     let count = Expr::Bool(c.bool_or("count_include_pad", true)?);
-    let settings = [kernel, stride, c.sizes("padding", 0, 1)?].map(|v| int(v[0] as i64));
+    let settings = [kernel, stride, c.sizes("padding", 0, 1)?].map(|v| one_or_tuple(&v));
     let [kernel, stride, padding] = settings;
     op("avg_pool1d", [x.expr, kernel, stride, padding, ceil, count])
 }

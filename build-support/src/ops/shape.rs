@@ -1,6 +1,9 @@
 //! Views, joins and splits.
 
-use super::{Row, Rule, float, int, ints, method, op, why};
+use super::{
+    Row, Rule, count, exact_dims, float, int, ints, method, number, op, out_shape, out_size,
+    size_at, why,
+};
 use crate::ir::{Expr, Lowered};
 use crate::lower::{Ctx, Operand, Why};
 use crate::manifest::Dim;
@@ -73,8 +76,15 @@ fn t(c: &Ctx) -> Result<Expr, Why> {
 
 fn permute(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
-    let dims = c.dims("dims", x.rank())?;
-    let dims = dims.into_iter().map(|d| int(d as i64)).collect();
+    let dims = exact_dims(c, "dims", x.rank())?;
+    if dims.len() != x.rank() {
+        return why(format!(
+            "argument `dims` names {} of {} dimensions",
+            dims.len(),
+            x.rank()
+        ));
+    }
+    let dims = dims.into_iter().map(int).collect();
     method(x.expr, "permute", [Expr::Array(dims)])
 }
 
@@ -100,7 +110,7 @@ fn bound(c: &Ctx, name: &str, default: Dim, len: &Dim) -> Result<Dim, Why> {
         (Dim::Size(i), Dim::Size(n)) => Dim::Size(if i < 0 { i + n } else { i }.clamp(0, *n)),
         (Dim::Size(0), _) => Dim::Size(0),
         (Dim::Size(i), len) if i < 0 => {
-            let back = Dim::Min(vec![Dim::Size(-i), len.clone()]);
+            let back = Dim::Min(vec![Dim::Size(i.saturating_neg()), len.clone()]);
             Dim::Sub(Box::new(len.clone()), Box::new(back))
         }
         (at, len) if at == *len => at,
@@ -112,11 +122,14 @@ fn slice(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
     let dim = c.dim_or("dim", 0, x.rank())?;
     let step = c.int_or("step", 1)?;
-    let len = &x.shape[dim];
+    if step < 1 {
+        return why(format!("argument `step` is {step}, it has to be positive"));
+    }
+    let len = size_at(&x, dim)?;
     let start = bound(c, "start", Dim::Size(0), len)?;
     let end = bound(c, "end", len.clone(), len)?;
     if step == 1 {
-        let taken = c.out_shape()[dim].clone();
+        let taken = out_size(c, 0, dim)?.clone();
         let args = [int(dim as i64), Expr::Size(start), Expr::Size(taken)];
         return method(x.expr, "narrow", args);
     }
@@ -134,9 +147,17 @@ fn select(c: &Ctx) -> Result<Expr, Why> {
 
 /// The `index` argument as a non-negative position.
 fn position(c: &Ctx, x: &Operand, dim: usize) -> Result<Dim, Why> {
-    Ok(match (c.size("index")?, &x.shape[dim]) {
+    Ok(match (c.size("index")?, size_at(x, dim)?) {
+        (Dim::Size(i), Dim::Size(n)) if i < -n || i >= *n => {
+            return why(format!(
+                "argument `index` is {i}, out of range for a size of {n}"
+            ));
+        }
         (Dim::Size(i), Dim::Size(n)) if i < 0 => Dim::Size(i + n),
-        (Dim::Size(i), len) if i < 0 => Dim::Sub(Box::new(len.clone()), Box::new(Dim::Size(-i))),
+        (Dim::Size(i), len) if i < 0 => {
+            let back = Dim::Size(i.saturating_neg());
+            Dim::Sub(Box::new(len.clone()), Box::new(back))
+        }
         (at, _) => at,
     })
 }
@@ -156,13 +177,12 @@ fn select_scatter(c: &Ctx) -> Result<Expr, Why> {
 fn slice_scatter(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
     if c.int_or("step", 1)? != 1 {
-        return why("argument `step` is not 1");
+        return why("argument `step` is not 1: write with `index_put` or `torch.where`");
     }
     let dim = c.dim_or("dim", 0, x.rank())?;
-    let start = bound(c, "start", Dim::Size(0), &x.shape[dim])?;
+    let start = bound(c, "start", Dim::Size(0), size_at(&x, dim)?)?;
     let src = c.tensor("src")?;
-    let src_shape_matches = src.rank() == x.rank();
-    if !src_shape_matches {
+    if src.rank() != x.rank() {
         return why("the source has another number of dimensions");
     }
     let (source, start) = (src.cast(c, x.dtype), Expr::Size(start));
@@ -193,7 +213,7 @@ fn split(c: &Ctx) -> Result<Lowered, Why> {
     let mut start = Dim::Size(0);
     let mut parts = Vec::with_capacity(c.outs());
     for i in 0..c.outs() {
-        let len = c.out(i).shape[dim].clone();
+        let len = out_size(c, i, dim)?.clone();
         let args = [
             int(dim as i64),
             Expr::Size(start.clone()),
@@ -201,7 +221,10 @@ fn split(c: &Ctx) -> Result<Lowered, Why> {
         ];
         parts.push((i, method(x.expr.clone(), "narrow", args)?));
         start = match (start, len) {
-            (Dim::Size(a), Dim::Size(b)) => Dim::Size(a + b),
+            (Dim::Size(a), Dim::Size(b)) => match a.checked_add(b) {
+                Some(end) => Dim::Size(end),
+                None => return why("the sizes of the parts are too large"),
+            },
             (Dim::Size(0), b) => b,
             (a, b) => Dim::Add(vec![a, b]),
         };
@@ -223,20 +246,29 @@ fn unbind(c: &Ctx) -> Result<Lowered, Why> {
 
 fn flip(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
-    let dims = c.dims("dims", x.rank())?;
+    // A tensor without dimensions may name one, and stays as it is.
+    let dims = exact_dims(c, "dims", x.rank())?;
+    let dims = if x.rank() == 0 { Vec::new() } else { dims };
     op("flip", [x.expr, ints(&dims)])
 }
 
 fn roll(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
     // Without dimensions the tensor is rolled as if it were flat.
-    let flat = !c.given("dims") || c.ints("dims")?.is_empty();
-    let dims = if flat {
-        Vec::new()
+    let dims = if c.given("dims") {
+        exact_dims(c, "dims", x.rank())?
     } else {
-        c.dims("dims", x.rank())?
+        Vec::new()
     };
-    let shifts = c.ints("shifts")?.into_iter().map(int).collect();
+    let shifts = c.ints("shifts")?;
+    if shifts.len() != dims.len().max(1) {
+        return why(format!(
+            "{} shifts for {} dimensions",
+            shifts.len(),
+            dims.len()
+        ));
+    }
+    let shifts = shifts.into_iter().map(int).collect();
     op("roll", [x.expr, Expr::Slice(shifts), ints(&dims)])
 }
 
@@ -248,11 +280,18 @@ fn repeat(c: &Ctx) -> Result<Expr, Why> {
         "dims"
     };
     let Ok(given) = c.ints(name) else {
-        return why("a symbolic number of repeats");
+        return why("the number of repeats is symbolic: use `expand` and `reshape`");
     };
     // Fewer counts than dimensions are those of the last dimensions.
-    let mut repeats = vec![1; c.out_shape().len().saturating_sub(given.len())];
-    repeats.extend(given.iter().map(|&n| n.max(0) as usize));
+    let mut repeats = vec![1; out_shape(c, 0)?.len().saturating_sub(given.len())];
+    for n in given {
+        let Ok(n) = usize::try_from(n) else {
+            return why(format!(
+                "argument `{name}` holds {n}, it cannot be negative"
+            ));
+        };
+        repeats.push(n);
+    }
     op("repeat", [x.expr, ints(&repeats)])
 }
 
@@ -263,7 +302,7 @@ fn repeat_interleave(c: &Ctx) -> Result<Expr, Why> {
     } else {
         Expr::None
     };
-    op("repeat_interleave", [x.expr, int(c.int("repeats")?), dim])
+    op("repeat_interleave", [x.expr, count(c, "repeats")?, dim])
 }
 
 /// Padding is given last dimension first; the runtime takes one pair per dimension.
@@ -285,38 +324,42 @@ fn pad(c: &Ctx) -> Result<Expr, Why> {
         .map(|(a, b)| Expr::Tuple(vec![int(a), int(b)]));
     let pairs = Expr::Slice(pairs.collect());
     match c.str_or("mode", "constant")? {
-        "constant" => op("pad", [x.expr, pairs, float(c.float_or("value", 0.0)?)]),
+        "constant" => {
+            let value = match c.given("value") {
+                true => number(c, "value")?,
+                false => 0.0,
+            };
+            op("pad", [x.expr, pairs, float(value)])
+        }
         "reflect" => op("pad_reflect", [x.expr, pairs]),
         "replicate" => op("pad_replicate", [x.expr, pairs]),
-        mode => why(format!("mode={mode:?}")),
+        mode => why(format!(
+            "mode=\"{mode}\" is not supported: use constant, reflect or replicate"
+        )),
     }
 }
 
 fn diff(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
     if c.int_or("n", 1)? != 1 {
-        return why("argument `n` is not 1");
+        return why("argument `n` is not 1: call `diff` several times");
     }
     let dim = c.dim_or("dim", -1, x.rank())?;
-    let mut parts = Vec::new();
-    parts.extend(c.tensor_opt("prepend")?.map(|p| p.cast(c, x.dtype)));
-    parts.push(x.expr);
-    parts.extend(c.tensor_opt("append")?.map(|p| p.cast(c, x.dtype)));
-    let joined = match parts.pop() {
-        Some(only) if parts.is_empty() => only,
-        Some(last) => {
-            parts.push(last);
-            op("cat", [Expr::Slice(parts), int(dim as i64)])?
+    let beside = |name| Ok::<_, Why>(c.tensor_opt(name)?.map(|p| p.cast(c, x.dtype)));
+    let joined = match (beside("prepend")?, beside("append")?) {
+        (None, None) => x.expr,
+        (before, after) => {
+            let parts = before.into_iter().chain([x.expr]).chain(after);
+            op("cat", [Expr::Slice(parts.collect()), int(dim)])?
         }
-        None => return why("has no input"),
     };
-    op("diff", [joined, int(1), int(dim as i64)])
+    op("diff", [joined, int(1), int(dim)])
 }
 
 fn pixel_shuffle(c: &Ctx) -> Result<Expr, Why> {
     op(
         "pixel_shuffle",
-        [c.tensor("self")?.expr, int(c.int("upscale_factor")?)],
+        [c.tensor("self")?.expr, count(c, "upscale_factor")?],
     )
 }
 
@@ -335,7 +378,7 @@ fn unfold(c: &Ctx) -> Result<Expr, Why> {
     let dim = int(c.dim("dimension", x.rank())? as i64);
     op(
         "unfold",
-        [x.expr, dim, int(c.int("size")?), int(c.int("step")?)],
+        [x.expr, dim, count(c, "size")?, count(c, "step")?],
     )
 }
 
@@ -343,16 +386,19 @@ fn unfold(c: &Ctx) -> Result<Expr, Why> {
 fn meshgrid(c: &Ctx) -> Result<Lowered, Why> {
     let swapped = c.str_or("indexing", "ij")? == "xy";
     let part = |(i, x): (usize, Operand)| {
-        let shape = &c.out(i).shape;
+        let shape = out_shape(c, i)?;
         let at = if swapped && i < 2 && shape.len() > 1 {
             1 - i
         } else {
             i
         };
         let mut own = vec![Dim::Size(1); shape.len()];
-        own[at] = shape[at].clone();
+        match own.get_mut(at) {
+            Some(size) => *size = out_size(c, i, at)?.clone(),
+            None => return why(format!("the output has no dimension {at}")),
+        }
         let x = method(x.expr, "reshape", [Expr::Dims(own)])?;
-        Ok((i, op("expand", [x, Expr::Shape(shape.clone())])?))
+        Ok((i, op("expand", [x, Expr::Shape(shape.to_vec())])?))
     };
     let parts = c.tensors("tensors")?.into_iter().enumerate().map(part);
     Ok(Lowered::Each(parts.collect::<Result<_, _>>()?))
