@@ -198,14 +198,8 @@ impl Struct {
 
     fn needs(&self, wanted: &Expr) -> bool {
         let mut found = false;
-        let mut expr = |e: &Expr| e.visit(&mut |e| found |= e == wanted);
         for stmt in &self.body().stmts {
-            match stmt {
-                Stmt::Let(_, e) | Stmt::LetTuple(_, e) | Stmt::Do(e) => expr(e),
-                Stmt::Call(_, args, _) => args.tensors.iter().for_each(&mut expr),
-                Stmt::Loop(_, _, inits, _) => inits.iter().for_each(&mut expr),
-                Stmt::Record(..) => {}
-            }
+            stmt.visit(&mut |e| found |= e == wanted);
         }
         found
     }
