@@ -323,6 +323,4 @@ def versions(model: nn.Module) -> dict[str, str]:
 
 
 def _config(model: nn.Module) -> dict[str, Any] | None:
-    if not huggingface.is_pretrained(model):
-        return None
     return huggingface.config_json(model)

@@ -16,10 +16,15 @@ from .errors import RecordError
 from .meta import non_persistent_buffers
 
 
-def is_pretrained(model: nn.Module) -> bool:
-    """Whether `model` is a transformers model; does not import transformers by itself."""
+def _is_root(model: nn.Module) -> bool:
+    """Whether `model` itself is a transformers model; does not import transformers by itself."""
     module = sys.modules.get("transformers.modeling_utils")
     return module is not None and isinstance(model, module.PreTrainedModel)
+
+
+def is_pretrained(model: nn.Module) -> bool:
+    """Whether `model` is a transformers model or holds one."""
+    return any(_is_root(module) for module in model.modules())
 
 
 @contextmanager
@@ -163,21 +168,56 @@ def restore_buffers(model: nn.Module) -> None:
 def _initialised(
     model: nn.Module, path: str, meta: dict[str, Any], fill: int
 ) -> dict[str, torch.Tensor]:
+    """The buffers named in `meta` of the module at `path`, filled, then written by its owner."""
     module = model.get_submodule(path)
-    for name, buffer in meta.items():
-        module._buffers[name] = torch.full_like(buffer, fill, device="cpu")
     owner = model
     parts = path.split(".") if path else []
     for i in range(1, len(parts) + 1):
         candidate = model.get_submodule(".".join(parts[:i]))
-        owner = candidate if is_pretrained(candidate) else owner
-    with torch.no_grad():
-        owner._init_weights(module)  # type: ignore[operator]
-    return {name: module._buffers[name] for name in meta}  # type: ignore[misc]
+        owner = candidate if _is_root(candidate) else owner
+    with _protected(model), torch.no_grad():
+        for name, buffer in meta.items():
+            module._buffers[name] = torch.full_like(buffer, fill, device="cpu")
+        if _is_root(owner):
+            owner._init_weights(module)  # type: ignore[operator]
+        return {name: module._buffers[name] for name in meta}  # type: ignore[misc]
 
 
-def config_json(model: nn.Module) -> dict[str, Any]:
-    """The model's config as its `config.json` has it, without where it was loaded from."""
+@contextmanager
+def _protected(model: nn.Module) -> Iterator[None]:
+    """Inside, parameters are on meta and buffers are copies; afterwards all is as it was.
+
+    `_init_weights` writes to everything that its module holds.
+    """
+    homes = [(home, dict(home)) for m in model.modules() for home in (m._parameters, m._buffers)]
+    twins: dict[int, Any] = {}
+    for home, held in homes:
+        for name, tensor in held.items():
+            if tensor is None or tensor.device.type == "meta":
+                continue
+            if id(tensor) not in twins:
+                is_parameter = isinstance(tensor, nn.Parameter)
+                twins[id(tensor)] = _empty_twin(tensor) if is_parameter else tensor.clone()
+            home[name] = twins[id(tensor)]
+    try:
+        yield
+    finally:
+        for home, held in homes:
+            home.clear()
+            home.update(held)
+
+
+def _empty_twin(parameter: nn.Parameter) -> nn.Parameter:
+    return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+
+
+def config_json(model: nn.Module) -> dict[str, Any] | None:
+    """The config of a transformers model as its `config.json` has it, without where it came from.
+
+    None for every other model, and for one that only holds transformers models.
+    """
+    if not _is_root(model):
+        return None
     config = json.loads(model.config.to_json_string(use_diff=False))  # type: ignore
     config.pop("_name_or_path", None)
     return config
