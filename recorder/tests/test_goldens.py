@@ -148,3 +148,35 @@ def test_checkpoint_faults_are_errors(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text("{}")
     with pytest.raises(RecordError, match="is not an index of shards"):
         recorder.record_goldens(tmp_path / "model.safetensors.index.json", x)
+
+
+def test_saving_removes_goldens_of_an_earlier_recording(record, tmp_path):
+    got = record(small.Mlp(), torch.randn(2, 6), shapes=[{0: "batch"}])
+    got.recorder.record_goldens(got.recorder._model, (torch.randn(7, 6),), case="seven")
+    got.recorder.save("m_trace")
+    got.recorder.save("m")
+    save_file({"x": torch.zeros(1)}, tmp_path / "m_trace.mine.safetensors")
+    (tmp_path / "m_trace.bad.safetensors").write_bytes(b"no header")
+    with meta_device():
+        model = small.Mlp().eval()
+    recorder = GoldenRecorder(tmp_path)
+    recorder.record(model, torch.zeros(2, 6, device="meta"))
+    recorder.save("m")
+    assert sorted(p.name for p in tmp_path.glob("*_trace*.safetensors")) == [
+        "m_trace.bad.safetensors",
+        "m_trace.mine.safetensors",
+        "m_trace_trace.safetensors",
+        "m_trace_trace.seven.safetensors",
+    ]
+
+
+def test_saving_twice_writes_goldens_for_both(record, tmp_path):
+    got = record(small.Mlp(), torch.randn(2, 6))
+    got.recorder.save("other")
+    first, second = (
+        _read(tmp_path / "m_trace.safetensors"),
+        _read(tmp_path / "other_trace.safetensors"),
+    )
+    assert all(torch.equal(first[0][key], second[0][key]) for key in first[0])
+    text = (tmp_path / "other_manifest.json").read_bytes()
+    assert second[1]["manifest"] == hashlib.sha256(text).hexdigest()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from .errors import RecordError
 from .execute import Executor, truth_dtype
@@ -114,3 +116,22 @@ def checkpoint_hash(names: Iterable[str], lookup: Callable[[str], torch.Tensor])
         if tensor.numel():
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def remove_stale(folder: Path, name: str, keep: Collection[str]) -> None:
+    """Removes the goldens of `name` in `folder`, except those named in `keep`.
+
+    A file that does not say that it holds goldens is left alone.
+    """
+    for path in sorted(folder.iterdir()):
+        ours = path.name.startswith(f"{name}_trace.") and path.suffix == ".safetensors"
+        if ours and path.name not in keep and path.is_file() and _holds_goldens(path):
+            path.unlink()
+
+
+def _holds_goldens(path: Path) -> bool:
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (OSError, SafetensorError):
+        return False

@@ -42,7 +42,7 @@ class GoldenRecorder:
         self._manifest: Manifest | None = None
         self._constants: dict[str, torch.Tensor] = {}
         self._name: str | None = None
-        self._pending: dict[str | None, tuple[dict[str, torch.Tensor], str]] = {}
+        self._cases: dict[str | None, tuple[dict[str, torch.Tensor], str]] = {}
 
     @property
     def manifest(self) -> Manifest:
@@ -65,13 +65,18 @@ class GoldenRecorder:
         self._manifest, self._constants = convert(model, traced, "model")
         self._model, self._traced = model, traced
         self._name = None
-        self._pending = {}
+        self._cases = {}
         if not has_meta_parameters(model):
             self._record_case(self._own_weights(), (args, kwargs), None, check=True)
         return self._manifest
 
     def save(self, name: str, weights: bool = False) -> Path:
-        """Writes `<name>_manifest.json` and what was recorded; returns the manifest's path."""
+        """Writes `<name>_manifest.json` and what was recorded; returns the manifest's path.
+
+        Goldens of an earlier recording under this name (`<name>_trace*.safetensors`) are removed:
+        they do not belong to the new manifest. Only files that say in their metadata that they are
+        goldens of this recorder are removed. May be called again with another name.
+        """
         self._manifest = _named(self.manifest, name)
         self._name = name
         self._dir.mkdir(parents=True, exist_ok=True)
@@ -81,7 +86,8 @@ class GoldenRecorder:
         if large:
             tensors = {n: self._constants[n].contiguous() for n in sorted(large)}
             tensorfile.write(self._dir / f"{name}_constants.safetensors", tensors, {})
-        for case in list(self._pending):
+        goldens.remove_stale(self._dir, name, {self._golden_file(case) for case in self._cases})
+        for case in self._cases:
             self._write_case(case)
         if weights:
             self.save_weights(name)
@@ -141,7 +147,7 @@ class GoldenRecorder:
         if check:
             goldens.compare(tensors, self._eager(given))
         names = [p.name for p in self.manifest.parameters]
-        self._pending[case] = (tensors, goldens.checkpoint_hash(names, source.tensor))
+        self._cases[case] = (tensors, goldens.checkpoint_hash(names, source.tensor))
         if self._name is not None:
             self._write_case(case)
 
@@ -176,12 +182,14 @@ class GoldenRecorder:
         return {o.name: found.get(o.path) for o in self.manifest.outputs}
 
     def _write_case(self, case: str | None) -> None:
-        tensors, checkpoint = self._pending.pop(case)
-        suffix = "" if case is None else f".{case}"
+        tensors, checkpoint = self._cases[case]
         meta = goldens.metadata(
             self.manifest, to_json(self.manifest), tensors, checkpoint, self._seed
         )
-        tensorfile.write(self._dir / f"{self._name}_trace{suffix}.safetensors", tensors, meta)
+        tensorfile.write(self._dir / self._golden_file(case), tensors, meta)
+
+    def _golden_file(self, case: str | None) -> str:
+        return f"{self._name}_trace{'' if case is None else f'.{case}'}.safetensors"
 
 
 def _named(manifest: Manifest, name: str) -> Manifest:
