@@ -237,3 +237,18 @@ def test_an_operator_without_decomposition_is_named(tmp_path):
         GoldenRecorder(tmp_path, decompose=["aten.mm"]).record(Gated().eval(), torch.randn(2, 4))
     with pytest.raises(RecordError, match=r"no operator `glu`"):
         GoldenRecorder(tmp_path, decompose=["glu"]).record(Gated().eval(), torch.randn(2, 4))
+
+
+def test_a_negative_zero_is_kept(record):
+    class Zeros(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mixed", torch.tensor([0.0, -0.0]), persistent=False)
+            self.register_buffer("minus", torch.full((2,), -0.0), persistent=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x / self.mixed + x / self.minus
+
+    data = {c["name"]: c["data"] for c in record(Zeros(), torch.ones(2)).manifest["constants"]}
+    assert str(data["mixed"]["list"]) == "[0.0, -0.0]"
+    assert str(data["minus"]["full"]) == "-0.0"

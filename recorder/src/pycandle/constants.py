@@ -24,7 +24,7 @@ def describe(name: str, tensor: torch.Tensor, file: str) -> Constant:
 def _data(tensor: torch.Tensor, file: str) -> Full | Arange | ListData | FileData:
     flat = tensor.reshape(-1)
     count = flat.numel()
-    if count and bool((flat == flat[0]).all()) and len(set(torch.signbit(flat).tolist())) == 1:
+    if count and bool((flat == flat[0]).all()) and _one_sign(flat):
         return Full(flat[0].item())
     arange = _as_arange(flat)
     if arange is not None:
@@ -32,6 +32,12 @@ def _data(tensor: torch.Tensor, file: str) -> Full | Arange | ListData | FileDat
     if count <= MAX_INLINE:
         return ListData(tuple(flat.tolist()))
     return FileData(file)
+
+
+def _one_sign(flat: torch.Tensor) -> bool:
+    """Whether no zero is negative beside a positive one."""
+    negative = torch.signbit(flat)
+    return bool(negative.all()) or not bool(negative.any())
 
 
 def _as_arange(flat: torch.Tensor) -> Arange | None:
