@@ -252,3 +252,40 @@ def test_a_negative_zero_is_kept(record):
     data = {c["name"]: c["data"] for c in record(Zeros(), torch.ones(2)).manifest["constants"]}
     assert str(data["mixed"]["list"]) == "[0.0, -0.0]"
     assert str(data["minus"]["full"]) == "-0.0"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + torch.rand(3),
+        torch.randn_like,
+        torch.bernoulli,
+        nn.functional.dropout,
+        lambda x: nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.5),
+    ],
+)
+def test_random_operators_are_an_error_with_operator_module_and_line(record, function):
+    class Draw(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x)
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.draw = Draw()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.draw(x)
+
+    pattern = r"aten.* in module `draw` \(test_manifest.py:\d+\) draws random numbers"
+    with pytest.raises(RecordError, match=pattern):
+        record(Outer(), torch.full((2, 3), 0.5))
+
+
+def test_dropout_that_is_off_is_not_random(record):
+    class Off(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = nn.functional.scaled_dot_product_attention(x, x, x)
+            return nn.functional.rrelu(nn.functional.dropout(y, training=False))
+
+    assert record(Off(), torch.randn(1, 2, 3)).ops[0].startswith("aten.scaled_dot")

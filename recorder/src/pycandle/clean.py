@@ -80,3 +80,18 @@ def _empty(operand: Node, dim: int, result: torch.Tensor) -> bool:
     if len(shape) != result.dim():
         return len(shape) == 1 and isinstance(shape[0], int) and shape[0] == 0
     return isinstance(shape[dim], int) and shape[dim] == 0
+
+
+def is_random(node: Node) -> bool:
+    """Whether the operator draws random numbers with the arguments that it has here."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload):
+        return False
+    if torch.Tag.nondeterministic_seeded not in target.tags:
+        return False
+    given = {a.name: a.default_value for a in target._schema.arguments if a.has_default_value()}
+    given |= {a.name: v for a, v in zip(target._schema.arguments, node.args, strict=False)}
+    given |= node.kwargs
+    trained = [given[name] for name in ("train", "training") if name in given]
+    rates = [given[name] for name in ("dropout_p", "dropout") if name in given]
+    return False not in trained and not any(rate == 0 for rate in rates)

@@ -12,7 +12,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from . import constants, huggingface
 from .calls import CallTree, source_line
-from .clean import clean
+from .clean import clean, is_random
 from .dtypes import dtype_name
 from .errors import RecordError
 from .schema import (
@@ -132,6 +132,11 @@ class Converter:
         where = self._where(node)
         if not isinstance(node.target, torch._ops.OpOverload):
             raise RecordError(f"{where}: {node.target} is not an operator with a schema")
+        if is_random(node):
+            raise RecordError(
+                f"{where} draws random numbers; a recorded model gives the same outputs for the "
+                "same inputs: pass the random values as an argument, or switch the operator off"
+            )
         call = self.call_of[node] = self.calls.of(node)
         schema = node.target._schema
         args: list[tuple[str, Arg]] = []
