@@ -10,7 +10,8 @@ from safetensors import safe_open
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 from weights import randomise
 
-from pycandle.cli import main
+from pycandle import GoldenRecorder, RecordError
+from pycandle.cli import _bytes, main
 
 
 @pytest.fixture
@@ -110,3 +111,30 @@ def test_faults_are_one_line(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"model_type": "no such"}')
     assert main(["record", str(tmp_path), "--json", "--quiet"]) == 1
     assert "config.json cannot be read" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_an_export_failure_is_one_line_with_its_cause(folder, tmp_path, capsys, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise ValueError("\nno way to export this\nsecond line")
+
+    monkeypatch.setattr(GoldenRecorder, "record", fail)
+    assert main(["record", str(folder), "--out", str(tmp_path), "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert said == (
+        "error: LlamaForCausalLM cannot be exported: ValueError: no way to export this\n"
+    )
+
+
+def test_sizes_are_decimal_or_binary():
+    assert [_bytes(t) for t in ("8GiB", "8gi", "8G", "8GB", "1.5k", "7", "7B")] == [
+        8 * 2**30,
+        8 * 2**30,
+        8 * 10**9,
+        8 * 10**9,
+        1500,
+        7,
+        7,
+    ]
+    for text in ("8X", "-1G", "G", "8ib", "nan"):
+        with pytest.raises(RecordError, match="is not a size"):
+            _bytes(text)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from .examples import example
 from .meta import meta_device
 from .recorder import GoldenRecorder
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_UNITS = ("", "k", "m", "g", "t")
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>[kmgt]?)(?P<binary>i?)b?")
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument(
         "--no-cache", action="store_true", help="trace a causal model without cache"
     )
-    record.add_argument("--max-memory", help="stream larger weights one by one, e.g. 8G")
+    record.add_argument("--max-memory", help="stream larger weights one by one, e.g. 8GiB")
     record.add_argument(
         "--decompose",
         action="append",
@@ -94,11 +98,12 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     cls, config = _class_of(path, args.cls)
     dtype = _dtype(args.dtype, config)
     say(f"building {cls.__name__} on meta in {str(dtype).removeprefix('torch.')}")
-    model = _build(cls, config, dtype)
-    given = example(model, cache=not args.no_cache, seed=args.seed)
-    say("tracing")
     recorder = GoldenRecorder(args.out, seed=args.seed, decompose=args.decompose)
-    manifest = recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
+    with _in_one_line(cls):
+        model = _build(cls, config, dtype)
+        given = example(model, cache=not args.no_cache, seed=args.seed)
+        say("tracing")
+        manifest = recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
     recorder.use_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
     say(f"{len(manifest.nodes)} nodes, {len(manifest.parameters)} parameters")
     written = recorder.save(name)
@@ -116,6 +121,21 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     seconds = round(time.monotonic() - started, 3)
     counts = len(manifest.nodes), len(manifest.parameters)
     return Done(str(written), goldens, weights, *counts, seconds)
+
+
+@contextmanager
+def _in_one_line(cls: Any) -> Iterator[None]:
+    """Turns whatever transformers or torch.export raise into one line; keeps it as the cause."""
+    try:
+        yield
+    except RecordError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = f": {lines[0]}" if lines else ""
+        raise RecordError(
+            f"{cls.__name__} cannot be exported: {type(error).__name__}{said}"
+        ) from error
 
 
 def _stem(path: Path) -> str:
@@ -159,12 +179,11 @@ def _build(cls: Any, config: Any, dtype: torch.dtype) -> Any:
 def _bytes(text: str | None) -> int | None:
     if text is None:
         return None
-    number = text.lower().removesuffix("b").removesuffix("i")
-    unit = number[-1:] if number[-1:] in _UNITS else ""
-    try:
-        return int(float(number.removesuffix(unit)) * _UNITS[unit])
-    except ValueError as error:
-        raise RecordError(f"--max-memory {text} is not a size; write it as 8G") from error
+    found = _SIZE.fullmatch(text.strip().lower())
+    if found is None or (found["binary"] and not found["unit"]):
+        raise RecordError(f"--max-memory {text} is not a size; write it as 8G or 8GiB")
+    base = 1024 if found["binary"] else 1000
+    return int(float(found["number"]) * base ** _UNITS.index(found["unit"]))
 
 
 def _convert(
