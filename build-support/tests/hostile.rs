@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use proptest::prelude::*;
+use proptest::sample::Index;
 use pycandle_build::{Config, checkpoint, raw};
+use serde_json::{Value, json};
 
 const MANIFEST: &str = include_str!("../../tests/ui/fixtures/tiny_manifest.json");
 /// A causal model with a cache: long, with expressions, constants and states.
@@ -98,11 +100,102 @@ fn values(text: &str) -> Vec<(usize, usize)> {
     values
 }
 
+/// One recorded manifest per operator and variant.
+fn operators() -> &'static [Value] {
+    static ALL: std::sync::OnceLock<Vec<Value>> = std::sync::OnceLock::new();
+    ALL.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/ops");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.to_string_lossy().ends_with("_manifest.json"))
+            .collect();
+        files.sort();
+        let read = |path| serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        files.iter().map(read).collect()
+    })
+}
+
+const DTYPES: &[&str] = &[
+    "bool", "uint8", "int8", "int32", "int64", "bfloat16", "float32", "float64",
+];
+const NUMBERS: &[i64] = &[
+    i64::MIN,
+    i64::MIN + 1,
+    -2,
+    -1,
+    0,
+    1,
+    2,
+    7,
+    (1 << 53) + 1,
+    i64::MAX / 8,
+    i64::MAX,
+];
+
+/// Pointers to what [`edit`] changes: numbers, dtypes and lists below one of the top-level lists.
+fn places(value: &Value, path: &str, found: &mut Vec<String>) {
+    let mut below = |name: &str, value: &Value| places(value, &format!("{path}/{name}"), found);
+    match value {
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items.for_each(|(i, item)| below(&i.to_string(), item));
+        }
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| below(name, value)),
+        _ => {}
+    }
+    let changes = match value {
+        Value::String(text) => DTYPES.contains(&&**text),
+        Value::Object(_) => false,
+        _ => true,
+    };
+    let lists = ["/inputs/", "/parameters/", "/constants/", "/nodes/"];
+    if changes && lists.iter().any(|list| path.starts_with(list)) && !path.ends_with("/call") {
+        found.push(path.to_owned());
+    }
+}
+
+/// Puts something of the same kind at a place, or makes a list shorter, longer or empty.
+fn edit(value: &mut Value, how: Index) {
+    let number = json!(NUMBERS[how.index(NUMBERS.len())]);
+    match value {
+        Value::String(text) => *text = DTYPES[how.index(DTYPES.len())].to_owned(),
+        Value::Array(items) => match how.index(5) {
+            0 => items.clear(),
+            1 => drop(items.pop()),
+            2 => items.extend(items.last().cloned()),
+            3 => items.push(number),
+            _ => items.reverse(),
+        },
+        other => *other = number,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The manifests stay well-formed, so that what is wrong with them is for the op table to find.
+    #[test]
+    fn operators_with_other_arguments_do_not_panic(
+        which in any::<Index>(), edits in prop::collection::vec((any::<Index>(), any::<Index>()), 1..4)
+    ) {
+        let mut manifest = which.get(operators()).clone();
+        for (place, how) in edits {
+            let mut found = Vec::new();
+            places(&manifest, "", &mut found);
+            if let Some(value) = manifest.pointer_mut(&found[place.index(found.len())]) {
+                edit(value, how);
+            }
+        }
+        read_manifest(&manifest.to_string());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn flipped_manifests_do_not_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..8)) {
+    fn flipped_manifests_do_not_panic(flips in prop::collection::vec((any::<Index>(), 0u8..8), 1..8)) {
         let mut bytes = MANIFEST.as_bytes().to_vec();
         for (place, bit) in flips {
             let place = place.index(bytes.len());
@@ -113,7 +206,7 @@ proptest! {
 
     #[test]
     fn manifests_with_foreign_values_do_not_panic(
-        swaps in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(INTRUDERS)), 1..4)
+        swaps in prop::collection::vec((any::<Index>(), prop::sample::select(INTRUDERS)), 1..4)
     ) {
         for manifest in [MANIFEST, LLAMA] {
             let mut text = manifest.to_owned();
@@ -128,7 +221,7 @@ proptest! {
 
     #[test]
     fn manifests_with_lines_moved_or_lost_do_not_panic(
-        from in any::<prop::sample::Index>(), to in any::<prop::sample::Index>(), keep in any::<bool>()
+        from in any::<Index>(), to in any::<Index>(), keep in any::<bool>()
     ) {
         for manifest in [MANIFEST, LLAMA] {
             let mut lines: Vec<_> = manifest.lines().collect();
@@ -141,7 +234,7 @@ proptest! {
     }
 
     #[test]
-    fn flipped_weights_do_not_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..8)) {
+    fn flipped_weights_do_not_panic(flips in prop::collection::vec((any::<Index>(), 0u8..8), 1..8)) {
         let mut bytes = WEIGHTS.to_vec();
         for (place, bit) in flips {
             let place = place.index(bytes.len());

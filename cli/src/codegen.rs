@@ -46,27 +46,37 @@ pub fn run(args: &Args) -> Outcome {
         print(generated.source.trim_end());
         return Outcome::Ok;
     }
-    if !args.force && !is_ours(&args.out) {
-        return Outcome::Broken(format!(
-            "`{}` is not marked as generated: choose another file, or replace it with --force",
-            args.out.display()
-        ));
+    let out = args.out.display();
+    let ours = if args.force {
+        Ok(true)
+    } else {
+        is_ours(&args.out)
+    };
+    match ours {
+        Ok(true) => {}
+        Ok(false) => {
+            return Outcome::Broken(format!(
+                "`{out}` is not marked as generated: choose another file, or replace it with --force"
+            ));
+        }
+        Err(error) => return Outcome::Broken(format!("cannot read `{out}`: {error}")),
     }
     match pycandle_build::write_if_changed(&args.out, &generated.source) {
-        Ok(true) => progress(format!("wrote {}", args.out.display())),
-        Ok(false) => progress(format!("{} is up to date", args.out.display())),
+        Ok(true) => progress(format!("wrote {out}")),
+        Ok(false) => progress(format!("{out} is up to date")),
         Err(report) => return Outcome::Broken(report.to_string()),
     }
     Outcome::Ok
 }
 
 /// Whether the file is absent, empty or begins with the mark of generated source.
-fn is_ours(path: &Path) -> bool {
+fn is_ours(path: &Path) -> std::io::Result<bool> {
     match std::fs::read(path) {
         Ok(bytes) => {
             let first = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
-            bytes.is_empty() || String::from_utf8_lossy(first).contains("@generated")
+            Ok(bytes.is_empty() || String::from_utf8_lossy(first).contains("@generated"))
         }
-        Err(_) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
     }
 }

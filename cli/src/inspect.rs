@@ -16,7 +16,15 @@ use crate::outcome::{Outcome, print};
 #[derive(clap::Args)]
 pub struct Args {
     /// The manifest that was recorded
-    manifest: PathBuf,
+    #[arg(value_name = "MANIFEST", required_unless_present = "named")]
+    manifest: Option<PathBuf>,
+    /// The same, as the other commands take it
+    #[arg(
+        long = "manifest",
+        value_name = "MANIFEST",
+        conflicts_with = "manifest"
+    )]
+    named: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,7 +42,10 @@ struct Model<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Outcome {
-    let manifest = match raw::read(&args.manifest) {
+    let Some(path) = args.manifest.as_ref().or(args.named.as_ref()) else {
+        return Outcome::Broken("name the manifest that was recorded".to_owned());
+    };
+    let manifest = match raw::read(path) {
         Ok(manifest) => manifest,
         Err(report) => return Outcome::of_report(&report),
     };
@@ -43,7 +54,7 @@ pub fn run(args: &Args) -> Outcome {
         *ops.entry(&*node.op).or_default() += 1;
     }
     let modules = tree::modules(&manifest);
-    let problems = pycandle_build::generate(&Config::new(&args.manifest)).err();
+    let problems = pycandle_build::generate(&Config::new(path)).err();
     let model = Model {
         manifest: &manifest,
         modules,

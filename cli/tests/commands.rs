@@ -103,7 +103,11 @@ fn codegen_takes_a_name_and_checks_weights() {
 
 #[test]
 fn inspect_shows_the_tree_and_the_ops() {
-    let shown = check(&["inspect", path(&fixture("tiny_manifest.json"))], 0, "");
+    let tiny = fixture("tiny_manifest.json");
+    let shown = check(&["inspect", path(&tiny)], 0, "");
+    let named = check(&["inspect", "--manifest", path(&tiny)], 0, "");
+    assert_eq!(shown.stdout, named.stdout);
+    check(&["inspect"], 2, "MANIFEST");
     let shown = text(&shown.stdout);
     for part in [
         "tiny (Tiny), float32",
@@ -173,4 +177,13 @@ fn parity_says_what_it_cannot_compare() {
         "{}",
         text(&table.stdout)
     );
+}
+
+#[test]
+fn codegen_does_not_replace_what_it_cannot_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let manifest = fixture("tiny_manifest.json");
+    let out = path(folder.path());
+    let args = ["codegen", "--manifest", path(&manifest), "--out", out];
+    check(&args, 2, "cannot read");
 }

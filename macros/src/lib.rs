@@ -3,11 +3,13 @@
 //! In: the attribute's arguments and a unit struct. Out: what [`pycandle_build::generate`] makes of
 //! them, or one error at the literal that is to blame.
 
-use proc_macro2::{Span, TokenStream};
+mod args;
+
+use args::Args;
+use proc_macro2::TokenStream;
 use pycandle_build::{Config, Generated, Report};
 use quote::{format_ident, quote};
-use syn::parse::{Parse, ParseStream};
-use syn::{Error, Fields, Ident, ItemStruct, LitBool, LitStr, Token};
+use syn::{Error, Fields, ItemStruct, LitStr};
 
 /// Files up to this size are tracked by their content, which makes rustc read them.
 const TRACKED_BYTES: u64 = 16 << 20;
@@ -50,45 +52,6 @@ pub fn pycandle_model(
         }
     }
     .into()
-}
-
-struct Args {
-    manifest: LitStr,
-    weights: Option<LitStr>,
-    fuse: bool,
-}
-
-impl Parse for Args {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let (mut manifest, mut weights, mut fuse) = (None, None, None);
-        while !input.is_empty() {
-            let key: Ident = input.parse()?;
-            input.parse::<Token![=]>()?;
-            let twice = match &*key.to_string() {
-                "manifest" => manifest.replace(input.parse()?).is_some(),
-                "weights" => weights.replace(input.parse()?).is_some(),
-                "fuse" => fuse.replace(input.parse::<LitBool>()?.value).is_some(),
-                _ => {
-                    let message =
-                        format!("no argument `{key}`: expected `manifest`, `weights` or `fuse`");
-                    return Err(Error::new(key.span(), message));
-                }
-            };
-            if twice {
-                return Err(Error::new(key.span(), format!("`{key}` is given twice")));
-            }
-            if !input.is_empty() {
-                input.parse::<Token![,]>()?;
-            }
-        }
-        let missing = "name the manifest: `manifest = \"pycandle_trace/my_model_manifest.json\"`";
-        let manifest = manifest.ok_or_else(|| Error::new(Span::call_site(), missing))?;
-        Ok(Self {
-            manifest,
-            weights,
-            fuse: fuse.unwrap_or(true),
-        })
-    }
 }
 
 fn expand(args: &Args, item: &ItemStruct) -> TokenStream {
@@ -166,38 +129,4 @@ fn skeleton(item: &ItemStruct, error: &Error) -> TokenStream {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The three ways to a model give the same code: what the attribute puts into its module is what
-    /// `cargo pycandle codegen` and the builder of build scripts write.
-    #[test]
-    fn the_attribute_expands_to_the_source_of_the_other_front_ends() {
-        let manifest = "../tests/models/llama_manifest.json";
-        let args: Args = syn::parse_quote!(manifest = #manifest);
-        let item: ItemStruct = syn::parse_quote!(
-            pub struct Llama;
-        );
-        let expanded = syn::parse2::<syn::File>(expand(&args, &item)).expect("items");
-        let Some(syn::Item::Mod(module)) = expanded.items.first() else {
-            panic!("the first item is the module");
-        };
-        let mut file = syn::File {
-            items: module.content.clone().expect("an inline module").1,
-            ..expanded.clone()
-        };
-        // What follows the model's own items watches the manifest.
-        file.items
-            .retain(|item| !matches!(item, syn::Item::Const(_)));
-
-        let config = Config::new(manifest)
-            .root(env!("CARGO_MANIFEST_DIR"))
-            .name("Llama");
-        let source = pycandle_build::generate(&config).expect("a model").source;
-        let written = syn::parse_str::<syn::File>(&source).expect("a file");
-        assert_eq!(
-            prettyplease::unparse(&file),
-            prettyplease::unparse(&written)
-        );
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use crate::manifest::{Dtype, Manifest, Param};
 
 /// Lines of one kind that are spelled out.
 const SHOWN: usize = 12;
-/// Names that are tried as what was meant.
+/// Names that are compared letter by letter with a missing one.
 const CANDIDATES: usize = 4096;
 
 /// Everything in which the checkpoint differs from what the trace needs; empty when it fits.
@@ -148,16 +148,24 @@ impl<'a> Found<'a> {
             .tensors
             .iter()
             .filter(|(key, _)| !traced.contains(&***key))
-            .take(CANDIDATES)
             .collect();
         if let Some(line) = self.prefix(headers) {
             return vec![line];
         }
         let lines = self.missing.iter().take(SHOWN).filter_map(|param| {
-            let same_shape = unused
+            let mut same_shape: Vec<_> = unused
                 .iter()
-                .filter(|(_, tensor)| tensor.shape == param.shape);
-            let near = similar::nearest(&param.name, same_shape.map(|(key, _)| &***key))?;
+                .filter(|(_, tensor)| tensor.shape == param.shape)
+                .map(|(key, _)| &***key)
+                .collect();
+            // Of many, those that end as the missing one and are about as long come first.
+            if same_shape.len() > CANDIDATES {
+                let end = last(&param.name);
+                same_shape
+                    .sort_by_key(|key| (last(key) != end, key.len().abs_diff(param.name.len())));
+            }
+            let candidates = same_shape.into_iter().take(CANDIDATES);
+            let near = similar::nearest(&param.name, candidates)?;
             Some(format!(
                 "the checkpoint has {near}, was it {} when the model was traced?",
                 param.name
@@ -210,6 +218,11 @@ fn held_twins<'a>(
         }
     }
     held
+}
+
+/// The last part of a dotted name.
+fn last(key: &str) -> &str {
+    key.rsplit_once('.').map_or(key, |(_, last)| last)
 }
 
 fn limited(lines: impl Iterator<Item = String>) -> Vec<String> {

@@ -400,6 +400,14 @@ fn meshgrid(c: &Ctx) -> Result<Lowered, Why> {
         let x = method(x.expr, "reshape", [Expr::Dims(own)])?;
         Ok((i, op("expand", [x, Expr::Shape(shape.to_vec())])?))
     };
-    let parts = c.tensors("tensors")?.into_iter().enumerate().map(part);
+    let tensors = c.tensors("tensors")?;
+    if tensors.len() != c.outs() {
+        return why(format!(
+            "takes {} tensors and returns {}",
+            tensors.len(),
+            c.outs()
+        ));
+    }
+    let parts = tensors.into_iter().enumerate().map(part);
     Ok(Lowered::Each(parts.collect::<Result<_, _>>()?))
 }

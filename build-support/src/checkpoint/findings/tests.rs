@@ -137,6 +137,18 @@ fn a_renamed_key_and_a_prefix_are_recognised() {
             "the checkpoint has lm_heads.weight, was it lm_head.weight when the model was traced?",
         ],
     );
+    // However many others come before it in the alphabet.
+    for i in 0..=CANDIDATES {
+        renamed.tensors.insert(
+            format!("adapter.{i}.lora"),
+            renamed.tensors["lm_heads.weight"].clone(),
+        );
+    }
+    let lines = validate(&trace(&llama(1)), &renamed);
+    assert!(
+        lines[1].starts_with("the checkpoint has lm_heads.weight"),
+        "{lines:?}"
+    );
     let inner: Vec<_> = llama(2)
         .into_iter()
         .map(|(name, shape)| (format!("base.{name}"), shape))
