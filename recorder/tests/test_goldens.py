@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from weights import randomise
 
-from pycandle import GoldenRecorder, RecordError, meta_device
+from pycandle import GoldenRecorder, RecordError, goldens, meta_device
 from pycandle.checkpoint import Checkpoint
 
 
@@ -180,3 +180,57 @@ def test_saving_twice_writes_goldens_for_both(record, tmp_path):
     assert all(torch.equal(first[0][key], second[0][key]) for key in first[0])
     text = (tmp_path / "other_manifest.json").read_bytes()
     assert second[1]["manifest"] == hashlib.sha256(text).hexdigest()
+
+
+class Stray(nn.Module):
+    """Has another path for values that it was not traced with, which the trace cannot see."""
+
+    stray = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.linear(x)
+        if not torch.compiler.is_exporting():
+            y = y * (1 + self.stray)
+        return torch.cat([y, torch.full_like(y[:, :1], torch.finfo(y.dtype).min)], 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stray"),
+    [
+        (torch.float64, 1e-10),
+        (torch.float32, 1e-4),
+        (torch.bfloat16, 1e-2),
+        (torch.float16, 2e-3),
+    ],
+)
+def test_another_path_is_seen_in_every_precision_and_beside_fills(tmp_path, dtype, stray):
+    model = Stray().to(dtype).eval()
+    x = torch.randn(2, 64, dtype=dtype)
+    GoldenRecorder(tmp_path).record(model, x)
+    model.stray = stray
+    with pytest.raises(RecordError, match="differs from the model's by up to"):
+        GoldenRecorder(tmp_path).record(model, x)
+
+
+def test_fills_are_compared_exactly():
+    fill = torch.tensor([1.0, -1e9])
+    assert goldens._close(fill, fill * torch.tensor([1 + 1e-6, 1.0]), 1e-5)
+    assert not goldens._close(fill, torch.tensor([1.0, -9.99e8]), 1e-5)
+    odd = torch.tensor([float("nan"), float("inf"), 2.0])
+    assert goldens._close(odd, odd.clone(), 1e-5)
+    assert not goldens._close(odd, torch.tensor([float("nan"), -float("inf"), 2.0]), 1e-5)
+
+
+def test_rounding_that_differs_in_half_precision_is_no_other_path():
+    expected = {"y": torch.tensor([1.0, 2.0], dtype=torch.bfloat16)}
+    truth = torch.tensor([1.0, 2.01])
+    golden = {"output.y": torch.tensor([1.0, 2.015625], dtype=torch.bfloat16)}
+    golden["truth:output.y"] = truth
+    goldens.compare(golden, expected, lambda: {"y": truth.clone()})
+    goldens.compare(golden, expected, lambda: None)
+    with pytest.raises(RecordError, match="differs"):
+        goldens.compare(golden, expected, lambda: {"y": truth * 1.001})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from .errors import RecordError
 from .meta import has_meta_parameters
 from .schema import FileData, Manifest, to_json
 from .trace import Trace, argument_leaves, leaves, trace
+
+_CHEAP = 2**28  # bytes of weights that may be copied to raise them
 
 
 class GoldenRecorder:
@@ -145,7 +148,9 @@ class GoldenRecorder:
         given = {name: t.detach().clone() for name, t in named.items()}
         tensors = goldens.record(self.manifest, source.tensor, self._constants, given)
         if check:
-            goldens.compare(tensors, self._eager(given))
+            assert self._model is not None
+            eager = self._eager(self._model, given)
+            goldens.compare(tensors, eager, lambda: self._eager_in_float32(given))
         names = [p.name for p in self.manifest.parameters]
         self._cases[case] = (tensors, goldens.checkpoint_hash(names, source.tensor))
         if self._name is not None:
@@ -166,9 +171,23 @@ class GoldenRecorder:
             raise RecordError(f"the inputs lack {missing} and have {unknown} in excess")
         return {i.name: found[i.path] for i in self.manifest.inputs}
 
-    def _eager(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor | None]:
-        """The model's own outputs, by the manifest's names."""
+    def _eager_in_float32(
+        self, inputs: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor | None] | None:
+        """The outputs of the model raised to float32; None when it is large or takes no float32."""
         assert self._model is not None
+        if self._own_weights().bytes > _CHEAP:
+            return None
+        given = {n: t.float() if t.is_floating_point() else t for n, t in inputs.items()}
+        try:
+            return self._eager(copy.deepcopy(self._model).float(), given)
+        except Exception:  # whatever the model says to another dtype, or to being copied
+            return None
+
+    def _eager(
+        self, model: nn.Module, inputs: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor | None]:
+        """The outputs of `model` itself, by the manifest's names."""
         assert self._traced is not None
         names = {i.path: i.name for i in self.manifest.inputs}
         given = [
@@ -177,7 +196,7 @@ class GoldenRecorder:
         ]
         args, kwargs = pytree.tree_unflatten(given, self._traced.structure)
         with torch.no_grad():
-            result = self._model(*args, **kwargs)
+            result = model(*args, **kwargs)
         found = {leaf.path: leaf.value for leaf in leaves(result)}
         return {o.name: found.get(o.path) for o in self.manifest.outputs}
 
