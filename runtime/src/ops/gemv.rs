@@ -1,9 +1,12 @@
 //! Products of a few rows with a matrix: bound by reading the weights, which are read once, in
 //! their own dtype.
 
+use candle_core::DType;
+
 use super::isa::{Isa, Kernel, dispatch};
 use super::map::always_chunks;
 use super::memory::{BLOCK, Narrow};
+use super::vmath;
 
 /// At most this many rows are multiplied this way.
 pub(super) const ROWS: usize = 4;
@@ -32,7 +35,11 @@ pub(super) fn product<T: Narrow>(
     let run = |start: usize, out: &mut [f32]| {
         let first = start / lanes;
         let weight = &weight[first * k..(first + out.len() / lanes) * k];
-        if lanes == 1 {
+        if lanes == 1 && T::DTYPE == DType::F32 {
+            // `load` gives `f32` elements back as they are.
+            let weight = T::load(weight, &mut []);
+            dispatch(Vector { x, weight, k, out });
+        } else if lanes == 1 {
             dispatch(Panel::<T, 1> { x, weight, k, out });
         } else {
             dispatch(Panel::<T, ROWS> { x, weight, k, out });
@@ -53,6 +60,31 @@ pub(super) fn product<T: Narrow>(
         }
     }
     out
+}
+
+/// One row times `f32` weights.
+struct Vector<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    k: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Vector<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Isa>(self) {
+        let Self { x, weight, k, out } = self;
+        let pairs = weight.chunks_exact(2 * k);
+        let last = pairs.remainder();
+        for (pair, out) in pairs.zip(out.chunks_mut(2)) {
+            let (a, b) = pair.split_at(k);
+            out.copy_from_slice(&vmath::dot2::<S>(a, b, x));
+        }
+        if let (false, Some(out)) = (last.is_empty(), out.last_mut()) {
+            *out = vmath::dot::<S>(last, x);
+        }
+    }
 }
 
 struct Panel<'a, T, const M: usize> {

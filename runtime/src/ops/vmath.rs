@@ -133,8 +133,15 @@ pub(super) fn fold(
             lanes[lane] = step(lanes[lane], block[lane]);
         }
     }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane = step(*lane, value);
+    if !rest.is_empty() {
+        // In lanes of its own: a variable index would keep the others out of registers.
+        let mut tail = [start; 32];
+        for (lane, &value) in tail.iter_mut().zip(rest) {
+            *lane = step(*lane, value);
+        }
+        for lane in 0..32 {
+            lanes[lane] = join(lanes[lane], tail[lane]);
+        }
     }
     let mut width = 16;
     while width > 0 {
@@ -157,9 +164,49 @@ pub(super) fn dot<S: Isa>(a: &[f32], b: &[f32]) -> f32 {
             lanes[lane] = S::fma(x[lane], y[lane], lanes[lane]);
         }
     }
-    for (lane, (&x, &y)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *lane = S::fma(x, y, *lane);
+    add_rest(&mut lanes, a_rest, b_rest);
+    join(lanes)
+}
+
+/// The inner products of two rows with one: two streams of memory keep more of it on the way.
+#[inline(always)]
+pub(super) fn dot2<S: Isa>(a: &[f32], b: &[f32], x: &[f32]) -> [f32; 2] {
+    let (mut a_lanes, mut b_lanes) = ([0.0f32; 64], [0.0f32; 64]);
+    let (a_blocks, a_rest) = a.as_chunks::<64>();
+    let (b_blocks, b_rest) = b.as_chunks::<64>();
+    let (x_blocks, x_rest) = x.as_chunks::<64>();
+    for ((a, b), x) in a_blocks.iter().zip(b_blocks).zip(x_blocks) {
+        for lane in 0..64 {
+            a_lanes[lane] = S::fma(a[lane], x[lane], a_lanes[lane]);
+        }
+        for lane in 0..64 {
+            b_lanes[lane] = S::fma(b[lane], x[lane], b_lanes[lane]);
+        }
     }
+    add_rest(&mut a_lanes, a_rest, x_rest);
+    add_rest(&mut b_lanes, b_rest, x_rest);
+    [join(a_lanes), join(b_lanes)]
+}
+
+/// What is left behind the last block, in lanes of its own: a variable index would keep the others
+/// out of registers.
+#[inline(always)]
+fn add_rest(lanes: &mut [f32; 64], a: &[f32], b: &[f32]) {
+    if a.is_empty() {
+        return;
+    }
+    let mut tail = [0.0f32; 64];
+    for (lane, (&x, &y)) in tail.iter_mut().zip(a.iter().zip(b)) {
+        *lane = x * y;
+    }
+    for lane in 0..64 {
+        lanes[lane] += tail[lane];
+    }
+}
+
+/// The sum of the lanes, pairwise.
+#[inline(always)]
+fn join(mut lanes: [f32; 64]) -> f32 {
     let mut width = 32;
     while width > 0 {
         for lane in 0..width {
