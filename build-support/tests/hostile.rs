@@ -171,6 +171,69 @@ fn edit(value: &mut Value, how: Index) {
     }
 }
 
+/// A manifest of `tests/ops` with one thing changed, and what is said of it.
+#[test]
+fn operators_name_the_argument_that_is_wrong() {
+    let cases = [
+        (
+            "group_norm",
+            "/inputs/0/shape",
+            json!([4]),
+            "no dimension 1",
+        ),
+        (
+            "index_tensor",
+            "/inputs/1/dtype",
+            json!("uint8"),
+            "with a mask",
+        ),
+        (
+            "repeat",
+            "/nodes/0/args/repeats/0",
+            json!(-1),
+            "cannot be negative",
+        ),
+        (
+            "scatter_value",
+            "/nodes/0/args/value",
+            json!((1_i64 << 53) + 1),
+            "exactly",
+        ),
+        (
+            "select_int",
+            "/nodes/0/args/index",
+            json!(i64::MIN),
+            "out of range",
+        ),
+        (
+            "slice_tensor",
+            "/nodes/0/out/0/shape",
+            json!([2]),
+            "no dimension 1",
+        ),
+        (
+            "split_tensor",
+            "/nodes/0/out/1/shape",
+            json!([]),
+            "no dimension 2",
+        ),
+        ("topk", "/nodes/0/args/k", json!(-1), "cannot be negative"),
+        (
+            "upsample_nearest2d_vec",
+            "/inputs/0/shape",
+            json!([1]),
+            "batch of images",
+        ),
+    ];
+    for (name, place, value, expected) in cases {
+        let named = |m: &&Value| m["model"]["name"] == name;
+        let mut manifest = operators().iter().find(named).unwrap().clone();
+        *manifest.pointer_mut(place).unwrap() = value;
+        let error = generate(&manifest.to_string()).unwrap_err();
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
