@@ -189,7 +189,9 @@ def _protected(model: nn.Module) -> Iterator[None]:
 
     `_init_weights` writes to everything that its module holds.
     """
-    homes = [(home, dict(home)) for m in model.modules() for home in (m._parameters, m._buffers)]
+    homes: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (home, dict(home)) for m in model.modules() for home in (m._parameters, m._buffers)
+    ]
     twins: dict[int, Any] = {}
     for home, held in homes:
         for name, tensor in held.items():
@@ -207,8 +209,8 @@ def _protected(model: nn.Module) -> Iterator[None]:
             home.update(held)
 
 
-def _empty_twin(parameter: nn.Parameter) -> nn.Parameter:
-    return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+def _empty_twin(parameter: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
 
 
 def config_json(model: nn.Module) -> dict[str, Any] | None:
