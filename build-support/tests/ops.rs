@@ -33,7 +33,10 @@ fn recorded(folder: &Path) -> BTreeMap<String, Vec<String>> {
 fn computed(source: &str) -> String {
     let start = source.find("pub fn forward_probed").unwrap();
     let body = &source[start..];
-    let end = ["p.record", "Ok("].iter().filter_map(|e| body.find(e)).min();
+    let end = ["p.record", "Ok("]
+        .iter()
+        .filter_map(|e| body.find(e))
+        .min();
     let body = &body[body.find("{\n").unwrap() + 2..end.unwrap()];
     let statements = body
         .split(';')
