@@ -53,8 +53,9 @@ impl Display for Path {
 ///
 /// Generated models and layers call it in order of execution; `out` is the index of the value in the
 /// manifest's `calls[…].outputs`.
-/// A probe counts the calls of a module itself: the n-th `record` of one `(module, out)` belongs to
-/// the golden `{module}#{n}.out.{out}`.
+/// A probe counts the calls of a module itself: the outputs of one call come in the order of their
+/// indices, so that an index not greater than the module's last one begins the module's next call.
+/// Output `out` of call `n` belongs to the golden `{module}#{n}.out.{out}`.
 ///
 /// ```
 /// use pycandle::{Path, Probe, Tensor};

@@ -1,5 +1,7 @@
 //! One tensor against its golden and, where there is one, the truth.
 
+use std::collections::{HashMap, HashSet};
+
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use safetensors::Dtype;
@@ -17,9 +19,15 @@ const ELEMENT_FACTOR: f64 = 8.0;
 /// Relative distances that pass where no truth was recorded.
 const NO_TRUTH_F32: f64 = 1e-4;
 const NO_TRUTH_HALF: f64 = 2e-2;
+/// A mask's fill is this many times the usual magnitude.
+const FILL: f64 = 1e3;
+/// Relative distance that a fill may be off by, outside the half types.
+const FILL_LIMIT: f64 = 1e-6;
 
 /// Compares `ours` with the golden `key`; `Err` only when a tensor cannot be read.
-pub(super) fn compare(goldens: &Goldens, key: &str, ours: &Tensor) -> Result<Row> {
+///
+/// `strict`: floats must have the golden's dtype.
+pub(super) fn compare(goldens: &Goldens, key: &str, ours: &Tensor, strict: bool) -> Result<Row> {
     let weights = goldens.weights();
     let row = |verdict| Row::new(key, verdict);
     let (Some(shape), Some(dtype), Some(golden)) = (
@@ -39,7 +47,7 @@ pub(super) fn compare(goldens: &Goldens, key: &str, ours: &Tensor) -> Result<Row
     if !is_float(dtype) {
         return integers(key, dtype, golden, &ours);
     }
-    if !ours.dtype().is_float() {
+    if !ours.dtype().is_float() || (strict && Some(ours.dtype()) != same_in_candle(dtype)) {
         return Ok(row(Verdict::DType {
             ours: format!("{:?}", ours.dtype()),
             golden: format!("{dtype:?}"),
@@ -59,10 +67,18 @@ pub(super) fn compare(goldens: &Goldens, key: &str, ours: &Tensor) -> Result<Row
 
 /// The rule of the module documentation.
 fn judge(key: &str, dtype: Dtype, ours: &[f64], golden: &[f64], truth: Option<&[f64]>) -> Row {
-    let special = |i: usize| is_special(golden[i], dtype);
+    let fills = fills(golden, dtype);
+    let fill_limit = match dtype {
+        Dtype::F16 => f16::EPSILON.to_f64(),
+        Dtype::BF16 => bf16::EPSILON.to_f64(),
+        _ => FILL_LIMIT,
+    };
+    let filled = |i: usize| fills.contains(&golden[i].to_bits());
+    let special = |i: usize| is_special(golden[i], dtype) || filled(i);
     let differ = |&i: &usize| {
         let same = ours[i] == golden[i] || (ours[i].is_nan() && golden[i].is_nan());
-        !same && (special(i) || is_special(ours[i], dtype))
+        let near = (ours[i] - golden[i]).abs() <= fill_limit * golden[i].abs();
+        !same && (is_special(golden[i], dtype) || is_special(ours[i], dtype) || filled(i) && !near)
     };
     if let Some(at) = (0..ours.len()).find(differ) {
         return Row::new(
@@ -74,15 +90,18 @@ fn judge(key: &str, dtype: Dtype, ours: &[f64], golden: &[f64], truth: Option<&[
             },
         );
     }
-    let Some(truth) = truth else {
-        let error = Distance::between(ours, golden, golden, special);
-        let limit = match dtype {
-            Dtype::F16 | Dtype::BF16 => NO_TRUTH_HALF,
-            _ => NO_TRUTH_F32,
-        };
+    let limit = match dtype {
+        Dtype::F16 | Dtype::BF16 => NO_TRUTH_HALF,
+        _ => NO_TRUTH_F32,
+    };
+    let by_golden = |torch: Option<&Distance>| {
+        let error = Distance::between(ours, golden, special);
         let passed = error.norm <= limit * error.scale
             && error.worst <= ELEMENT_FACTOR * limit * error.largest;
-        return error.row(key, None, passed, limit);
+        error.row(key, torch, passed, limit)
+    };
+    let Some(truth) = truth else {
+        return by_golden(None);
     };
     // A truth that overflowed, or that masks with another dtype's largest number, says nothing
     // about an element: PyTorch's own value stands in.
@@ -91,13 +110,50 @@ fn judge(key: &str, dtype: Dtype, ours: &[f64], golden: &[f64], truth: Option<&[
         .zip(golden)
         .map(|(&t, &g)| if t.is_finite() { t } else { g })
         .collect();
-    let error = Distance::between(ours, &truth, golden, special);
-    let torch = Distance::between(golden, &truth, golden, special);
+    let error = Distance::between(ours, &truth, special);
+    let torch = Distance::between(golden, &truth, special);
+    if torch.norm > limit * torch.scale {
+        return by_golden(Some(&torch));
+    }
     let limit = (FACTOR * torch.norm).max(FLOOR * error.scale);
     let element = (ELEMENT_FACTOR * torch.worst).max(ELEMENT_FACTOR * FLOOR * error.largest);
     let passed = error.norm <= limit && error.worst <= element;
     let limit = limit / error.scale;
     error.row(key, Some(&torch), passed, limit)
+}
+
+/// The values, as bits, with which an additive mask filled parts of a tensor: far larger than what
+/// is usual among the rest, and repeated exactly.
+fn fills(golden: &[f64], dtype: Dtype) -> HashSet<u64> {
+    let ordinary = || {
+        golden
+            .iter()
+            .filter(|&&v| v != 0.0 && !is_special(v, dtype))
+    };
+    let largest = ordinary().fold(0f64, |max, v| max.max(v.abs()));
+    // Fills may be the majority, so the usual magnitude is that of what is far from the largest.
+    let mut rest: Vec<f64> = ordinary()
+        .map(|v| v.abs())
+        .filter(|&v| v < largest / FILL)
+        .collect();
+    let middle = rest.len() / 2;
+    let usual = match rest.is_empty() {
+        // A mask itself: zeros and fills.
+        true => 1.0,
+        false => *rest.select_nth_unstable_by(middle, f64::total_cmp).1,
+    };
+    let zeros = golden.iter().filter(|&&v| v == 0.0).count();
+    if largest <= FILL * usual || (rest.is_empty() && zeros == 0) {
+        return HashSet::new();
+    }
+    let mut counts: HashMap<u64, usize> = HashMap::new();
+    for v in ordinary().filter(|v| v.abs() > FILL * usual) {
+        *counts.entry(v.to_bits()).or_default() += 1;
+    }
+    // A few equal outliers, as some models have at their first token, are no fill.
+    let least = (golden.len() / 1000).max(2);
+    counts.retain(|_, count| *count >= least);
+    counts.into_keys().collect()
 }
 
 /// Errors of one tensor, sums over elements that are ordinary numbers.
@@ -109,7 +165,7 @@ struct Distance {
 }
 
 impl Distance {
-    fn between(a: &[f64], truth: &[f64], _golden: &[f64], special: impl Fn(usize) -> bool) -> Self {
+    fn between(a: &[f64], truth: &[f64], special: impl Fn(usize) -> bool) -> Self {
         let (mut error, mut scale) = (0f64, 0f64);
         let (mut worst, mut largest) = (0f64, 0f64);
         for (i, (&a, &t)) in a.iter().zip(truth).enumerate() {
@@ -176,6 +232,17 @@ fn integers(key: &str, dtype: Dtype, golden: &[u8], ours: &Tensor) -> Result<Row
 
 fn is_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
+
+/// Candle's name of a floating-point dtype.
+fn same_in_candle(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::F64 => Some(DType::F64),
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::BF16),
+        _ => None,
+    }
 }
 
 /// NaN, an infinity, or the largest finite number of the dtype with either sign.

@@ -12,17 +12,21 @@ use crate::{Error, Path, Probe, Result};
 
 pub(super) struct Comparing<'a> {
     goldens: &'a Goldens,
-    calls: HashMap<(String, usize), usize>,
+    /// By module: the number of the running call and the last output recorded of it.
+    calls: HashMap<String, (usize, usize)>,
+    strict: bool,
     rows: Vec<Row>,
     seen: BTreeSet<String>,
     error: Option<Error>,
 }
 
 impl<'a> Comparing<'a> {
-    pub fn new(goldens: &'a Goldens) -> Self {
+    /// `strict`: floats must have the golden's dtype.
+    pub fn new(goldens: &'a Goldens, strict: bool) -> Self {
         Self {
             goldens,
             calls: HashMap::new(),
+            strict,
             rows: Vec::new(),
             seen: BTreeSet::new(),
             error: None,
@@ -31,7 +35,7 @@ impl<'a> Comparing<'a> {
 
     /// Compares one value; the first error of reading a tensor is kept for [`Self::finish`].
     pub fn compare(&mut self, key: &str, value: &Tensor) {
-        match compare(self.goldens, key, value) {
+        match compare(self.goldens, key, value, self.strict) {
             Ok(row) => self.rows.push(row),
             Err(err) => {
                 self.error.get_or_insert(err.at(key));
@@ -41,9 +45,14 @@ impl<'a> Comparing<'a> {
     }
 
     fn record_at(&mut self, module: String, out: usize, value: &Tensor) {
-        let call = self.calls.entry((module.clone(), out)).or_default();
+        // Outputs come in the order of their indices: one that is not further on begins a call.
+        let call = match self.calls.get(&module) {
+            None => 0,
+            Some(&(call, last)) if out > last => call,
+            Some(&(call, _)) => call + 1,
+        };
         let key = format!("{module}#{call}.out.{out}");
-        *call += 1;
+        self.calls.insert(module, (call, out));
         self.compare(&key, value);
     }
 

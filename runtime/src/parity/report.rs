@@ -29,14 +29,14 @@ pub enum Verdict {
         /// PyTorch's shape.
         golden: Vec<usize>,
     },
-    /// A float where PyTorch has an integer, or the other way round.
+    /// Another dtype than PyTorch's. Integers, which are all kept in 64 bits, count as one.
     DType {
         /// The model's dtype.
         ours: String,
         /// PyTorch's dtype.
         golden: String,
     },
-    /// NaN, an infinity or the largest number of the dtype, on one side only.
+    /// NaN, an infinity, the largest number of the dtype or a mask's fill, on one side only.
     Special {
         /// The first such element, row-major.
         at: usize,
