@@ -1,6 +1,6 @@
 //! Which files a checkpoint consists of: one file, an index, or a folder of shards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
@@ -131,10 +131,13 @@ type Resolved = (Vec<PathBuf>, BTreeMap<String, usize>);
 /// Turns file names into paths inside `folder`; everything wrong is reported together.
 fn resolve(folder: &Path, pairs: Vec<(String, String)>) -> Result<Resolved, Vec<String>> {
     let mut problems = Vec::new();
-    let files: BTreeSet<&str> = pairs.iter().map(|(_, file)| file.as_str()).collect();
+    let mut files: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, file) in &pairs {
+        *files.entry(file.as_str()).or_default() += 1;
+    }
     let mut number = BTreeMap::new();
     let mut paths = Vec::new();
-    for file in files {
+    for (file, keys) in files {
         if !is_inside(file) {
             problems.push(format!(
                 "index names the file `{file}`, which is not inside the folder"
@@ -143,7 +146,6 @@ fn resolve(folder: &Path, pairs: Vec<(String, String)>) -> Result<Resolved, Vec<
         }
         let path = folder.join(file);
         if !path.is_file() {
-            let keys = pairs.iter().filter(|(_, of)| of == file).count();
             problems.push(format!(
                 "index names the file `{file}` for {keys} tensors, but there is none"
             ));

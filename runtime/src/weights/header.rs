@@ -246,7 +246,7 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
                     self.0.problems.push(listed_twice(&name));
                 }
                 metadata_seen = true;
-                self.0.header.metadata = map.next_value()?;
+                map.next_value_seed(MetadataSeed(self.0))?;
                 continue;
             }
             let entry = map.next_value_seed(EntrySeed {
@@ -270,6 +270,37 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
 
 fn listed_twice(name: &str) -> String {
     format!("`{name}` is listed twice in the header")
+}
+
+/// `__metadata__`, whose duplicates a plain map would swallow.
+struct MetadataSeed<'a>(&'a mut Raw);
+
+impl<'de> DeserializeSeed<'de> for MetadataSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<(), D::Error> {
+        de.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MetadataSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object of text by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let metadata = &mut self.0.header.metadata;
+        while let Some((key, value)) = map.next_entry::<String, String>()? {
+            if metadata.contains_key(&key) {
+                let text = format!("`{key}` is listed twice in `__metadata__`");
+                self.0.problems.push(text);
+            }
+            metadata.insert(key, value);
+        }
+        Ok(())
+    }
 }
 
 struct EntrySeed<'a> {

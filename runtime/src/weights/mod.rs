@@ -58,7 +58,7 @@ type Loaded = HashMap<(Box<str>, DType), Vec<Weak<Cell>>>;
 struct Shard {
     path: PathBuf,
     header: Header,
-    map: Option<Mmap>,
+    map: Mmap,
 }
 
 impl Weights {
@@ -208,12 +208,12 @@ impl Shard {
         Ok(Self {
             path: path.to_path_buf(),
             header,
-            map: Some(map),
+            map,
         })
     }
 
     fn bytes(&self, entry: &Entry) -> Option<&[u8]> {
-        self.map.as_ref()?.get(header::byte_range(entry)?)
+        self.map.get(header::byte_range(entry)?)
     }
 }
 

@@ -127,6 +127,11 @@ fn fields() {
     ));
     check(&deep, 4, "more than 64 dimensions");
     check(r#"{"__metadata__":{"a":1}}"#, 0, "expected a string");
+    check(
+        r#"{"__metadata__":{"a":"1","a":"2"}}"#,
+        0,
+        "`a` is listed twice in `__metadata__`",
+    );
 }
 
 #[test]
