@@ -109,7 +109,7 @@ impl Conv1d {
         }
     }
 
-    /// `[batch, in, length]` (or without batch) to `[batch, out, length']`.
+    /// `[batch, in, length]` to `[batch, out, length']`.
     pub fn forward(&self, x: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         finish(self.path.as_ref(), self.convolve(x), p)
     }
@@ -173,7 +173,7 @@ impl Conv2d {
         }
     }
 
-    /// `[batch, in, height, width]` (or without batch) to `[batch, out, height', width']`.
+    /// `[batch, in, height, width]` to `[batch, out, height', width']`.
     pub fn forward(&self, x: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         finish(self.path.as_ref(), self.convolve(x), p)
     }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::Result;
-use super::elementwise::clamp;
+use super::elementwise::{clamp, widened};
 use super::isa::Isa;
 use super::map::{Map1, int_map, mapped_product, scalar_map, unary};
 use super::memory::{fail, is_float};
@@ -186,7 +186,7 @@ pub fn gelu_tanh_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 }
 
 /// The first half along a dimension times the sigmoid of the second; the dimension's size is even.
-/// (`aten.glu`)
+/// Half types in `f32`, rounded once. (`aten.glu`)
 pub fn glu(x: &Tensor, dim: usize) -> Result<Tensor> {
     check_dim("glu", x, dim)?;
     let size = x.dims()[dim];
@@ -197,5 +197,5 @@ pub fn glu(x: &Tensor, dim: usize) -> Result<Tensor> {
         x.narrow(dim, 0, size / 2)?,
         x.narrow(dim, size / 2, size / 2)?,
     );
-    gated(&gate, &value, Sigmoid)
+    widened([&gate, &value], |[gate, value]| gated(gate, value, Sigmoid))
 }

@@ -94,6 +94,16 @@ impl Attention {
                 v.dims()
             );
         }
+        // The batch is merged below, so its dimensions are compared here, one by one.
+        let batch = |x: &Tensor| x.dims()[..rank.saturating_sub(3)].to_vec();
+        if batch(q) != batch(k) || batch(q) != batch(v) {
+            fail!(
+                "sdpa: the batches of {:?}, {:?} and {:?} differ",
+                q.dims(),
+                k.dims(),
+                v.dims()
+            );
+        }
         let shape = four("sdpa", q)?;
         let full_mask = match mask {
             None => None,

@@ -6,7 +6,7 @@ use super::Result;
 use super::cast::to_dtype;
 use super::elementwise::add;
 use super::isa::{Isa, Kernel, dispatch};
-use super::linalg::{Matrix, gemm};
+use super::linalg::{Matrix, Multiplied, gemm};
 use super::map::{always_chunks, same_dtype};
 use super::memory::{fail, is_half, on_cpu, read, tensor};
 
@@ -178,7 +178,7 @@ pub(super) fn computed(
 /// Elements of unrolled windows held at a time, at most.
 const UNROLLED: usize = 256 * 1024;
 
-fn convolve<T: WithDType>(x: &Tensor, weight: &Tensor, sizes: &Sizes) -> Result<Tensor> {
+fn convolve<T: Multiplied>(x: &Tensor, weight: &Tensor, sizes: &Sizes) -> Result<Tensor> {
     let [c, o] = sizes.channels;
     let pixels = sizes.pixels();
     let plane = sizes.input[0] * sizes.input[1];
@@ -216,7 +216,7 @@ fn convolve<T: WithDType>(x: &Tensor, weight: &Tensor, sizes: &Sizes) -> Result<
 }
 
 /// One group of one image: `[out, unrolled] [unrolled, pixels]`, in strips of output rows.
-fn one_image<T: WithDType>(x: &[T], weight: &[T], out: &mut [T], sizes: &Sizes, parallel: bool) {
+fn one_image<T: Multiplied>(x: &[T], weight: &[T], out: &mut [T], sizes: &Sizes, parallel: bool) {
     let (o, k, pixels) = (sizes.channels[1], sizes.unrolled(), sizes.pixels());
     let view = |rows, columns, row_stride, offset| Matrix {
         offset,

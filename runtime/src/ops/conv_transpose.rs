@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor, WithDType};
 
 use super::Result;
 use super::conv::{Sizes, computed};
-use super::linalg::{Matrix, gemm};
+use super::linalg::{Matrix, Multiplied, gemm};
 use super::map::{always_chunks, same_dtype};
 use super::memory::{fail, read, tensor};
 
@@ -105,7 +105,7 @@ pub fn conv_transpose1d(
     Ok(y.squeeze(2)?)
 }
 
-fn transposed<T: WithDType>(
+fn transposed<T: Multiplied>(
     x: &Tensor,
     weight: &Tensor,
     sizes: &Sizes,

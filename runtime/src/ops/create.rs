@@ -21,11 +21,20 @@ pub fn arange(start: f64, end: f64, step: f64, dtype: DType, device: &Device) ->
     if count > isize::MAX as f64 / 8.0 {
         fail!("arange: {count} elements are too many");
     }
-    let values: Vec<f64> = (0..count as usize)
-        .map(|i| start + i as f64 * step)
-        .collect();
+    let count = count as usize;
+    let values = collected("arange", count, (0..count).map(|i| start + i as f64 * step))?;
     let len = values.len();
     Ok(to_dtype(&tensor(values, &[len][..])?, dtype)?.to_device(device)?)
+}
+
+/// The elements as a vector; an error where there is no memory for them.
+fn collected<T>(op: &str, count: usize, values: impl Iterator<Item = T>) -> Result<Vec<T>> {
+    let mut out = Vec::new();
+    if out.try_reserve_exact(count).is_err() {
+        fail!("{op}: no memory for {count} elements");
+    }
+    out.extend(values);
+    Ok(out)
 }
 
 /// A size that was computed with signed integers.
@@ -53,9 +62,8 @@ pub fn arange_int(start: i64, end: i64, step: i64, device: &Device) -> Result<Te
     if count > i128::from(i64::MAX / 16) {
         fail!("arange: {count} elements are too many");
     }
-    let values: Vec<i64> = (0..count)
-        .map(|i| (i128::from(start) + i * step) as i64)
-        .collect();
+    let at = |i: i128| (i128::from(start) + i * step) as i64;
+    let values = collected("arange", count as usize, (0..count).map(at))?;
     let len = values.len();
     Ok(tensor(values, &[len][..])?.to_device(device)?)
 }
@@ -79,7 +87,7 @@ pub fn linspace(
         true => start + i as f64 * step,
         false => end - (steps - 1 - i) as f64 * step,
     };
-    let values: Vec<f64> = (0..steps).map(at).collect();
+    let values = collected("linspace", steps, (0..steps).map(at))?;
     Ok(to_dtype(&tensor(values, &[steps][..])?, dtype)?.to_device(device)?)
 }
 

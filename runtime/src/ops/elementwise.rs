@@ -3,9 +3,10 @@
 use candle_core::{DType, Tensor};
 
 use super::Result;
+use super::cast::to_dtype;
 use super::isa::Isa;
 use super::map::{Map1, Map2, binary, int_map, scalar_binary, scalar_map, unary};
-use super::memory::{fail, is_float, on_cpu, to_i64};
+use super::memory::{fail, is_float, is_half, on_cpu, to_i64};
 use super::scalar::mul_scalar;
 use super::vmath;
 
@@ -458,18 +459,24 @@ pub fn lerp(start: &Tensor, end: &Tensor, weight: f64) -> Result<Tensor> {
 }
 
 /// A composition on half types computed in `f32`, so that it is rounded once.
-fn widened(x: [&Tensor; 2], f: impl Fn([&Tensor; 2]) -> Result<Tensor>) -> Result<Tensor> {
+pub(super) fn widened<const N: usize>(
+    x: [&Tensor; N],
+    f: impl Fn([&Tensor; N]) -> Result<Tensor>,
+) -> Result<Tensor> {
     let dtype = x[0].dtype();
-    if !matches!(dtype, DType::BF16 | DType::F16) {
+    if !is_half(dtype) || x.iter().any(|x| x.dtype() != dtype) {
         return f(x);
     }
-    let [a, b] = x.map(|x| x.to_dtype(DType::F32));
-    Ok(f([&a?, &b?])?.to_dtype(dtype)?)
+    let wide = x.iter().map(|x| to_dtype(x, DType::F32));
+    let wide = wide.collect::<Result<Vec<_>>>()?;
+    to_dtype(&f(std::array::from_fn(|i| &wide[i]))?, dtype)
 }
 
-/// `input + value * a * b`. (`aten.addcmul`)
+/// `input + value * a * b`; half types in `f32`, rounded once. (`aten.addcmul`)
 pub fn addcmul(input: &Tensor, a: &Tensor, b: &Tensor, value: f64) -> Result<Tensor> {
-    add(input, &mul_scalar(&mul(a, b)?, value)?)
+    widened([input, a, b], |[input, a, b]| {
+        add(input, &mul_scalar(&mul(a, b)?, value)?)
+    })
 }
 
 /// Replaces NaN and the infinities by numbers; an infinity for which none is given by the largest

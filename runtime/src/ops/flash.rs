@@ -227,7 +227,8 @@ impl<T: Narrow> Job<'_, T> {
             let at = mask.at(batch, head, query);
             let stride = mask.strides[3];
             if stride == 1 {
-                !mask.data[at + keys.start..at + keys.end].contains(&1)
+                let mut seen = mask.data[at + keys.start..at + keys.end].iter();
+                seen.all(|&keep| keep == 0)
             } else {
                 keys.clone().all(|key| mask.data[at + key * stride] == 0)
             }

@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor, WithDType};
 
 use super::Result;
 use super::cast::to_dtype;
-use super::elementwise::add;
+use super::elementwise::{add, widened};
 use super::gemv;
 use super::map::{always_chunks, same_dtype};
 use super::memory::{
@@ -34,12 +34,24 @@ impl Matrix {
     }
 }
 
+/// The element types that the gemm crate multiplies as what they are.
+///
+/// # Safety
+/// The type is `f32` or `f64`: the gemm crate tells types apart by their identity, and reads and
+/// writes memory accordingly.
+pub(super) unsafe trait Multiplied: WithDType {}
+
+// SAFETY: one of the two.
+unsafe impl Multiplied for f32 {}
+// SAFETY: one of the two.
+unsafe impl Multiplied for f64 {}
+
 /// `out = a b`, or `out += a b`. All three are views of slices; one thread unless `parallel`.
 ///
 /// # Panics
 /// When a view reaches past its slice or the sizes disagree: a mistake of this crate.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn gemm<T: WithDType>(
+pub(super) fn gemm<T: Multiplied>(
     out: &mut [T],
     out_view: Matrix,
     accumulate: bool,
@@ -61,7 +73,7 @@ pub(super) fn gemm<T: WithDType>(
     let one = T::from_f64(1.0);
     // SAFETY: the asserts above keep every element that the three views address inside their
     // slices, `out` is borrowed mutably and so overlaps neither input, and `T` is a float that the
-    // gemm crate knows (the callers pass `f32` and `f64`).
+    // gemm crate knows, by the contract of `Multiplied`.
     unsafe {
         gemm::gemm(
             m,
@@ -166,7 +178,7 @@ fn dense_f32(x: &Tensor) -> Result<Tensor> {
     to_dtype(x, DType::F32)
 }
 
-fn batched_on_cpu<T: WithDType>(
+fn batched_on_cpu<T: Multiplied>(
     a: &Tensor,
     b: &Tensor,
     batch: &[usize],
@@ -397,14 +409,19 @@ fn as_f32<T: Narrow>(source: &[T]) -> Option<&[f32]> {
     }
 }
 
-/// `beta bias + alpha a b`, of matrices. (`aten.addmm`)
+/// `beta bias + alpha a b`, of matrices; half types in `f32`, rounded once. (`aten.addmm`)
 pub fn addmm(bias: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> Result<Tensor> {
-    combined(bias, matmul(a, b)?, beta, alpha)
+    widened([bias, a, b], |[bias, a, b]| {
+        combined(bias, matmul(a, b)?, beta, alpha)
+    })
 }
 
-/// `beta bias + alpha a b`, of batches of matrices. (`aten.baddbmm`)
+/// `beta bias + alpha a b`, of batches of matrices; half types in `f32`, rounded once.
+/// (`aten.baddbmm`)
 pub fn baddbmm(bias: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> Result<Tensor> {
-    combined(bias, bmm(a, b)?, beta, alpha)
+    widened([bias, a, b], |[bias, a, b]| {
+        combined(bias, bmm(a, b)?, beta, alpha)
+    })
 }
 
 fn combined(bias: &Tensor, product: Tensor, beta: f64, alpha: f64) -> Result<Tensor> {

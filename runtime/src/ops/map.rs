@@ -128,7 +128,12 @@ fn unary_narrow<T: Narrow>(x: &Tensor, block: Block1<'_>) -> Result<Tensor> {
 }
 
 /// Runs `f(position, chunk)` over the chunks of `out`, in parallel when there is enough of it.
+///
+/// An empty `out` has no chunks, whatever their size.
 pub(super) fn chunks<T: Send>(out: &mut [T], size: usize, f: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    if out.is_empty() {
+        return;
+    }
     if out.len() <= PARALLEL.max(size) {
         for (i, chunk) in out.chunks_mut(size).enumerate() {
             f(i * size, chunk);
@@ -144,6 +149,9 @@ pub(super) fn always_chunks<T: Send>(
     size: usize,
     f: &(dyn Fn(usize, &mut [T]) + Sync),
 ) {
+    if out.is_empty() {
+        return;
+    }
     out.par_chunks_mut(size)
         .enumerate()
         .for_each(|(i, chunk)| f(i * size, chunk));

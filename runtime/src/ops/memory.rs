@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Device, Layout, Storage, Tensor, WithDType};
 use half::slice::HalfFloatSliceExt;
+use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
+use std::any::Any;
 use std::ops::Range;
 
 use super::Result;
@@ -92,6 +94,10 @@ pub(super) fn is_half(dtype: DType) -> bool {
 pub(super) fn read<T: WithDType, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
     let x = x.contiguous()?;
     with_storage::<T, R>(&x, |data, layout| {
+        // An empty view may start past the end of its storage.
+        if layout.shape().elem_count() == 0 {
+            return f(&[]);
+        }
         let start = layout.start_offset();
         f(&data[start..start + layout.shape().elem_count()])
     })
@@ -134,16 +140,26 @@ pub(super) fn tensor<T: WithDType>(
     Ok(Tensor::from_vec(data, shape.into(), &Device::Cpu)?)
 }
 
-/// A vector of `len` elements, every one of which `write` must set.
-pub(super) fn written<T: Copy>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
-    let mut data = Vec::<T>::with_capacity(len);
-    // SAFETY: the capacity is `len` and the pointer is aligned for `T`; `T` is a plain number, for
-    // which every bit pattern is a value, and the callers set each element before reading it.
-    unsafe {
-        write(std::slice::from_raw_parts_mut(data.as_mut_ptr(), len));
-        data.set_len(len);
-    }
+/// A vector of `len` elements, zeros but for what `write` sets.
+pub(super) fn written<T: WithDType>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
+    let mut data = zeros(len);
+    write(&mut data);
     data
+}
+
+/// A vector of zeros, in memory that the allocator hands out as zeros rather than filled here.
+fn zeros<T: WithDType>(len: usize) -> Vec<T> {
+    // `vec!` knows the zeros of primitive types only, so the half types go by way of their bits.
+    let bits = || vec![0u16; len];
+    let half: Box<dyn Any> = match T::DTYPE {
+        DType::BF16 => Box::new(bits().reinterpret_into::<bf16>()),
+        DType::F16 => Box::new(bits().reinterpret_into::<f16>()),
+        _ => return vec![T::zero(); len],
+    };
+    match half.downcast::<Vec<T>>() {
+        Ok(zeros) => *zeros,
+        Err(_) => vec![T::zero(); len],
+    }
 }
 
 /// Runs a CPU kernel on tensors of any device, by way of the CPU when they are elsewhere.

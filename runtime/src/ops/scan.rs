@@ -79,10 +79,11 @@ impl<T: Narrow> Kernel for SoftmaxRows<'_, T> {
         let rows = self.data.chunks_exact(self.len);
         for (row, out) in rows.zip(self.out.chunks_exact_mut(self.len)) {
             let row = T::load(row, &mut wide);
+            // The maximum ignores NaN, which reaches the sum through the exponential.
             match self.flavour {
                 Flavour::Softmax => softmax_row::<S>(row, &mut buffer),
                 Flavour::LogSoftmax => {
-                    let max = max_or_nan(row);
+                    let max = vmath::max(row);
                     for (to, &v) in buffer.iter_mut().zip(row) {
                         *to = vmath::exp::<S>(v - max);
                     }
@@ -98,14 +99,8 @@ impl<T: Narrow> Kernel for SoftmaxRows<'_, T> {
 }
 
 #[inline(always)]
-fn max_or_nan(row: &[f32]) -> f32 {
-    // A NaN anywhere reaches the sum through the exponential, so the maximum may ignore it.
-    vmath::max(row)
-}
-
-#[inline(always)]
 fn softmax_row<S: Isa>(row: &[f32], out: &mut [f32]) {
-    let max = max_or_nan(row);
+    let max = vmath::max(row);
     for (to, &v) in out.iter_mut().zip(row) {
         *to = vmath::exp::<S>(v - max);
     }

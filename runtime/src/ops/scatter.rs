@@ -14,8 +14,8 @@ pub fn scatter(x: &Tensor, dim: usize, index: &Tensor, source: &Tensor) -> Resul
     scattered("scatter", x, dim, index, source, Combine::Replace)
 }
 
-/// `x` with `x[i][index[i][j]] += source[i][j]` for `dim` = 1, and so on; half types are summed in
-/// `f32`. (`aten.scatter_add`)
+/// `x` with `x[i][index[i][j]] += source[i][j]` for `dim` = 1, and so on; integers
+/// wrap, half types are summed in `f64` and rounded once. (`aten.scatter_add`)
 pub fn scatter_add(x: &Tensor, dim: usize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
     scattered("scatter_add", x, dim, index, source, Combine::Add)
 }
@@ -69,6 +69,13 @@ fn combined(x: &Tensor, positions: &[usize], values: &Tensor, combine: Combine) 
         }
         return tensor(out, x.dims());
     }
+    if x.dtype() == DType::U8 && combine == Combine::Add {
+        let mut out = to_vec::<u8>(x)?;
+        for (&p, v) in positions.iter().zip(to_vec::<u8>(values)?) {
+            out[p] = out[p].wrapping_add(v);
+        }
+        return tensor(out, x.dims());
+    }
     with_any!(x.dtype(), "scatter", T => {
         let mut out = to_vec::<T>(x)?;
         combine_at(&mut out, positions, &to_vec::<T>(values)?, combine);
@@ -83,8 +90,8 @@ fn combine_at<T: WithDType>(out: &mut [T], positions: &[usize], values: &[T], co
         }
         return;
     }
-    // Doubles hold the sum of many half-precision numbers and of the narrow integers exactly, so
-    // the result is rounded once, at the end.
+    // Doubles hold the sum of many half-precision numbers exactly, so the result is rounded once,
+    // at the end.
     let mut sums: Vec<f64> = out.iter().map(|v| v.to_f64()).collect();
     for (&p, &v) in positions.iter().zip(values) {
         sums[p] += v.to_f64();

@@ -350,20 +350,34 @@ fn pad_from(x: &Tensor, pads: &[(i64, i64)], from: impl Fn(i64, i64) -> i64) -> 
     Ok(x)
 }
 
-/// The differences of neighbours along a dimension, `n` times; of booleans, whether they differ.
-/// (`aten.diff`)
+/// The differences of neighbours along a dimension, `n` times; integers wrap. Booleans are for
+/// [`diff_bool`]. (`aten.diff`)
 pub fn diff(x: &Tensor, n: usize, dim: usize) -> Result<Tensor> {
-    check_dim("diff", x, dim)?;
+    neighbours("diff", x, n, dim, sub)
+}
+
+/// Whether neighbours along a dimension differ, `n` times, for booleans. (`aten.diff` of `bool`)
+pub fn diff_bool(x: &Tensor, n: usize, dim: usize) -> Result<Tensor> {
+    if x.dtype() != DType::U8 {
+        fail!("diff: expected booleans, got {:?}", x.dtype());
+    }
+    neighbours("diff", x, n, dim, ne)
+}
+
+fn neighbours(
+    op: &str,
+    x: &Tensor,
+    n: usize,
+    dim: usize,
+    f: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    check_dim(op, x, dim)?;
     let mut x = x.clone();
     for _ in 0..n {
         let left = x.dims()[dim].saturating_sub(1);
         let start = x.dims()[dim] - left;
         let (next, this) = (x.narrow(dim, start, left)?, x.narrow(dim, 0, left)?);
-        x = if x.dtype() == DType::U8 {
-            ne(&next, &this)?
-        } else {
-            sub(&next, &this)?
-        };
+        x = f(&next, &this)?;
     }
     Ok(x)
 }

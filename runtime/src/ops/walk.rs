@@ -83,6 +83,9 @@ impl<const N: usize> Plan<N> {
         limit: usize,
         f: &mut dyn FnMut(usize, usize, [usize; N]),
     ) {
+        if range.is_empty() {
+            return;
+        }
         let last = self.dims.len() - 1;
         let mut index = vec![0usize; self.dims.len()];
         let mut rest = range.start;

@@ -104,3 +104,17 @@ fn causal_masks() -> Result<()> {
         0., 1., 1.], 0.);
     Ok(())
 }
+
+#[test]
+fn any_nonzero_mask_keeps_and_batches_are_compared_one_by_one() -> Result<()> {
+    let (q, k) = (seq(&[1, 2, 9, 4], DType::F32, 37), seq(&[1, 2, 5, 4], DType::F32, 5));
+    let ones = Tensor::ones((9, 5), DType::U8, &Device::Cpu)?;
+    let twos = (&ones + &ones)?;
+    let expected = sdpa(&q, &k, &k, Some(&ones), false, None)?;
+    let actual = sdpa(&q, &k, &k, Some(&twos), false, None)?;
+    assert_eq!(values(&actual), values(&expected));
+    let (a, b) = (seq(&[2, 3, 1, 4, 2], DType::F32, 5), seq(&[3, 2, 1, 4, 2], DType::F32, 5));
+    assert_eq!(sdpa(&a, &a, &a, None, false, None)?.dims(), a.dims());
+    assert!(sdpa(&a, &b, &b, None, false, None).is_err());
+    Ok(())
+}

@@ -104,3 +104,18 @@ fn sorting() -> Result<()> {
     assert!(topk(&seq(&[2, 7], DType::F32, 37), 8, 1, true, true).is_err());
     Ok(())
 }
+
+#[test]
+fn bytes_wrap_when_added() -> Result<()> {
+    let (x, more) = (v(&[250., 1.], DType::U8), v(&[5., 5., 3.], DType::U8));
+    let index = v(&[0., 0., 1.], DType::I64);
+    check(&scatter_add(&x, 0, &index, &more)?, &[2], DType::U8, &[4., 4.], 0.);
+    Ok(())
+}
+
+#[test]
+fn numbers_beyond_memory_are_an_error() {
+    assert!(arange_int(0, 1 << 58, 1, &Device::Cpu).is_err());
+    assert!(arange(0., 1e18, 1., DType::F32, &Device::Cpu).is_err());
+    assert!(linspace(0., 1., usize::MAX / 16, DType::F32, &Device::Cpu).is_err());
+}

@@ -8,6 +8,7 @@
 mod attention;
 #[rustfmt::skip]
 mod elementwise;
+mod empty;
 mod fused;
 #[rustfmt::skip]
 mod index;

@@ -226,3 +226,24 @@ fn resizing() -> Result<()> {
         -0.2484296, -1.203889, -0.2758884, 0.7141113, 0.1516109, -0.5188887], 1e-6);
     Ok(())
 }
+
+#[test]
+fn compositions_in_half_types_round_once() -> Result<()> {
+    for dtype in [DType::BF16, DType::F16] {
+        let (a, b) = (seq(&[2, 3, 5], dtype, 5), seq(&[2, 5, 4], dtype, 37));
+        let bias = seq(&[2, 3, 4], dtype, 3);
+        let wide = |x: &Tensor| x.to_dtype(DType::F32);
+        let once = |y: Tensor| y.to_dtype(dtype).map(|y| values(&y));
+        let expected = baddbmm(&wide(&bias)?, &wide(&a)?, &wide(&b)?, 0.3, 1.7)?;
+        assert_eq!(values(&baddbmm(&bias, &a, &b, 0.3, 1.7)?), once(expected)?);
+        let (a, b, bias) = (a.get(0)?, b.get(0)?, bias.get(0)?);
+        let expected = addmm(&wide(&bias)?, &wide(&a)?, &wide(&b)?, 0.3, 1.7)?;
+        assert_eq!(values(&addmm(&bias, &a, &b, 0.3, 1.7)?), once(expected)?);
+        let c = seq(&[3, 5], dtype, 7);
+        let expected = addcmul(&wide(&a)?, &wide(&c)?, &wide(&a)?, 0.3)?;
+        assert_eq!(values(&addcmul(&a, &c, &a, 0.3)?), once(expected)?);
+        let x = seq(&[3, 8], dtype, 5);
+        assert_eq!(values(&glu(&x, 1)?), once(glu(&wide(&x)?, 1)?)?);
+    }
+    Ok(())
+}

@@ -82,7 +82,9 @@ fn padding() -> Result<()> {
 #[test]
 fn differences() -> Result<()> {
     check(&diff(&v(&[1., 4., 9., 16.], DType::I64), 2, 0)?, &[2], DType::I64, &[2., 2.], 0.);
-    check(&diff(&v(&[1., 1., 0.], DType::U8), 1, 0)?, &[2], DType::U8, &[0., 1.], 0.);
+    check(&diff(&v(&[1., 1., 0.], DType::U8), 1, 0)?, &[2], DType::U8, &[0., 255.], 0.);
+    check(&diff_bool(&v(&[1., 1., 0.], DType::U8), 1, 0)?, &[2], DType::U8, &[0., 1.], 0.);
+    assert!(diff_bool(&v(&[1., 2.], DType::I64), 1, 0).is_err());
     Ok(())
 }
 
