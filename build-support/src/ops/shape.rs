@@ -6,7 +6,7 @@ use super::{
 };
 use crate::ir::{Expr, Lowered};
 use crate::lower::{Ctx, Operand, Why};
-use crate::manifest::Dim;
+use crate::manifest::{Dim, Dtype};
 
 pub const ROWS: &[Row] = &[
     ("aten._reshape_alias.default", Rule::Fn(reshape)),
@@ -353,7 +353,11 @@ fn diff(c: &Ctx) -> Result<Expr, Why> {
             op("cat", [Expr::Slice(parts.collect()), int(dim)])?
         }
     };
-    op("diff", [joined, int(1), int(dim)])
+    let name = match x.dtype {
+        Dtype::Bool => "diff_bool",
+        _ => "diff",
+    };
+    op(name, [joined, int(1), int(dim)])
 }
 
 fn pixel_shuffle(c: &Ctx) -> Result<Expr, Why> {

@@ -19,8 +19,10 @@ const ELEMENT_FACTOR: f64 = 8.0;
 /// Relative distances that pass where no truth was recorded.
 const NO_TRUTH_F32: f64 = 1e-4;
 const NO_TRUTH_HALF: f64 = 2e-2;
-/// A mask's fill is this many times the usual magnitude.
+/// A mask's fill is at least this, and this many times the usual magnitude.
 const FILL: f64 = 1e3;
+/// Where PyTorch's own relative distance is more, twice it says nothing: a tensor of zeros is at 1.
+const CEILING: f64 = 0.25;
 /// Relative distance that a fill may be off by, outside the half types.
 const FILL_LIMIT: f64 = 1e-6;
 
@@ -112,7 +114,7 @@ fn judge(key: &str, dtype: Dtype, ours: &[f64], golden: &[f64], truth: Option<&[
         .collect();
     let error = Distance::between(ours, &truth, special);
     let torch = Distance::between(golden, &truth, special);
-    if torch.norm > limit * torch.scale {
+    if torch.norm > CEILING * torch.scale {
         return by_golden(Some(&torch));
     }
     let limit = (FACTOR * torch.norm).max(FLOOR * error.scale);
@@ -130,12 +132,7 @@ fn fills(golden: &[f64], dtype: Dtype) -> HashSet<u64> {
             .iter()
             .filter(|&&v| v != 0.0 && !is_special(v, dtype))
     };
-    let largest = ordinary().fold(0f64, |max, v| max.max(v.abs()));
-    // Fills may be the majority, so the usual magnitude is that of what is far from the largest.
-    let mut rest: Vec<f64> = ordinary()
-        .map(|v| v.abs())
-        .filter(|&v| v < largest / FILL)
-        .collect();
+    let mut rest: Vec<f64> = ordinary().map(|v| v.abs()).filter(|&v| v < FILL).collect();
     let middle = rest.len() / 2;
     let usual = match rest.is_empty() {
         // A mask itself: zeros and fills.
@@ -143,11 +140,11 @@ fn fills(golden: &[f64], dtype: Dtype) -> HashSet<u64> {
         false => *rest.select_nth_unstable_by(middle, f64::total_cmp).1,
     };
     let zeros = golden.iter().filter(|&&v| v == 0.0).count();
-    if largest <= FILL * usual || (rest.is_empty() && zeros == 0) {
+    if rest.is_empty() && zeros == 0 {
         return HashSet::new();
     }
     let mut counts: HashMap<u64, usize> = HashMap::new();
-    for v in ordinary().filter(|v| v.abs() > FILL * usual) {
+    for v in ordinary().filter(|v| v.abs() >= FILL * usual.max(1.0)) {
         *counts.entry(v.to_bits()).or_default() += 1;
     }
     // A few equal outliers, as some models have at their first token, are no fill.

@@ -12,8 +12,9 @@
 //! eight times PyTorch's worst one (or 8e-6 of the largest).
 //! Where no truth was recorded, the distance is taken from PyTorch's tensor itself and may be 1e-4
 //! in f32 (and f64) and 2e-2 in f16 and bf16; the report says so. The same holds where PyTorch's own
-//! distance from the truth is more than that: twice it would let anything pass.
-//! Values that a mask fills in (repeated exactly, a thousand times the usual size) are left out of
+//! distance from the truth is more than a quarter: twice it would let anything pass.
+//! Values that a mask fills in (repeated exactly, a thousand or more and a thousand times the usual
+//! size) are left out of
 //! the distance, which they would drown, and must agree to 1e-6, or to one step of a half type.
 //! Both sides of every comparison scale with the tensor: a small tensor that is wrong fails, and so
 //! does a doubled one.

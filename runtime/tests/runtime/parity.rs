@@ -351,8 +351,8 @@ fn goldens_of_another_model_are_an_error() {
 #[test]
 fn pytorchs_own_large_error_is_no_licence() {
     let mut goldens = goldens();
-    // PyTorch is off by a third: we would be within twice that, but agree with neither.
-    goldens.get_mut("truth:first#0.out.0").expect("a truth").1[0] = 9.0;
+    // PyTorch is off by most of it: we would be within twice that, but agree with neither.
+    goldens.get_mut("truth:first#0.out.0").expect("a truth").1[0] = 90.0;
     assert!(run(&goldens).expect("a report").passed());
     goldens.get_mut("first#0.out.0").expect("a golden").1[0] = 7.0;
     let report = run(&goldens).expect("a report");
