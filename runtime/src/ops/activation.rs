@@ -3,7 +3,8 @@
 use candle_core::Tensor;
 
 use super::Result;
-use super::elementwise::{clamp, widened};
+use super::composed::widened;
+use super::elementwise::clamp;
 use super::isa::Isa;
 use super::map::{Map1, int_map, mapped_product, scalar_map, unary};
 use super::memory::{fail, is_float};

@@ -4,7 +4,8 @@ use candle_core::{DType, Tensor, WithDType};
 
 use super::Result;
 use super::cast::to_dtype;
-use super::elementwise::{add, widened};
+use super::composed::widened;
+use super::elementwise::add;
 use super::gemv;
 use super::map::{always_chunks, same_dtype};
 use super::memory::{

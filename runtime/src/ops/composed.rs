@@ -1,0 +1,69 @@
+//! Functions composed of others, rounded once in half types.
+
+use candle_core::{DType, Tensor};
+
+use super::Result;
+use super::cast::to_dtype;
+use super::elementwise::{add, mul, sub};
+use super::map::scalar_map;
+use super::memory::{is_half, on_cpu};
+use super::scalar::mul_scalar;
+
+/// `start + weight * (end - start)`, element by element; half types in `f32`, rounded once.
+/// (`aten.lerp.Scalar`)
+pub fn lerp(start: &Tensor, end: &Tensor, weight: f64) -> Result<Tensor> {
+    widened([start, end], |[start, end]| {
+        let span = sub(end, start)?;
+        if weight.abs() < 0.5 {
+            add(start, &mul_scalar(&span, weight)?)
+        } else {
+            sub(end, &mul_scalar(&span, 1.0 - weight)?)
+        }
+    })
+}
+
+/// A composition on half types computed in `f32`, so that it is rounded once.
+pub(super) fn widened<const N: usize>(
+    x: [&Tensor; N],
+    f: impl Fn([&Tensor; N]) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let dtype = x[0].dtype();
+    if !is_half(dtype) || x.iter().any(|x| x.dtype() != dtype) {
+        return f(x);
+    }
+    let wide = x.iter().map(|x| to_dtype(x, DType::F32));
+    let wide = wide.collect::<Result<Vec<_>>>()?;
+    to_dtype(&f(std::array::from_fn(|i| &wide[i]))?, dtype)
+}
+
+/// `input + value * a * b`; half types in `f32`, rounded once. (`aten.addcmul`)
+pub fn addcmul(input: &Tensor, a: &Tensor, b: &Tensor, value: f64) -> Result<Tensor> {
+    widened([input, a, b], |[input, a, b]| {
+        add(input, &mul_scalar(&mul(a, b)?, value)?)
+    })
+}
+
+/// Replaces NaN and the infinities by numbers; an infinity for which none is given by the largest
+/// (smallest) number of the dtype. (`aten.nan_to_num`)
+pub fn nan_to_num(x: &Tensor, nan: f64, up: Option<f64>, down: Option<f64>) -> Result<Tensor> {
+    let largest = match x.dtype() {
+        DType::F64 => f64::MAX,
+        DType::F32 => f64::from(f32::MAX),
+        DType::BF16 => half::bf16::MAX.to_f64(),
+        DType::F16 => half::f16::MAX.to_f64(),
+        _ => return Ok(x.clone()),
+    };
+    let (up, down) = (up.unwrap_or(largest), down.unwrap_or(-largest));
+    let pick = move |v: f64| match v {
+        v if v.is_nan() => nan,
+        f64::INFINITY => up,
+        f64::NEG_INFINITY => down,
+        v => v,
+    };
+    on_cpu(&[x], |inputs| {
+        if inputs[0].dtype() == DType::F64 {
+            return scalar_map("nan_to_num", inputs[0], |v| v, pick);
+        }
+        scalar_map("nan_to_num", inputs[0], |v| pick(f64::from(v)) as f32, pick)
+    })
+}
