@@ -1,5 +1,7 @@
 //! A parameter that is read on first use.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use candle_core::{DType, Device, Shape, Tensor};
@@ -32,7 +34,15 @@ pub struct Param {
     shape: Shape,
     dtype: DType,
     source: Source,
+    /// Further keys of the same tensor that the file holds too.
+    twins: Option<Arc<Twins>>,
     cell: Arc<Cell>,
+}
+
+struct Twins {
+    keys: Vec<Box<str>>,
+    /// Whether their bytes were compared.
+    equal: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -46,6 +56,7 @@ impl Param {
     pub(super) fn new(
         weights: &Weights,
         key: &str,
+        twins: Vec<Box<str>>,
         shape: Shape,
         dtype: DType,
         device: &Device,
@@ -59,6 +70,18 @@ impl Param {
             let text = format!("`{key}` is {found:?}, the model has {:?}", shape.dims());
             return Err(Error::file(&file(), vec![text]));
         }
+        let describe = |key: &str| {
+            let dtype = weights.file_dtype(key);
+            let dtype = dtype.map_or("nothing".into(), |dtype| format!("{dtype:?}"));
+            format!("{dtype} {:?}", weights.shape(key).unwrap_or_default())
+        };
+        let unlike = |twin: &&Box<str>| {
+            weights.shape(twin) != Some(found) || weights.file_dtype(twin) != Some(file_dtype)
+        };
+        if let Some(twin) = twins.iter().find(unlike) {
+            let how = format!("{} and {}", describe(key), describe(twin));
+            return Err(Error::file(&file(), vec![untied(key, twin, &how)]));
+        }
         let Some(dtype) = convert::target(file_dtype, dtype) else {
             let text = format!("`{key}` is {file_dtype:?}, which cannot be loaded as {dtype:?}");
             return Err(Error::file(&file(), vec![text]));
@@ -68,6 +91,12 @@ impl Param {
             shape,
             dtype,
             source: Source::File(weights.clone()),
+            twins: (!twins.is_empty()).then(|| {
+                Arc::new(Twins {
+                    keys: twins,
+                    equal: AtomicBool::new(false),
+                })
+            }),
             cell: weights.cell(key, dtype, device),
         })
     }
@@ -85,11 +114,12 @@ impl Param {
             shape,
             dtype,
             source: Source::Value,
+            twins: None,
             cell,
         }
     }
 
-    /// The key in the checkpoint; that of the twin where the parameter is tied and absent.
+    /// The key in the checkpoint; of tied names the one that is read.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -123,20 +153,22 @@ impl Param {
     ///
     /// The conversion goes from the mapped file to the tensor in one pass: no second copy exists
     /// at any time on the CPU.
+    ///
+    /// Fails when the file also holds the tensor under a tied name, with other bytes.
     pub fn tensor(&self) -> Result<Tensor> {
+        let twins = self.twins.as_ref();
         match self.cell.tensor.get() {
-            Some(tensor) => Ok(tensor.clone()),
-            None => self.read(),
+            Some(tensor) if twins.is_none_or(|twins| twins.equal.load(Ordering::Acquire)) => {
+                Ok(tensor.clone())
+            }
+            _ => self.read(),
         }
     }
 
     #[cold]
     fn read(&self) -> Result<Tensor> {
         // One thread reads, the others wait. After a panic in it the cell is still empty.
-        let _reading = self.cell.reading.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(tensor) = self.cell.tensor.get() {
-            return Ok(tensor.clone());
-        }
+        let mut equal = self.cell.reading.lock().unwrap_or_else(|e| e.into_inner());
         let Source::File(weights) = &self.source else {
             return Err(Error::msg(format!("`{}` has no file", self.key)));
         };
@@ -145,11 +177,31 @@ impl Param {
         else {
             return Err(fail(format!("`{}` is not in the mapped file", self.key)));
         };
+        if let Some(twins) = &self.twins {
+            for twin in twins.keys.iter().filter(|twin| !equal.contains(*twin)) {
+                if weights.bytes(twin) != Some(bytes) {
+                    return Err(fail(untied(&self.key, twin, "their values")));
+                }
+            }
+            equal.extend(twins.keys.iter().cloned());
+            twins.equal.store(true, Ordering::Release);
+        }
+        if let Some(tensor) = self.cell.tensor.get() {
+            return Ok(tensor.clone());
+        }
         let storage = convert::convert(bytes, dtype, self.dtype)
             .ok_or_else(|| fail(format!("`{}`: {dtype:?} cannot be loaded", self.key)))?;
         let tensor = convert::tensor(storage, &self.shape)?.to_device(self.device())?;
         Ok(self.cell.tensor.get_or_init(|| tensor).clone())
     }
+}
+
+/// What to say about tied keys that hold different tensors.
+fn untied(key: &str, twin: &str, how: &str) -> String {
+    format!(
+        "`{key}` and `{twin}` are one tensor in the trace and differ here ({how}): save the \
+         checkpoint with one of them, or record the model with both untied"
+    )
 }
 
 impl std::fmt::Debug for Param {
@@ -163,7 +215,8 @@ impl std::fmt::Debug for Param {
 pub(super) struct Cell {
     device: Device,
     tensor: OnceLock<Tensor>,
-    reading: Mutex<()>,
+    /// Held while reading; the keys whose bytes were found to be equal to this tensor's.
+    reading: Mutex<BTreeSet<Box<str>>>,
 }
 
 impl Cell {
@@ -171,7 +224,7 @@ impl Cell {
         Self {
             device: device.clone(),
             tensor: OnceLock::new(),
-            reading: Mutex::new(()),
+            reading: Mutex::default(),
         }
     }
 

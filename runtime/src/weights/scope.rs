@@ -37,7 +37,8 @@ struct Shared {
     weights: Weights,
     dtype: DType,
     device: Device,
-    tied: Vec<(String, String)>,
+    /// Names of one tensor each; at first the one that the others are tied to.
+    tied: Vec<Vec<String>>,
 }
 
 impl Scope {
@@ -54,17 +55,21 @@ impl Scope {
         }
     }
 
-    /// The same scope, in which a name that the checkpoint lacks stands for its twin.
+    /// The same scope, in which the two names of each pair stand for one tensor.
     ///
     /// Names are full keys: `("lm_head.weight", "model.embed_tokens.weight")`.
+    /// A checkpoint may hold either of the two, or both when they are equal: differing shapes or
+    /// dtypes fail in [`Scope::param`], differing bytes when the tensor is first read.
     #[must_use]
     pub fn tied(&self, twins: &[(&str, &str)]) -> Self {
         let mut shared = (*self.shared).clone();
-        // A checkpoint may hold either of the two.
-        let both = twins.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
-        shared
-            .tied
-            .extend(both.map(|(name, twin)| (name.into(), twin.into())));
+        for &(name, twin) in twins {
+            let mut group = take_group(&mut shared.tied, twin);
+            if !group.iter().any(|other| other == name) {
+                group.extend(take_group(&mut shared.tied, name));
+            }
+            shared.tied.push(group);
+        }
         Self {
             shared: Arc::new(shared),
             path: self.path.clone(),
@@ -124,40 +129,45 @@ impl Scope {
 
     /// Whether the parameter is there, itself or as a tied twin.
     pub fn contains(&self, name: &str) -> bool {
-        self.shared.weights.contains(&self.resolve(name))
+        let name = self.path.join(name).to_string();
+        self.held(&name).next().is_some()
     }
 
     /// A handle to the parameter `name` of this module; reads no bytes.
     ///
-    /// Fails, from headers alone, when it is absent, has another shape, or has a dtype that cannot
-    /// be loaded.
+    /// Tied names get handles to one tensor.
+    /// Fails, from headers alone, when it is absent, has another shape, has a dtype that cannot
+    /// be loaded, or is tied to a tensor of another shape or dtype.
     pub fn param(&self, name: &str, shape: impl Into<Shape>) -> Result<Param> {
-        let key = self.resolve(name);
+        let name = self.path.join(name).to_string();
+        let mut held = self.held(&name);
+        let key = held.next().unwrap_or(&name);
+        let twins: Vec<Box<str>> = held.map(Box::from).collect();
         let shared = &self.shared;
         Param::new(
             &shared.weights,
-            &key,
+            key,
+            twins,
             shape.into(),
             shared.dtype,
             &shared.device,
         )
     }
 
-    /// The key in the file: the full name, or a twin's where the name is absent.
-    fn resolve(&self, name: &str) -> String {
-        let mut group = vec![self.path.join(name).to_string()];
-        let mut next = 0;
-        while let Some(key) = group.get(next).cloned() {
-            if self.shared.weights.contains(&key) {
-                return key;
-            }
-            for (_, twin) in self.shared.tied.iter().filter(|(name, _)| *name == key) {
-                if !group.contains(twin) {
-                    group.push(twin.clone());
-                }
-            }
-            next += 1;
-        }
-        group.swap_remove(0)
+    /// The names of this parameter that the checkpoint holds; the first is the one to read.
+    fn held<'a>(&'a self, name: &'a String) -> impl Iterator<Item = &'a str> {
+        let mut groups = self.shared.tied.iter();
+        let group = groups.find(|group| group.contains(name));
+        let group = group.map_or(std::slice::from_ref(name), Vec::as_slice);
+        let held = group.iter().map(String::as_str);
+        held.filter(|key| self.shared.weights.contains(key))
     }
+}
+
+/// Takes out the group that holds `name`, or makes one.
+fn take_group(groups: &mut Vec<Vec<String>>, name: &str) -> Vec<String> {
+    let at = groups
+        .iter()
+        .position(|group| group.iter().any(|other| other == name));
+    at.map_or_else(|| vec![name.to_owned()], |at| groups.swap_remove(at))
 }

@@ -60,13 +60,58 @@ fn clones_ties_and_models_share_one_tensor() {
 }
 
 #[test]
-fn a_name_that_is_there_wins_over_its_twin() {
-    let (_dir, weights) = open(&[("a", &[1], &[1.]), ("b", &[1], &[2.])]);
+fn tied_names_that_are_both_there_are_one_tensor() {
+    let tensors: [(&str, &[usize], &[f32]); 2] = [("a", &[2], &[1., 2.]), ("b", &[2], &[1., 2.])];
+    let (_dir, weights) = open(&tensors);
     let scope = weights.scope(DType::F32, &Device::Cpu).tied(&[("a", "b")]);
-    assert_eq!(scope.param("a", 1).expect("a handle").key(), "a");
+    let a = scope.param("a", 2).expect("a handle");
+    let b = scope.param("b", 2).expect("a handle");
+    assert_eq!((a.key(), b.key()), ("b", "b"));
+    let tensor = a.tensor().expect("equal twins");
+    assert!(b.is_loaded());
+    assert_eq!(b.tensor().expect("a tensor").id(), tensor.id());
     // A tie in a circle ends.
     let scope = scope.tied(&[("x", "y"), ("y", "x")]);
-    assert!(scope.param("x", 1).is_err());
+    assert!(scope.param("x", 1).is_err() && !scope.contains("y") && scope.contains("a"));
+}
+
+#[test]
+fn tied_names_that_differ_are_refused_when_read() {
+    let tensors: [(&str, &[usize], &[f32]); 3] =
+        [("a", &[1], &[1.]), ("b", &[1], &[2.]), ("c", &[1], &[2.])];
+    let (_dir, weights) = open(&tensors);
+    let scope = weights.scope(DType::F32, &Device::Cpu);
+    let ties = [("a", "c"), ("b", "c")];
+    // Headers agree, so nothing is read and nothing is wrong yet.
+    let a = scope.tied(&ties).param("a", 1).expect("a handle");
+    let loaded = scope.param("c", 1).expect("a handle");
+    loaded.tensor().expect("an untied handle");
+    assert!(a.is_loaded());
+    for _ in 0..2 {
+        let text = a.tensor().expect_err("unequal twins").to_string();
+        let says = "model.safetensors: `c` and `a` are one tensor in the trace and differ here";
+        assert!(text.contains(says), "{text}");
+    }
+    let b = scope.tied(&[("b", "c")]).param("b", 1).expect("a handle");
+    b.tensor().expect("equal twins");
+}
+
+#[test]
+fn tied_names_of_other_shapes_or_dtypes_are_refused_from_headers() {
+    let (_dir, weights) = open(&[("a", &[2], &[1., 1.]), ("b", &[1], &[1.])]);
+    let scope = weights.scope(DType::F32, &Device::Cpu).tied(&[("a", "b")]);
+    let text = scope.param("a", 1).expect_err("two shapes").to_string();
+    assert!(text.contains("(F32 [1] and F32 [2])"), "{text}");
+
+    let dir = folder();
+    let path = dir.path().join("model.safetensors");
+    let json = r#"{"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[2,4]}}"#;
+    write(&path, json, &[0; 4]);
+    let weights = Weights::open(&path).expect("a good file");
+    let scope = weights.scope(DType::F32, &Device::Cpu).tied(&[("a", "b")]);
+    let text = scope.param("b", 1).expect_err("two dtypes").to_string();
+    assert!(text.contains("`b` and `a` are one tensor"), "{text}");
+    assert!(text.contains("(BF16 [1] and F16 [1])"), "{text}");
 }
 
 #[test]
