@@ -1,0 +1,96 @@
+//! What is wrong with the files of a checkpoint, all of it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// At most this many problems of one file are spelled out.
+const SHOWN: usize = 20;
+
+/// Result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that is wrong with the files of a checkpoint.
+///
+/// ```
+/// let error = pycandle_checkpoint::Checkpoint::open("no/such/model.safetensors").unwrap_err();
+/// assert!(error.to_string().starts_with("no/such/model.safetensors: "));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an error that nobody sees"]
+pub struct Error {
+    files: Vec<(PathBuf, Vec<String>)>,
+}
+
+impl Error {
+    /// Problems of one file, each a sentence without the file's name.
+    pub fn file(path: &Path, problems: Vec<String>) -> Self {
+        Self {
+            files: vec![(path.to_path_buf(), problems)],
+        }
+    }
+
+    pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
+        Self::file(path, vec![error.to_string()])
+    }
+
+    /// The files that something is wrong with, and what.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &[String])> {
+        self.files
+            .iter()
+            .map(|(path, problems)| (&**path, &**problems))
+    }
+
+    /// All errors as one; the values when there is none.
+    pub(crate) fn all<T>(results: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
+        let (mut values, mut files) = (Vec::new(), Vec::new());
+        for result in results {
+            match result {
+                Ok(value) => values.push(value),
+                Err(error) => files.extend(error.files),
+            }
+        }
+        match files.is_empty() {
+            true => Ok(values),
+            false => Err(Self { files }),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (path, problems)) in self.files.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            // Paths in messages use `/` on every system.
+            let path = path.display().to_string().replace('\\', "/");
+            if let [only] = &problems[..] {
+                write!(f, "{path}: {only}")?;
+                continue;
+            }
+            write!(f, "{path}: {} problems", problems.len())?;
+            for problem in problems.iter().take(SHOWN) {
+                write!(f, "\n  {problem}")?;
+            }
+            if problems.len() > SHOWN {
+                write!(f, "\n  and {} more", problems.len() - SHOWN)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_problems_are_listed_together() {
+        let problems = (0..22).map(|i| format!("problem {i}")).collect();
+        let text = Error::file(Path::new("a.safetensors"), problems).to_string();
+        assert!(text.starts_with("a.safetensors: 22 problems\n  problem 0\n"));
+        assert!(text.ends_with("problem 19\n  and 2 more"));
+    }
+}

@@ -1,0 +1,18 @@
+//! Checkpoints by their headers: what a file holds, and whether it is what a model needs.
+//!
+//! [`Checkpoint::open`] reads the headers of safetensors files, of a folder or index of shards, or
+//! of a GGUF file, and nothing else of them. The attribute, the build script, the command line and
+//! the runtime all judge a checkpoint by this crate, so none of them can accept what another refuses.
+
+mod dtype;
+mod error;
+mod files;
+mod gguf;
+mod header;
+mod open;
+mod safetensors;
+
+pub use dtype::Dtype;
+pub use error::{Error, Result};
+pub use header::Value;
+pub use open::{Checkpoint, Shard, Tensor};

@@ -1,0 +1,276 @@
+//! The files of a checkpoint, opened and held against each other.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::files::{self, Index, Place};
+use crate::header::{Entry, Header, Value};
+use crate::{gguf, safetensors};
+
+/// What a checkpoint holds: names, dtypes, shapes and byte ranges of all its tensors.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("model.safetensors");
+/// # let header = r#"{"bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// # let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+/// # std::fs::write(&path, bytes)?;
+/// use pycandle_checkpoint::{Checkpoint, Dtype};
+/// let checkpoint = Checkpoint::open(&path)?;
+/// let bias = checkpoint.get("bias").ok_or("no bias")?;
+/// assert_eq!((bias.dtype(), bias.shape()), (Dtype::F32, &[2][..]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Checkpoint {
+    place: Place,
+    index: Option<Place>,
+    shards: Vec<Shard>,
+    /// Shard of every tensor; empty when there is one shard only.
+    shard_of: HashMap<Box<str>, u32>,
+}
+
+/// One open file of a checkpoint.
+#[derive(Debug)]
+pub struct Shard {
+    place: Place,
+    file: File,
+    is_gguf: bool,
+    header: Header,
+}
+
+/// One tensor of a checkpoint, as the header of its file describes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Tensor<'a> {
+    name: &'a str,
+    entry: &'a Entry,
+    dims: &'a [usize],
+    shard: usize,
+}
+
+impl Checkpoint {
+    /// Opens a safetensors or GGUF file, a `*.safetensors.index.json`, or a folder that holds an
+    /// index or shards. Reads headers only.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of the files: a header that is cut, is not valid or lies
+    /// about lengths, tensors that overlap or leave holes, a name listed twice or in two shards, a
+    /// shard that the index names and that is not there, a tensor that is not in its shard.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_shown(path.as_ref(), path.as_ref())
+    }
+
+    /// [`Checkpoint::open`], where errors call the path `shown`.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`].
+    pub fn open_shown(path: &Path, shown: &Path) -> Result<Self> {
+        let place = Place {
+            path: path.to_path_buf(),
+            shown: shown.to_path_buf(),
+        };
+        let files = files::find(place.clone())?;
+        let shards = Error::all(files.shards.into_iter().map(Shard::open))?;
+        let shard_of = distribute(&place, &shards, files.index.as_ref())?;
+        Ok(Self {
+            place,
+            index: files.index.map(|index| index.place),
+            shards,
+            shard_of,
+        })
+    }
+
+    /// The path that was opened, as errors call it.
+    pub fn shown(&self) -> &Path {
+        &self.place.shown
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// The folder of the weights, where `config.json` lies beside them.
+    pub fn folder(&self) -> &Path {
+        match self.place.path.is_dir() {
+            true => &self.place.path,
+            false => self.place.path.parent().unwrap_or(Path::new("")),
+        }
+    }
+
+    /// The open files.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Every file that was read, the index too.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let shards = self.shards.iter().map(|shard| &shard.place);
+        self.index.iter().chain(shards).map(|place| &*place.path)
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.header.entries.len()).sum()
+    }
+
+    /// Whether there is no tensor.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<Tensor<'_>> {
+        let shard = match self.shards.len() {
+            1 => 0,
+            _ => *self.shard_of.get(name)? as usize,
+        };
+        let header = &self.shards.get(shard)?.header;
+        let (name, entry) = header.entries.get_key_value(name)?;
+        Some(Tensor {
+            name,
+            entry,
+            dims: &header.dims,
+            shard,
+        })
+    }
+
+    /// All tensors, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = Tensor<'_>> {
+        self.shards.iter().enumerate().flat_map(|(shard, file)| {
+            let dims = &file.header.dims;
+            file.header.entries.iter().map(move |(name, entry)| Tensor {
+                name,
+                entry,
+                dims,
+                shard,
+            })
+        })
+    }
+
+    /// A value of the metadata of the first file that has one.
+    pub fn metadata(&self, key: &str) -> Option<&Value> {
+        let mut values = self.shards.iter().map(|shard| &shard.header.metadata);
+        values.find_map(|metadata| metadata.get(key))
+    }
+
+    /// Whether the files are GGUF.
+    pub fn is_gguf(&self) -> bool {
+        self.shards.iter().any(|shard| shard.is_gguf)
+    }
+}
+
+impl Shard {
+    fn open(place: Place) -> Result<Self> {
+        let io = |err: std::io::Error| Error::io(&place.shown, &err);
+        let mut file = File::open(&place.path).map_err(io)?;
+        let len = file.metadata().map_err(io)?.len();
+        let mut magic = Vec::new();
+        file.by_ref().take(4).read_to_end(&mut magic).map_err(io)?;
+        file.rewind().map_err(io)?;
+        let is_gguf = magic == *b"GGUF";
+        let header = match is_gguf {
+            true => gguf::read(&file, len),
+            false => safetensors::read(&mut file, len),
+        };
+        let header = header.map_err(|problems| Error::file(&place.shown, problems))?;
+        Ok(Self {
+            place,
+            file,
+            is_gguf,
+            header,
+        })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// The path as errors call it.
+    pub fn shown(&self) -> &Path {
+        &self.place.shown
+    }
+
+    /// The file whose header was read.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl<'a> Tensor<'a> {
+    /// Its key in the file.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// How its elements are stored.
+    pub fn dtype(&self) -> Dtype {
+        self.entry.dtype
+    }
+
+    /// Its shape, outermost dimension first, as PyTorch counts.
+    pub fn shape(&self) -> &'a [usize] {
+        self.entry.shape(self.dims)
+    }
+
+    /// Number of its file in [`Checkpoint::shards`].
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// Its bytes, counted from the start of the file.
+    pub fn range(&self) -> Range<u64> {
+        self.entry.start..self.entry.end
+    }
+}
+
+/// Which shard holds which tensor; checks that shards and index agree.
+fn distribute(
+    place: &Place,
+    shards: &[Shard],
+    index: Option<&Index>,
+) -> Result<HashMap<Box<str>, u32>> {
+    let mut problems = Vec::new();
+    let mut shard_of: HashMap<Box<str>, u32> = HashMap::new();
+    let file = |i: usize| name(&shards[i].place.path);
+    if shards.len() > 1 {
+        for (number, shard) in shards.iter().enumerate() {
+            for name in shard.header.entries.keys() {
+                if let Some(first) = shard_of.insert(name.clone(), number as u32) {
+                    problems.push(format!(
+                        "`{name}` is in two shards, {} and {}",
+                        file(first as usize).display(),
+                        file(number).display()
+                    ));
+                }
+            }
+        }
+    }
+    for (name, &number) in index.iter().flat_map(|index| &index.shard_of) {
+        if !shards[number].header.entries.contains_key(name.as_str()) {
+            problems.push(format!(
+                "`{name}` is not in {}, where the index puts it",
+                file(number).display()
+            ));
+        }
+    }
+    if problems.is_empty() {
+        return Ok(shard_of);
+    }
+    problems.sort_unstable();
+    let place = index.map_or(place, |index| &index.place);
+    Err(Error::file(&place.shown, problems))
+}
+
+fn name(path: &Path) -> PathBuf {
+    path.file_name().map(PathBuf::from).unwrap_or_default()
+}
