@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 from weights import randomise
 
@@ -103,6 +104,48 @@ def test_records_an_encoder(tmp_path):
         "token_type_ids",
     ]
     assert {"name": "sequence", "min": 0, "max": 32} in manifest["symbols"]
+
+
+def test_renamed_weights_are_loaded_with_every_option(tmp_path, monkeypatch, capsys):
+    config = BertConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        vocab_size=20,
+        max_position_embeddings=32,
+    )
+    model, path = BertModel(config), tmp_path / "bert"
+    model.save_pretrained(path)
+    (path / "model.safetensors").unlink()
+    renamed = {f"bert.{name}": tensor for name, tensor in model.state_dict().items()}
+    save_file(renamed, path / "model.safetensors", {"format": "pt"})
+    limits = []
+    plain = GoldenRecorder.record_goldens
+
+    def spy(self, checkpoint, inputs, max_memory=None, case=None):
+        limits.append(max_memory)
+        return plain(self, checkpoint, inputs, max_memory, case)
+
+    monkeypatch.setattr(GoldenRecorder, "record_goldens", spy)
+    given = ["record", str(path), "--out", str(tmp_path), "--max-memory", "1k", "--json"]
+    assert main(given) == 0
+    assert limits == [1000, 1000]
+    done = json.loads(capsys.readouterr().out)
+    assert done["weights"] == str(tmp_path / "bert.safetensors")
+    with safe_open(done["weights"], "pt") as file:
+        assert torch.equal(file.get_tensor("pooler.dense.weight"), model.pooler.dense.weight)
+
+
+def test_an_error_that_speaks_of_lacking_is_no_missing_weight(
+    folder, tmp_path, monkeypatch, capsys
+):
+    def fail(*_args, **_kwargs):
+        raise RecordError("the machine lacks memory")
+
+    monkeypatch.setattr(GoldenRecorder, "record_goldens", fail)
+    assert main(["record", str(folder), "--out", str(tmp_path), "--quiet"]) == 1
+    assert capsys.readouterr().err == "error: the machine lacks memory\n"
 
 
 def test_faults_are_one_line(tmp_path, capsys):

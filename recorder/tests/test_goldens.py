@@ -150,6 +150,26 @@ def test_checkpoint_faults_are_errors(tmp_path):
         recorder.record_goldens(tmp_path / "model.safetensors.index.json", x)
 
 
+def test_tied_weights_that_are_both_there_must_be_equal(tmp_path):
+    model = small.Tied().eval()
+    recorder = GoldenRecorder(tmp_path)
+    x = (torch.tensor([[1, 2]]),)
+    recorder.record(model, *x)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_file(state, tmp_path / "both.safetensors")
+    recorder.record_goldens(tmp_path / "both.safetensors", x, max_memory=1)
+    one = {name: tensor for name, tensor in state.items() if name != "embed.weight"}
+    recorder.record_goldens(one, x)
+    says = r"`embed\.weight` and `head\.weight` are one tensor in the model and differ"
+    for other in (state["head.weight"] + 1, state["head.weight"][:1], state["head.weight"].half()):
+        given = {**state, "head.weight": other}
+        with pytest.raises(RecordError, match=says):
+            recorder.record_goldens(given, x)
+        save_file(given, tmp_path / "differ.safetensors")
+        with pytest.raises(RecordError, match=r"differ\.safetensors: " + says):
+            recorder.record_goldens(tmp_path / "differ.safetensors", x)
+
+
 def test_saving_removes_goldens_of_an_earlier_recording(record, tmp_path):
     got = record(small.Mlp(), torch.randn(2, 6), shapes=[{0: "batch"}])
     got.recorder.record_goldens(got.recorder._model, (torch.randn(7, 6),), case="seven")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from weights import randomise
 
 from pycandle import GoldenRecorder
+from pycandle.huggingface import _attention
 
 
 def test_recomputing_a_lost_buffer_leaves_the_weights_alone(tmp_path):
@@ -34,6 +37,53 @@ def test_recomputing_a_lost_buffer_leaves_the_weights_alone(tmp_path):
     assert all(torch.equal(after[name], state[name]) for name in state)
     assert all(p is parameters[name] for name, p in model.named_parameters())
     assert torch.equal(model(image)[0], real(image)[0])
+
+
+class Attention(nn.Module):
+    """Causal attention without a mask, by the trace's function or the stock one."""
+
+    is_causal = True
+    function = staticmethod(_attention)
+
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return self.function(self, query, key, key, None, position_bias=bias)[0]
+
+
+SIZES = [(1, 1), (1, 5), (3, 3), (3, 5), (5, 3), (2, 7)]
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_causal_attention_without_a_mask_is_the_stock_one_for_every_size(record, with_bias):
+    def arguments(queries: int, keys: int) -> list[torch.Tensor]:
+        shapes = [(2, 2, queries, 4), (2, 2, keys, 4), (2, 2, queries, keys)]
+        return [torch.randn(shape) for shape in shapes[: 3 if with_bias else 2]]
+
+    stock = Attention()
+    stock.function = sdpa_attention_forward
+    shapes = [{2: "queries"}, {2: "keys"}, {2: "queries", 3: "keys"}]
+    got = record(Attention(), *arguments(3, 5), shapes=shapes[: 3 if with_bias else 2])
+    # The model at hand is what goldens are compared with.
+    got.recorder._model.function = sdpa_attention_forward
+    for queries, keys in SIZES:
+        given = arguments(queries, keys)
+        if with_bias and queries > keys:
+            continue  # the stock function asks for a bias that it cannot use
+        got.recorder.record_goldens(got.recorder._model, tuple(given), case=f"{queries}_{keys}")
+        torch.testing.assert_close(
+            got.golden(f".{queries}_{keys}")[0]["output.output"], stock(*given)
+        )
+
+
+def test_causal_self_attention_without_a_mask_keeps_the_flag(record):
+    class SelfAttention(Attention):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x, x)
+
+    got = record(SelfAttention(), torch.randn(2, 2, 3, 4), shapes=[{2: "sequence"}])
+    (attention,) = [n for n in got.nodes if "scaled_dot_product_attention" in n["op"]]
+    assert attention["args"]["is_causal"] is True and attention["args"]["attn_mask"] is None
 
 
 class Wrapper(nn.Module):

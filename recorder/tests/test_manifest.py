@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pycandle import GoldenRecorder, RecordError
+from pycandle.convert import _fixed, list_parameters
 
 
 def test_module_called_twice_has_two_calls(record):
@@ -129,6 +130,36 @@ def test_inputs_and_outputs_keep_paths(record):
         ("batch_weight", "batch.weight"),
     ]
     assert [o["path"] for o in got.manifest["outputs"]] == ["hidden", "pooled.mean", "pooled.max"]
+
+
+class Views(nn.Module):
+    """Parameters that are the same memory, a part of it, or another view of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = nn.Parameter(torch.zeros(2, 2))
+        self.same = nn.Parameter(self.whole.data)
+        self.turned = nn.Parameter(self.whole.data.T)
+        self.part = nn.Parameter(self.whole.data[1])
+        self.apart = nn.Parameter(self.whole.data.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.whole + self.same + self.turned + self.part + self.apart
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_tied_is_what_is_the_same_memory(device):
+    with torch.device(device):
+        model = Views()
+    tied = {p.name: p.tied_to for p in list_parameters(model) if p.tied_to}
+    assert tied == {"same": "whole"}
+
+
+def test_an_argument_that_has_no_form_is_refused():
+    # torch.export refuses most of them itself.
+    assert [_fixed("a", value) for value in (True, 2, 0.5, "x")] == [True, 2, 0.5, "x"]
+    with pytest.raises(RecordError, match="`then` is of type Tanh, which the manifest has no form"):
+        _fixed("then", nn.Tanh())
 
 
 def test_other_arguments_are_fixed_inputs(record):

@@ -10,18 +10,25 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from .errors import RecordError
+from .errors import MissingWeightsError, RecordError
 from .schema import Manifest, Parameter
 
 
 class Checkpoint:
-    """Where the weights of a manifest come from; reads a tensor when it is asked for."""
+    """Where the weights of a manifest come from; reads a tensor when it is asked for.
+
+    Of tied weights it may hold one, or several that are equal: the model has one tensor.
+    """
 
     def __init__(self, source: str | Path | Mapping[str, torch.Tensor], manifest: Manifest) -> None:
         self._parameters = {p.name: p for p in manifest.parameters}
+        self._groups: dict[str, list[str]] = {}
+        for p in manifest.parameters:
+            self._groups.setdefault(p.tied_to or p.name, []).append(p.name)
         self._tensors: Mapping[str, torch.Tensor] = {}
         self._files: dict[str, Any] = {}
         self._cache: dict[str, torch.Tensor] | None = {}
+        self._equal: set[str] = set()  # keys whose tied copies were compared
         self.bytes = sum(_bytes(p) for p in manifest.parameters if p.tied_to is None)
         if isinstance(source, Mapping):
             self._tensors = source
@@ -43,28 +50,36 @@ class Checkpoint:
         for key in handle.keys():  # noqa: SIM118 (safe_open is not iterable)
             self._files[key] = handle
 
-    def _key(self, name: str) -> str | None:
+    def _held(self, name: str) -> list[str]:
+        """The keys under which the weight `name` is there; the first is the one to read."""
         held = self._tensors or self._files
-        if name in held:
-            return name
-        first = self._parameters[name].tied_to or name
-        group = [p.name for p in self._parameters.values() if first in (p.name, p.tied_to)]
-        return next((n for n in group if n in held), None)
+        return [n for n in self._groups[self._parameters[name].tied_to or name] if n in held]
 
     def _check(self) -> None:
-        missing = [n for n in self._parameters if self._key(n) is None]
+        missing = [n for n in self._parameters if not self._held(n)]
         if missing:
             shown = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-            raise RecordError(f"{self._where} lacks {len(missing)} weights: {shown}")
+            raise MissingWeightsError(f"{self._where} lacks {len(missing)} weights: {shown}")
+
+    def _read(self, key: str) -> torch.Tensor:
+        return self._tensors[key] if self._tensors else self._files[key].get_tensor(key)
+
+    def _refuse_untied(self, key: str, tensor: torch.Tensor, twins: list[str]) -> None:
+        for twin in twins:
+            if not _same(tensor, self._read(twin)):
+                raise RecordError(
+                    f"{self._where}: `{key}` and `{twin}` are one tensor in the model and differ "
+                    "here; give a checkpoint with one of them, or untie them in the model"
+                )
+        self._equal.add(key)
 
     def tensor(self, name: str) -> torch.Tensor:
         """The weight `name` on the CPU, in the dtype of the manifest."""
-        key = self._key(name)
-        assert key is not None  # checked when opened
+        key, *twins = self._held(name)  # one at least: checked when opened
         if self._cache is not None and key in self._cache:
             return self._cache[key]
         parameter = self._parameters[name]
-        tensor = self._tensors[key] if self._tensors else self._files[key].get_tensor(key)
+        tensor = self._read(key)
         if tuple(tensor.shape) != parameter.shape:
             raise RecordError(
                 f"{self._where}: `{key}` has shape {list(tensor.shape)}, expected "
@@ -72,10 +87,22 @@ class Checkpoint:
             )
         if tensor.device.type == "meta":
             raise RecordError(f"{self._where}: `{key}` is on meta and has no value")
+        if key not in self._equal:
+            self._refuse_untied(key, tensor, twins)
         tensor = tensor.detach().cpu().to(getattr(torch, parameter.dtype))
         if self._cache is not None:
             self._cache[key] = tensor
         return tensor
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether dtype, shape and bytes are the same."""
+    if a.dtype != b.dtype or a.shape != b.shape or a.device.type != b.device.type:
+        return False
+    if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():
+        return True
+    raw = [t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b)]
+    return torch.equal(raw[0], raw[1])
 
 
 def _bytes(parameter: Parameter) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from .errors import RecordError
+from .errors import MissingWeightsError, RecordError
 from .examples import example
 from .meta import meta_device
 from .recorder import GoldenRecorder
@@ -95,6 +95,7 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     if not (path / "config.json").is_file():
         raise RecordError(f"{path} is not a model folder: it has no config.json")
     name = args.name or _stem(path)
+    most = _bytes(args.max_memory)
     cls, config = _class_of(path, args.cls)
     dtype = _dtype(args.dtype, config)
     say(f"building {cls.__name__} on meta in {str(dtype).removeprefix('torch.')}")
@@ -111,12 +112,14 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     if not args.no_goldens and list(path.glob("*.safetensors")):
         say("recording goldens")
         try:
-            recorder.record_goldens(path, given.kwargs, max_memory=_bytes(args.max_memory))
-        except RecordError as error:
-            if " lacks " not in str(error):
-                raise
+            recorder.record_goldens(path, given.kwargs, max_memory=most)
+        except MissingWeightsError:
             say("the checkpoint has other names than the model; loading it with transformers")
-            weights = str(_convert(cls, path, dtype, recorder, name, given.kwargs))
+            with _in_one_line(cls, "loaded"):
+                state = cls.from_pretrained(path, dtype=dtype, local_files_only=True).state_dict()
+            # As transformers renames them; the checkpoint itself does not fit the manifest.
+            recorder.record_goldens(state, given.kwargs, max_memory=most)
+            weights = str(recorder.save_weights(name, state))
         goldens = str(args.out / f"{name}_trace.safetensors")
     seconds = round(time.monotonic() - started, 3)
     counts = len(manifest.nodes), len(manifest.parameters)
@@ -124,7 +127,7 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
 
 
 @contextmanager
-def _in_one_line(cls: Any) -> Iterator[None]:
+def _in_one_line(cls: Any, done: str = "exported") -> Iterator[None]:
     """Turns whatever transformers or torch.export raise into one line; keeps it as the cause."""
     try:
         yield
@@ -134,7 +137,7 @@ def _in_one_line(cls: Any) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = f": {lines[0]}" if lines else ""
         raise RecordError(
-            f"{cls.__name__} cannot be exported: {type(error).__name__}{said}"
+            f"{cls.__name__} cannot be {done}: {type(error).__name__}{said}"
         ) from error
 
 
@@ -184,12 +187,3 @@ def _bytes(text: str | None) -> int | None:
         raise RecordError(f"--max-memory {text} is not a size; write it as 8G or 8GiB")
     base = 1024 if found["binary"] else 1000
     return int(float(found["number"]) * base ** _UNITS.index(found["unit"]))
-
-
-def _convert(
-    cls: Any, path: Path, dtype: torch.dtype, recorder: GoldenRecorder, name: str, inputs: Any
-) -> Path:
-    """Goldens from weights that transformers renames on loading; writes them as it names them."""
-    state = cls.from_pretrained(path, dtype=dtype, local_files_only=True).eval().state_dict()
-    recorder.record_goldens(state, inputs)
-    return recorder.save_weights(name, state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -118,7 +119,7 @@ class Converter:
                 v = self.values[node]
                 self.inputs.append(Input(name, leaf.path, v.dtype, v.shape))
             elif leaf.value is not None:
-                self.fixed.append(FixedInput(leaf.path, _plain(leaf.value)))
+                self.fixed.append(FixedInput(leaf.path, _fixed(leaf.path, leaf.value)))
 
     def _value(self, name: str, tensor: torch.Tensor, where: str) -> Value:
         shape = tuple(self.trace.table.dim(size, where) for size in tensor.shape)
@@ -272,17 +273,26 @@ def _flat(values: Any) -> list[Any]:
 
 def list_parameters(model: nn.Module) -> tuple[Parameter, ...]:
     """What a checkpoint of `model` holds, in the order of its state_dict."""
-    first: dict[int, str] = {}
+    first: dict[Hashable, str] = {}
     found = []
     for name, tensor in model.state_dict(keep_vars=True).items():
         if not isinstance(tensor, torch.Tensor):
             continue
-        tied_to = first.get(id(tensor))
-        first.setdefault(id(tensor), name)
+        memory = _memory(tensor)
+        tied_to = first.get(memory)
+        first.setdefault(memory, name)
         kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
         dtype = dtype_name(tensor.dtype, f"{kind} `{name}`")
         found.append(Parameter(name, kind, dtype, tuple(tensor.shape), tied_to))
     return tuple(found)
+
+
+def _memory(tensor: torch.Tensor) -> Hashable:
+    """Equal for two tensors when every element of one is the same element of the other."""
+    if tensor.layout is not torch.strided:
+        return id(tensor)
+    storage = tensor.untyped_storage()._cdata  # on meta, too, where all addresses are 0
+    return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _aliases(parameters: tuple[Parameter, ...]) -> dict[str, list[str]]:
@@ -311,8 +321,13 @@ def _is_float(schema_type: Any) -> bool:
     return "float" in str(schema_type)
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, (bool, int, float, str)) else repr(value)
+def _fixed(path: str, value: Any) -> bool | int | float | str:
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    raise RecordError(
+        f"the argument `{path}` is of type {type(value).__name__}, which the manifest has no form "
+        "for: wrap the model in a module that passes it on, and record that one"
+    )
 
 
 def versions(model: nn.Module) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.utils import _pytree as pytree
 
 from .errors import RecordError
@@ -84,6 +85,9 @@ def _attention(
     if is_causal is None:
         is_causal = bool(getattr(module, "is_causal", True))
     causal = is_causal and attention_mask is None
+    if causal and not statically_known_true(query.shape[2] == key.shape[2]):
+        attention_mask = _causal_mask(query.shape[2], key.shape[2], query.device)
+        causal = False
     if position_bias is not None:
         from transformers.integrations.sdpa_attention import create_position_bias_mask
 
@@ -100,6 +104,18 @@ def _attention(
         query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, **extra
     )
     return output.transpose(1, 2).contiguous(), None
+
+
+def _causal_mask(queries: Any, keys: Any, device: torch.device) -> torch.Tensor:
+    """What the stock function does without a mask, in one expression for every size.
+
+    A single query sees all keys; several see as many as torch's `is_causal` shows them, which
+    counts from the first key.
+    """
+    rows = torch.arange(queries, device=device)
+    columns = torch.arange(keys, device=device)
+    single = rows.sum() == 0
+    return (columns[None, :] <= rows[:, None]) | single
 
 
 def register_cache() -> None:
