@@ -11,8 +11,10 @@ mod gguf;
 mod header;
 mod open;
 mod safetensors;
+mod snapshot;
 
 pub use dtype::Dtype;
 pub use error::{Error, Result};
 pub use header::Value;
 pub use open::{Checkpoint, Shard, Tensor};
+pub use snapshot::Snapshot;

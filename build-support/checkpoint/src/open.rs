@@ -1,8 +1,9 @@
 //! The files of a checkpoint, opened and held against each other.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{ErrorKind, Read, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -35,13 +36,15 @@ pub struct Checkpoint {
     shards: Vec<Shard>,
     /// Shard of every tensor; empty when there is one shard only.
     shard_of: HashMap<Box<str>, u32>,
+    /// `config.json` as a snapshot has it, which stands for the one beside the weights.
+    config: Option<Box<str>>,
 }
 
-/// One open file of a checkpoint.
+/// One file of a checkpoint; or a [`Snapshot`](crate::Snapshot), which stands for all of them.
 #[derive(Debug)]
 pub struct Shard {
     place: Place,
-    file: File,
+    file: Option<File>,
     is_gguf: bool,
     header: Header,
 }
@@ -84,7 +87,57 @@ impl Checkpoint {
             index: files.index.map(|index| index.place),
             shards,
             shard_of,
+            config: None,
         })
+    }
+
+    /// What a snapshot says; it has one shard, without a file.
+    pub(crate) fn of_snapshot(
+        place: Place,
+        is_gguf: bool,
+        header: Header,
+        config: Option<Box<str>>,
+    ) -> Self {
+        let shard = Shard {
+            place: place.clone(),
+            file: None,
+            is_gguf,
+            header,
+        };
+        Self {
+            place,
+            index: None,
+            shards: vec![shard],
+            shard_of: HashMap::new(),
+            config,
+        }
+    }
+
+    /// Whether there are no files, only a [`Snapshot`](crate::Snapshot) of them.
+    pub fn is_snapshot(&self) -> bool {
+        self.shards.iter().any(|shard| shard.file.is_none())
+    }
+
+    /// The text of `config.json`, from the snapshot or from beside the weights; `None` when there is
+    /// none.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read, or is no text.
+    pub fn config(&self) -> Result<Option<Cow<'_, str>>> {
+        if self.is_snapshot() {
+            return Ok(self.config.as_deref().map(Cow::Borrowed));
+        }
+        match std::fs::read_to_string(self.folder().join("config.json")) {
+            Ok(text) => Ok(Some(text.into())),
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+            Err(err) => {
+                let shown = match self.place.path.is_dir() {
+                    true => self.place.shown.join("config.json"),
+                    false => self.place.shown.with_file_name("config.json"),
+                };
+                Err(Error::io(&shown, &err))
+            }
+        }
     }
 
     /// The path that was opened, as errors call it.
@@ -184,7 +237,7 @@ impl Shard {
         let header = header.map_err(|problems| Error::file(&place.shown, problems))?;
         Ok(Self {
             place,
-            file,
+            file: Some(file),
             is_gguf,
             header,
         })
@@ -200,9 +253,9 @@ impl Shard {
         &self.place.shown
     }
 
-    /// The file whose header was read.
-    pub fn file(&self) -> &File {
-        &self.file
+    /// The file whose header was read; `None` of a snapshot.
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_ref()
     }
 }
 
@@ -227,7 +280,13 @@ impl<'a> Tensor<'a> {
         self.shard
     }
 
-    /// Its bytes, counted from the start of the file.
+    /// How many bytes it takes.
+    pub fn bytes(&self) -> u64 {
+        self.entry.end - self.entry.start
+    }
+
+    /// Its bytes, counted from the start of the file; a snapshot does not say where they are, and
+    /// counts from 0.
     pub fn range(&self) -> Range<u64> {
         self.entry.start..self.entry.end
     }

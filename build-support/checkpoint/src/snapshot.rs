@@ -1,0 +1,81 @@
+//! A checkpoint without its files: what was written down about them.
+
+use std::collections::hash_map::Entry as Slot;
+use std::path::Path;
+
+use crate::dtype::Dtype;
+use crate::files::Place;
+use crate::header::{Entry, Header, Value};
+use crate::open::Checkpoint;
+
+/// What headers said, put together by hand; it becomes a [`Checkpoint`] that no file backs.
+///
+/// ```
+/// use pycandle_checkpoint::{Dtype, Snapshot};
+/// let mut snapshot = Snapshot::default();
+/// snapshot.tensor("bias", Dtype::F32, &[2])?;
+/// let path = std::path::Path::new("model.safetensors.lock.json");
+/// let checkpoint = snapshot.into_checkpoint(path, path);
+/// assert_eq!(checkpoint.get("bias").map(|bias| bias.bytes()), Some(8));
+/// assert!(checkpoint.is_snapshot());
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    header: Header,
+    is_gguf: bool,
+    config: Option<Box<str>>,
+}
+
+impl Snapshot {
+    /// Adds a tensor.
+    ///
+    /// # Errors
+    /// A sentence when the name was added before, or the shape is not one of this dtype.
+    pub fn tensor(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<(), String> {
+        let bytes = dtype.bytes(shape).ok_or_else(|| {
+            format!(
+                "`{name}`: {dtype} {shape:?} is no whole number of bytes that 64 bits can count"
+            )
+        })?;
+        let dims = &mut self.header.dims;
+        let (Ok(first), Ok(rank)) = (u32::try_from(dims.len()), u8::try_from(shape.len())) else {
+            return Err(format!("`{name}`: its shape is too long"));
+        };
+        let Slot::Vacant(slot) = self.header.entries.entry(name.into()) else {
+            return Err(format!("`{name}` is listed twice"));
+        };
+        dims.extend_from_slice(shape);
+        slot.insert(Entry {
+            dtype,
+            shape: (first, rank),
+            start: 0,
+            end: bytes,
+        });
+        Ok(())
+    }
+
+    /// Adds a value of the metadata.
+    pub fn metadata(&mut self, key: &str, value: Value) {
+        self.header.metadata.insert(key.to_owned(), value);
+    }
+
+    /// Says that the files are GGUF.
+    pub fn gguf(&mut self, is_gguf: bool) {
+        self.is_gguf = is_gguf;
+    }
+
+    /// Adds the text of `config.json`.
+    pub fn config(&mut self, text: &str) {
+        self.config = Some(text.into());
+    }
+
+    /// The checkpoint that it describes; errors call it `shown`.
+    pub fn into_checkpoint(self, path: &Path, shown: &Path) -> Checkpoint {
+        let place = Place {
+            path: path.to_path_buf(),
+            shown: shown.to_path_buf(),
+        };
+        Checkpoint::of_snapshot(place, self.is_gguf, self.header, self.config)
+    }
+}
