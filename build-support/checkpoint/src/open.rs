@@ -1,7 +1,7 @@
 //! The files of a checkpoint, opened and held against each other.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek};
 use std::ops::Range;
@@ -119,7 +119,7 @@ impl Checkpoint {
     }
 
     /// The text of `config.json`, from the snapshot or from beside the weights; `None` when there is
-    /// none.
+    /// none. What Python writes as `NaN` and `Infinity`, which JSON does not have, is `null` in it.
     ///
     /// # Errors
     /// When the file is there and cannot be read, or is no text.
@@ -128,7 +128,7 @@ impl Checkpoint {
             return Ok(self.config.as_deref().map(Cow::Borrowed));
         }
         match std::fs::read_to_string(self.folder().join("config.json")) {
-            Ok(text) => Ok(Some(text.into())),
+            Ok(text) => Ok(Some(without_nan(&text).into())),
             Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
             Err(err) => {
                 let shown = match self.place.path.is_dir() {
@@ -215,6 +215,13 @@ impl Checkpoint {
         values.find_map(|metadata| metadata.get(key))
     }
 
+    /// All of the metadata by key; of a key that several files have, the value of the first.
+    pub fn all_metadata(&self) -> BTreeMap<&str, &Value> {
+        let shards = self.shards.iter().rev();
+        let entries = shards.flat_map(|shard| &shard.header.metadata);
+        entries.map(|(key, value)| (key.as_str(), value)).collect()
+    }
+
     /// Whether the files are GGUF.
     pub fn is_gguf(&self) -> bool {
         self.shards.iter().any(|shard| shard.is_gguf)
@@ -292,6 +299,26 @@ impl<'a> Tensor<'a> {
     }
 }
 
+/// The text with `null` for numbers that Python writes and JSON does not have.
+fn without_nan(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut in_text, mut escaped) = (false, false);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let mut words = ["NaN", "Infinity", "-Infinity"].into_iter();
+        if let Some(word) = words.find(|word| !in_text && rest.starts_with(word)) {
+            out.push_str("null");
+            rest = &rest[word.len()..];
+            continue;
+        }
+        in_text ^= c == '"' && !escaped;
+        escaped = in_text && c == '\\' && !escaped;
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
 /// Which shard holds which tensor; checks that shards and index agree.
 fn distribute(
     place: &Place,
@@ -332,4 +359,16 @@ fn distribute(
 
 fn name(path: &Path) -> PathBuf {
     path.file_name().map(PathBuf::from).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_does_not_have_are_null() {
+        let text = r#"{"a": [0.0, Infinity], "NaN \" NaN": -Infinity, "b\\": NaN}"#;
+        let json = r#"{"a": [0.0, null], "NaN \" NaN": null, "b\\": null}"#;
+        assert_eq!(without_nan(text), json);
+    }
 }
