@@ -1,96 +1,73 @@
 //! The checkpoint on disk, held against the manifest before anything is built.
 //!
-//! In: the path of a checkpoint, of which only headers are read. Out: nothing, or one error that says
-//! everything that does not fit. This is the one place that knows checkpoints at build time: another
-//! file format is another reader that returns [`Headers`], a rule about names or configs is another
-//! kind of finding in [`validate`].
+//! In: the path of a checkpoint, of which only headers are read. Out: the files to watch, or one
+//! error that says everything that does not fit. What fits is decided in `pycandle-checkpoint`, which
+//! the runtime asks as well; here is only what a manifest has to say of it.
 
-mod findings;
-mod patterns;
-mod safetensors;
-mod similar;
-
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use pycandle_checkpoint::{Checkpoint, Expected, Need, validate};
+
 use crate::manifest::{Dtype, Manifest};
-use crate::report::{At, Error, Report};
+use crate::report::{Error, Report};
 
-pub use findings::validate;
-
-/// What a checkpoint holds, from its headers.
+/// What is known of a checkpoint that fits.
 #[derive(Debug, Clone, Default)]
-pub struct Headers {
-    /// Path for messages, as the user wrote it, with the index's name where there is one.
-    pub place: String,
-    /// Number of files that hold tensors.
-    pub shards: usize,
-    /// Every tensor.
-    pub tensors: BTreeMap<String, Tensor>,
+pub struct Checked {
     /// Files that were read: a change in one of them calls for another look.
     pub files: Vec<PathBuf>,
+    /// What is no mistake, but good to know.
+    pub notes: Vec<String>,
 }
 
-/// One tensor of a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tensor {
-    /// Element type as the file names it, as `BF16`.
-    pub dtype: String,
-    /// Sizes.
-    pub shape: Vec<usize>,
-    /// Bytes it takes in its file.
-    pub bytes: u64,
-}
-
-impl Tensor {
-    /// Whether loading gives this tensor the dtype that the trace has: floating-point types become
-    /// the model dtype, integers wider than a byte 64-bit integers, booleans and bytes stay bytes.
-    pub fn converts_to(&self, traced: Dtype) -> bool {
-        match traced {
-            Dtype::Float16 | Dtype::Bfloat16 | Dtype::Float32 | Dtype::Float64 => {
-                matches!(&*self.dtype, "F16" | "BF16" | "F32" | "F64" | "F8_E4M3")
-            }
-            Dtype::Bool | Dtype::Uint8 => matches!(&*self.dtype, "BOOL" | "U8"),
-            Dtype::Int8 | Dtype::Int16 | Dtype::Int32 | Dtype::Int64 => {
-                matches!(&*self.dtype, "I8" | "I16" | "I32" | "I64" | "U16" | "U32")
-            }
-        }
-    }
-}
-
-/// Reads the headers of the checkpoint at `path`: a safetensors file, a `*.safetensors.index.json`
-/// or a folder with either. `shown` is the path as the user wrote it.
+/// Opens the checkpoint at `path` and validates it against the manifest; messages call it `shown`.
 ///
 /// # Errors
-/// Everything that is wrong with any of the files: missing, cut short, overlapping tensors, ….
-pub fn open(path: &Path, shown: &Path) -> Result<Headers, Report> {
-    safetensors::open(path, shown)
+/// Everything that is wrong with any of its files, or one error with everything that does not fit.
+pub fn check(manifest: &Manifest, path: &Path, shown: &Path) -> Result<Checked, Report> {
+    if !path.exists() {
+        let text = format!("no checkpoint at `{}`", shown.display());
+        return Err(Error::weights(text).into());
+    }
+    let checkpoint = Checkpoint::open_shown(path, shown)
+        .map_err(|error| Error::weights(format!("cannot use the checkpoint: {error}")))?;
+    let config = manifest.config.as_ref().map(ToString::to_string);
+    let expected = Expected {
+        trace: &manifest.file,
+        needs: &needs(manifest),
+        config: config.as_deref(),
+        ..Expected::DEFAULT
+    };
+    let validated = validate(&expected, &checkpoint).map_err(Error::mismatch)?;
+    Ok(Checked {
+        files: checkpoint.files().map(Path::to_path_buf).collect(),
+        notes: validated.notes,
+    })
 }
 
-/// Opens the checkpoint and validates it against the manifest; returns the files that were read.
-///
-/// # Errors
-/// Those of [`open`], or one error with all findings of [`validate`].
-pub fn check(manifest: &Manifest, path: &Path, shown: &Path) -> Result<Vec<PathBuf>, Report> {
-    let headers = open(path, shown)?;
-    let findings = validate(manifest, &headers);
-    if findings.is_empty() {
-        return Ok(headers.files);
+/// What the traced model needs of a checkpoint.
+pub fn needs(manifest: &Manifest) -> Vec<Need<'_>> {
+    let params = manifest.params.iter().map(|param| Need {
+        name: (&*param.name).into(),
+        shape: (&*param.shape).into(),
+        dtype: dtype(param.dtype),
+        tied_to: param.tied_to.map(|first| first.0),
+    });
+    params.collect()
+}
+
+fn dtype(dtype: Dtype) -> pycandle_checkpoint::Dtype {
+    use pycandle_checkpoint::Dtype as File;
+    match dtype {
+        Dtype::Bool => File::Bool,
+        Dtype::Uint8 => File::U8,
+        Dtype::Int8 => File::I8,
+        Dtype::Int16 => File::I16,
+        Dtype::Int32 => File::I32,
+        Dtype::Int64 => File::I64,
+        Dtype::Float16 => File::F16,
+        Dtype::Bfloat16 => File::BF16,
+        Dtype::Float32 => File::F32,
+        Dtype::Float64 => File::F64,
     }
-    let shards = match headers.shards {
-        1 => String::new(),
-        n => format!("{n} shards, "),
-    };
-    let tensors = match headers.tensors.len() {
-        1 => "1 tensor".to_owned(),
-        n => format!("{n} tensors"),
-    };
-    let place = format!("{} ({shards}{tensors})", headers.place);
-    let head = format!(
-        "checkpoint does not match the model traced in `{}`",
-        manifest.file
-    );
-    let mut lines = vec![String::new()];
-    lines.extend(findings);
-    Err(Error::checkpoint(At::file(place), head, lines).into())
 }

@@ -27,6 +27,8 @@ pub struct Generated {
     pub source: String,
     /// Files to watch: when one changes, generate again.
     pub tracked: Vec<PathBuf>,
+    /// What is no mistake of the checkpoint, but good to know.
+    pub notes: Vec<String>,
     /// The name of the model's struct.
     pub name: String,
 }
@@ -49,12 +51,16 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
     let manifest = raw::read_shown(&path, &config.manifest)?;
     let mut report = Report::new();
     let mut tracked = vec![path];
+    let mut notes = Vec::new();
     if let Some(problem) = config.side_files_out_of_reach(&manifest) {
         report.push(problem);
     }
     if let Some((weights, shown)) = config.weights_path() {
         match checkpoint::check(&manifest, &weights, shown) {
-            Ok(files) => tracked.extend(files),
+            Ok(checked) => {
+                tracked.extend(checked.files);
+                notes = checked.notes;
+            }
             Err(problems) => report.extend(problems),
         }
     }
@@ -77,6 +83,7 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
                 source: format::header(&manifest.file) + &text,
                 tokens,
                 tracked,
+                notes,
                 name: name.clone(),
             })
         }),

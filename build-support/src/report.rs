@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use pycandle_checkpoint::Mismatch;
+
 /// How many errors of one kind are printed before the rest is only counted.
 const SHOWN: usize = 20;
 
@@ -99,8 +101,10 @@ enum Kind {
     Unsupported(String),
     /// An operator that has a row, called in a way the row does not cover.
     Lowering { op: String, message: String },
-    /// A finding about the checkpoint: a headline, and the lines below it.
-    Checkpoint { head: String, lines: Vec<String> },
+    /// The checkpoint cannot be read.
+    Weights(String),
+    /// The checkpoint is not what the trace needs.
+    Mismatch(Mismatch),
 }
 
 impl Error {
@@ -139,14 +143,19 @@ impl Error {
         }
     }
 
-    /// The checkpoint does not fit; `lines` stand below the headline, after the location.
-    pub fn checkpoint(at: At, head: impl Into<String>, lines: Vec<String>) -> Self {
+    /// The checkpoint cannot be read; `text` says all of it.
+    pub fn weights(text: impl Into<String>) -> Self {
         Self {
-            at,
-            kind: Kind::Checkpoint {
-                head: head.into(),
-                lines,
-            },
+            at: At::default(),
+            kind: Kind::Weights(text.into()),
+        }
+    }
+
+    /// The checkpoint does not fit.
+    pub fn mismatch(mismatch: Mismatch) -> Self {
+        Self {
+            at: At::default(),
+            kind: Kind::Mismatch(mismatch),
         }
     }
 
@@ -208,8 +217,16 @@ impl Report {
 
     /// Whether it is the checkpoint that has to change: the code could be generated without it.
     pub fn is_about_weights(&self) -> bool {
-        let about = |error: &Error| matches!(error.kind, Kind::Checkpoint { .. });
+        let about = |error: &Error| matches!(error.kind, Kind::Weights(_) | Kind::Mismatch(_));
         !self.is_empty() && self.errors.iter().all(about)
+    }
+
+    /// In what the checkpoint differs from what the trace needs, when that is what is wrong.
+    pub fn mismatch(&self) -> Option<&Mismatch> {
+        self.errors.iter().find_map(|error| match &error.kind {
+            Kind::Mismatch(mismatch) => Some(mismatch),
+            _ => None,
+        })
     }
 
     /// Operators without a lowering, each once with how often it is called, in order of first use.
@@ -249,7 +266,8 @@ impl fmt::Display for Report {
         for error in &self.errors {
             match &error.kind {
                 Kind::Whole(message) => blocks.push(whole(&error.at, message)),
-                Kind::Checkpoint { head, lines } => blocks.push(checkpoint(&error.at, head, lines)),
+                Kind::Weights(text) => blocks.push(text.clone()),
+                Kind::Mismatch(mismatch) => blocks.push(mismatch.to_string()),
                 _ => {}
             }
         }
@@ -341,18 +359,6 @@ fn whole(at: &At, message: &str) -> String {
         Some(location) => format!("{message}\n--> {location}"),
         None => message.to_owned(),
     }
-}
-
-fn checkpoint(at: &At, head: &str, lines: &[String]) -> String {
-    let mut text = head.to_owned();
-    if let Some(location) = at.location() {
-        text.push_str(&format!("\n--> {location}"));
-    }
-    for line in lines {
-        text.push('\n');
-        text.push_str(line);
-    }
-    text
 }
 
 fn block(head: &str, lines: Vec<String>, hint: Option<String>) -> String {

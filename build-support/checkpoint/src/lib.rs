@@ -12,9 +12,13 @@ mod header;
 mod open;
 mod safetensors;
 mod snapshot;
+mod validate;
 
 pub use dtype::Dtype;
 pub use error::{Error, Result};
 pub use header::Value;
 pub use open::{Checkpoint, Shard, Tensor};
 pub use snapshot::Snapshot;
+pub use validate::{
+    Class, Expected, Finding, Form, Mismatch, Names, Need, Rows, Source, Validated, validate,
+};

@@ -1,0 +1,154 @@
+//! A checkpoint held against what a model needs of it.
+//!
+//! In: [`Expected`] and the headers of a [`Checkpoint`]. Out: for every tensor that is needed where
+//! it is, or one [`Mismatch`] that says everything that does not fit.
+
+mod compare;
+mod found;
+mod groups;
+mod mismatch;
+mod missing;
+mod names;
+mod similar;
+
+use std::borrow::Cow;
+
+use crate::dtype::Dtype;
+use crate::open::Checkpoint;
+
+pub use mismatch::{Class, Finding, Mismatch};
+pub use names::Names;
+
+use found::Found;
+
+/// A tensor that the model needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need<'a> {
+    /// Its name in the trace.
+    pub name: Cow<'a, str>,
+    /// Its shape in the trace.
+    pub shape: Cow<'a, [usize]>,
+    /// Its dtype in the trace.
+    pub dtype: Dtype,
+    /// The first of the needs that are the same tensor, as its index; `None` for that one.
+    pub tied_to: Option<usize>,
+}
+
+/// What a model expects of a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// The name of the trace in messages, as `llama_manifest.json`.
+    pub trace: &'a str,
+    /// Every tensor that the model needs.
+    pub needs: &'a [Need<'a>],
+    /// Need → key in the checkpoint, where they differ. A segment `*` on both sides stands for any
+    /// number, the n-th on the one side for the n-th on the other. A checkpoint that has the need
+    /// under its own name is as good.
+    pub renames: &'a [(&'a str, &'a str)],
+    /// The `config.json` of the trace, as JSON; `None` where there was none.
+    pub config: Option<&'a str>,
+    /// Whether tensors that nothing needs are findings.
+    pub strict: bool,
+}
+
+impl Expected<'_> {
+    /// Nothing is needed and nothing renamed.
+    pub const DEFAULT: Self = Self {
+        trace: "the manifest",
+        needs: &[],
+        renames: &[],
+        config: None,
+        strict: false,
+    };
+}
+
+/// Where everything is that the model needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Validated {
+    /// One for every need, in the same order.
+    pub sources: Vec<Source>,
+    /// What is no mistake, but good to know.
+    pub notes: Vec<String>,
+}
+
+/// Where one need is in the checkpoint, and in what form.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Source {
+    /// Its key; `None` when that is the name of the need.
+    pub key: Option<Box<str>>,
+    /// The order of its rows.
+    pub rows: Rows,
+    /// How its numbers are stored.
+    pub form: Form,
+}
+
+/// The order of a tensor's rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rows {
+    /// As in the trace.
+    #[default]
+    AsStored,
+    /// As llama.cpp writes q and k of models with interleaved rotary embedding: within each of the
+    /// heads the rows are (d/2, 2), where the trace has (2, d/2).
+    Interleaved {
+        /// Number of heads that the rows consist of.
+        heads: usize,
+    },
+}
+
+/// How the numbers of a weight are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Form {
+    /// One after another, in one of the plain dtypes.
+    #[default]
+    Plain,
+    /// In blocks of GGUF, of the type that is the tensor's dtype.
+    Blocks,
+}
+
+/// Holds a checkpoint against what a model expects of it; reads nothing but what is already open,
+/// and `config.json`.
+///
+/// Dtypes may differ where loading converts: a floating-point tensor of the trace may be stored as
+/// F64, F32, F16, BF16, F8_E4M3 or in blocks of GGUF; an integer of any width as any integer of 8 to
+/// 64 bits but U64; a boolean or U8 as either of the two. Nothing else is converted.
+///
+/// # Errors
+/// Everything that does not fit, in one report.
+///
+/// ```
+/// use pycandle_checkpoint::{Dtype, Expected, Need, Snapshot, validate};
+/// let mut snapshot = Snapshot::default();
+/// snapshot.tensor("fc.weight", Dtype::BF16, &[5, 4])?;
+/// let checkpoint = snapshot.into_checkpoint("w".as_ref(), "w".as_ref());
+/// let need = Need {
+///     name: "fc.weight".into(),
+///     shape: vec![3, 4].into(),
+///     dtype: Dtype::F32,
+///     tied_to: None,
+/// };
+/// let expected = Expected { needs: &[need], ..Expected::DEFAULT };
+/// let mismatch = validate(&expected, &checkpoint).unwrap_err();
+/// assert!(mismatch.to_string().contains("shape: fc.weight is [5, 4], the trace has [3, 4]"));
+/// # Ok::<(), String>(())
+/// ```
+pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Validated, Mismatch> {
+    let found = Found::new(expected, checkpoint);
+    let mut findings = missing::findings(expected, checkpoint, &found);
+    findings.extend(compare::findings(expected, &found));
+    if findings.iter().all(Finding::is_note) {
+        let notes = findings.into_iter().flat_map(|finding| finding.lines);
+        return Ok(Validated {
+            notes: notes.collect(),
+            sources: found.sources(expected),
+        });
+    }
+    Err(Mismatch::new(expected, checkpoint, findings))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Names with numbers in them: `model.layers.3.mlp` is `model.layers.*.mlp` with a 3.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+/// The names of needs and the keys that a rename gives them.
+///
+/// ```
+/// use pycandle_checkpoint::Names;
+/// let names = Names::new(&[("layers.*.fc.weight", "h.*.linear.weight"), ("head", "lm_head")]);
+/// assert_eq!(names.key("layers.3.fc.weight").as_deref(), Some("h.3.linear.weight"));
+/// assert_eq!(names.key("head").as_deref(), Some("lm_head"));
+/// assert_eq!(names.key("norm.weight"), None);
+/// ```
+#[derive(Debug)]
+pub struct Names<'a>(HashMap<&'a str, &'a str>);
+
+impl<'a> Names<'a> {
+    /// The renames of [`Expected`](crate::Expected).
+    pub fn new(renames: &[(&'a str, &'a str)]) -> Self {
+        Self(renames.iter().copied().collect())
+    }
+
+    /// The key of a need; `None` when nothing renames it.
+    pub fn key(&self, need: &str) -> Option<String> {
+        if self.0.is_empty() {
+            return None;
+        }
+        if let Some(&key) = self.0.get(need) {
+            return Some(key.to_owned());
+        }
+        let (template, numbers) = split(need);
+        let key = self.0.get(template.as_str())?;
+        Some(join(key, &numbers))
+    }
+}
+
+/// A name with `*` for every segment that is a number, and those numbers. A name with a `*` of its
+/// own has none.
+pub fn split(name: &str) -> (String, Vec<u32>) {
+    let mut numbers = Vec::new();
+    if name.contains('*') {
+        return (name.to_owned(), numbers);
+    }
+    let mut template = String::with_capacity(name.len());
+    for (i, segment) in name.split('.').enumerate() {
+        if i > 0 {
+            template.push('.');
+        }
+        match number(segment) {
+            Some(number) => {
+                numbers.push(number);
+                template.push('*');
+            }
+            None => template.push_str(segment),
+        }
+    }
+    (template, numbers)
+}
+
+/// Puts the numbers in the place of the `*`.
+pub(crate) fn join(template: &str, numbers: &[u32]) -> String {
+    let mut numbers = numbers.iter();
+    let mut name = String::with_capacity(template.len() + 4);
+    for (i, segment) in template.split('.').enumerate() {
+        if i > 0 {
+            name.push('.');
+        }
+        match (segment, numbers.as_slice()) {
+            ("*", [_, ..]) => {
+                // Writing to a string does not fail.
+                let _ = numbers.next().map(|number| write!(name, "{number}"));
+            }
+            _ => name.push_str(segment),
+        }
+    }
+    name
+}
+
+/// The number that a segment is, if it is one and written as numbers are.
+pub(crate) fn number(segment: &str) -> Option<u32> {
+    let digits = segment.bytes().all(|b| b.is_ascii_digit());
+    let padded = segment.len() > 1 && segment.starts_with('0');
+    (digits && !padded).then(|| segment.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_segments() {
+        for (name, template, numbers) in [
+            ("a.0.b.12.c", "a.*.b.*.c", &[0, 12][..]),
+            ("0.w", "*.w", &[0]),
+            ("a.b2.007", "a.b2.007", &[]),
+            ("a.99999999999", "a.99999999999", &[]),
+            ("a.*.3", "a.*.3", &[]),
+            ("", "", &[]),
+            ("a..b.", "a..b.", &[]),
+        ] {
+            assert_eq!(split(name), (template.to_owned(), numbers.to_vec()));
+            assert_eq!(join(template, numbers), name);
+        }
+    }
+}
