@@ -134,6 +134,59 @@ pub enum LoopArg {
     Each(Vec<Expr>),
 }
 
+/// A forward of each of several children.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Loop {
+    /// The children.
+    pub field: FieldId,
+    /// Their arguments.
+    pub args: Args<LoopArg>,
+    /// Their outputs.
+    pub outs: Vec<LoopOut>,
+}
+
+/// An output of the children of a loop.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LoopOut {
+    /// What the next round takes: its first value, and the variable that has the last one's after
+    /// the loop.
+    pub carried: Option<(Expr, Var)>,
+    /// The list that what is read after the loop is kept in.
+    pub kept: Option<Kept>,
+}
+
+/// A list of what the rounds of a loop put out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Kept {
+    /// The list.
+    pub list: Var,
+    /// The rounds that it has the output of; `None` for all of them.
+    pub rounds: Option<Vec<usize>>,
+}
+
+impl Loop {
+    /// The expressions that are read before the first round.
+    pub fn inits(&self) -> impl Iterator<Item = &Expr> {
+        self.outs
+            .iter()
+            .filter_map(|o| Some(&o.carried.as_ref()?.0))
+    }
+
+    /// The same, to change them.
+    pub fn inits_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
+        let outs = self.outs.iter_mut();
+        outs.filter_map(|o| Some(&mut o.carried.as_mut()?.0))
+    }
+
+    /// The variables that it defines.
+    pub fn vars(&self) -> impl Iterator<Item = Var> + '_ {
+        self.outs.iter().flat_map(|o| {
+            let carried = o.carried.iter().map(|(_, var)| *var);
+            carried.chain(o.kept.iter().map(|k| k.list))
+        })
+    }
+}
+
 /// A statement.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Stmt {
@@ -145,10 +198,10 @@ pub enum Stmt {
     LetTuple(Vec<Option<Var>>, Expr),
     /// A child's forward.
     Call(FieldId, Args<Expr>, Vec<Var>),
-    /// A forward of each of several children; the initial values of what is carried.
-    Loop(FieldId, Args<LoopArg>, Vec<Expr>, Vec<Var>),
+    /// A forward of each of several children.
+    Loop(Loop),
     /// An output of this module (`None`) or of a leaf below it, for the probe.
-    Record(Option<FieldPath>, usize, Var),
+    Record(Option<FieldPath>, usize, Expr),
 }
 
 /// What a module call does.
@@ -168,10 +221,23 @@ pub struct Body {
     pub fields: Vec<Field>,
     /// Statements.
     pub stmts: Vec<Stmt>,
-    /// What it returns.
-    pub outputs: Vec<Var>,
+    /// What it returns: variables, or elements of lists.
+    pub outputs: Vec<Expr>,
     /// Numbers taken out of the statements while bodies are compared.
     pub numbers: Vec<Lit>,
+}
+
+impl Body {
+    /// The variables that are lists of tensors.
+    pub fn lists(&self) -> impl Iterator<Item = Var> + '_ {
+        self.stmts.iter().flat_map(|stmt| {
+            let outs = match stmt {
+                Stmt::Loop(l) => l.outs.as_slice(),
+                _ => &[],
+            };
+            outs.iter().filter_map(|o| Some(o.kept.as_ref()?.list))
+        })
+    }
 }
 
 /// A finished call: its struct and how it is connected.
@@ -231,12 +297,19 @@ pub fn body(
     }
     b.find_inputs(tree, lowered, done);
     let items = &tree.items[call.0];
+    let calls = loops::Calls {
+        graph,
+        done,
+        parent: call,
+        items,
+        uses: b.uses(tree, lowered, done),
+    };
     let mut i = 0;
     while i < items.len() {
         match items[i] {
             Item::Node(node, leaf) => b.node(node, leaf, &lowered[node]),
             Item::Call(_) => {
-                if let Some(run) = loops::find(graph, tree, done, call, i) {
+                if let Some(run) = calls.find(i) {
                     b.repeat(&run, done);
                     i += run.calls.len();
                     continue;
@@ -251,10 +324,13 @@ pub fn body(
     b.finish(tree)
 }
 
-/// `path` as seen from `module`.
+/// `path` as seen from `module`; empty for the module itself.
 pub fn relative(module: &str, path: &str) -> FieldPath {
     if module.is_empty() {
         return FieldPath::Own(path.to_owned());
+    }
+    if module == path {
+        return FieldPath::Own(String::new());
     }
     match path
         .strip_prefix(module)

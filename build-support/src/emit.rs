@@ -6,6 +6,8 @@ mod load;
 mod parts;
 mod root;
 
+use std::collections::BTreeSet;
+
 use proc_macro2::TokenStream;
 use quote::quote;
 
@@ -33,6 +35,8 @@ struct Struct {
     holes: Vec<String>,
     /// Number of dimensions of each input.
     ranks: Vec<usize>,
+    /// How often each variable is read.
+    reads: Vec<usize>,
     /// Whether `forward` takes a probe.
     probed: bool,
     is_root: bool,
@@ -73,9 +77,10 @@ pub fn emit(graph: &Graph, defs: Defs, model: &Root) -> TokenStream {
 /// The root, then each struct after the first that holds it, as one would read them.
 fn outside_in(structs: &[Struct]) -> Vec<usize> {
     let mut order = Vec::with_capacity(structs.len());
+    let mut seen = vec![false; structs.len()];
     let mut next = vec![structs.len() - 1];
     while let Some(i) = next.pop() {
-        if order.contains(&i) {
+        if std::mem::replace(&mut seen[i], true) {
             continue;
         }
         order.push(i);
@@ -106,6 +111,7 @@ fn structs(graph: &Graph, defs: Defs, model: &Root) -> Vec<Struct> {
         .iter()
         .map(|d| hints::fields(&d.body, &defs.defs))
         .collect();
+    let sources = hints::Sources::new(graph);
     let mut structs: Vec<Struct> = Vec::new();
     for (i, mut def) in defs.defs.into_iter().enumerate() {
         inline(&mut def.body);
@@ -115,7 +121,7 @@ fn structs(graph: &Graph, defs: Defs, model: &Root) -> Vec<Struct> {
             _ => Vec::new(),
         });
         let outputs: Vec<_> = outputs.collect();
-        let names = hints::choose(graph, &def, &fields, &outputs);
+        let names = hints::choose(&sources, &def, &fields, &outputs);
         let mut unique = Unique::new(&["w", "i"]);
         let holes = def
             .holes
@@ -128,6 +134,7 @@ fn structs(graph: &Graph, defs: Defs, model: &Root) -> Vec<Struct> {
         });
         structs.push(Struct {
             name: named[i].clone(),
+            reads: reads(&def.body),
             holes: holes.collect(),
             ranks: ranks.collect(),
             fields,
@@ -141,23 +148,25 @@ fn structs(graph: &Graph, defs: Defs, model: &Root) -> Vec<Struct> {
     structs
 }
 
+fn reads(body: &Body) -> Vec<usize> {
+    let mut reads = vec![0; body.vars];
+    for stmt in &body.stmts {
+        stmt.reads(&mut |v| reads[v.0] += 1);
+    }
+    for var in body.outputs.iter().filter_map(Expr::var) {
+        reads[var.0] += 1;
+    }
+    reads
+}
+
 impl Struct {
     fn body(&self) -> &Body {
         &self.def.body
     }
 
-    /// How often a variable is read.
-    fn reads(&self, var: Var) -> usize {
-        let mut reads = 0;
-        for stmt in &self.body().stmts {
-            stmt.reads(&mut |v| reads += usize::from(v == var));
-        }
-        reads + self.body().outputs.iter().filter(|v| **v == var).count()
-    }
-
     fn output_names(&self) -> Vec<String> {
-        let name = |v: &Var| self.names.vars[v.0].clone();
-        self.body().outputs.iter().map(name).collect()
+        let outputs = self.body().outputs.iter().filter_map(Expr::var);
+        outputs.map(|v| self.names.vars[v.0].clone()).collect()
     }
 
     fn child(&self, field: FieldId) -> DefId {
@@ -170,6 +179,7 @@ impl Struct {
     fn scope(&self) -> Scope {
         let inputs = self.body().inputs;
         let vars = self.names.vars.iter().enumerate();
+        let names = self.names.vars.iter().chain(&self.names.sizes);
         let fields = self.fields.iter().zip(&self.body().fields);
         Scope {
             vars: vars.map(|(i, name)| (name.clone(), i < inputs)).collect(),
@@ -178,6 +188,9 @@ impl Struct {
                 .collect(),
             sizes: self.names.sizes.clone(),
             caches: self.names.caches.clone(),
+            lists: self.body().lists().collect(),
+            mutable: BTreeSet::new(),
+            taken: names.chain(&self.names.caches).cloned().collect(),
             device: (inputs > 0).then_some(Var(0)),
         }
     }
@@ -248,7 +261,7 @@ fn item(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
 
 /// `use` lines for what the code names.
 fn imports(body: &TokenStream) -> TokenStream {
-    let mut used = std::collections::BTreeSet::new();
+    let mut used = BTreeSet::new();
     idents(body.clone(), &mut used);
     let from = |names: &[&str]| {
         let names = names.iter().filter(|n| used.contains(**n));
@@ -287,7 +300,7 @@ fn imports(body: &TokenStream) -> TokenStream {
     }
 }
 
-fn idents(tokens: TokenStream, into: &mut std::collections::BTreeSet<String>) {
+fn idents(tokens: TokenStream, into: &mut BTreeSet<String>) {
     for tree in tokens {
         match tree {
             proc_macro2::TokenTree::Ident(i) => {

@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 
-use crate::body::{Body, FieldKind, FieldPath, LoopArg, Stmt};
+use crate::body::{Body, FieldKind, FieldPath, Loop, LoopArg, Stmt};
 use crate::dedup::Def;
 use crate::graph::Graph;
 use crate::ir::{Expr, FieldId, Var};
-use crate::manifest::{Dtype, Source};
+use crate::manifest::{Dtype, Source, ValueId};
 use crate::names::{self, Unique};
 
 /// Functions whose result has a name of its own.
@@ -62,7 +62,10 @@ pub fn fields(body: &Body, defs: &[Def]) -> Vec<String> {
             _ => "tensor".to_owned(),
         };
         let lone_index = path.starts_with(|c: char| c.is_ascii_digit()) || path.is_empty();
-        if lone_index {
+        if matches!(kind, FieldKind::Children(..)) && path.is_empty() {
+            // The module is itself the list.
+            names::snake(&class) + "s"
+        } else if lone_index {
             names::snake(&format!("{class}_{path}"))
         } else {
             names::snake(path)
@@ -96,10 +99,13 @@ pub struct Names {
 
 /// Chooses the names of a body whose values were moved where they are used; `outputs` are the names
 /// that the child in each field gives its own outputs.
-pub fn choose(graph: &Graph, def: &Def, fields: &[String], outputs: &[Vec<String>]) -> Names {
+pub fn choose(sources: &Sources, def: &Def, fields: &[String], outputs: &[Vec<String>]) -> Names {
     let body = &def.body;
     let mut unique = Unique::new(&[]);
-    let sizes = def.symbols.iter().map(|s| unique.take(&size(graph, s)));
+    let sizes = def
+        .symbols
+        .iter()
+        .map(|s| unique.take(&size(sources.graph, s)));
     let sizes: Vec<String> = sizes.collect();
     let caches = cache_names(body);
     let mut reserved = RESERVED.to_vec();
@@ -114,7 +120,7 @@ pub fn choose(graph: &Graph, def: &Def, fields: &[String], outputs: &[Vec<String
             last[0] = i;
         }
     }
-    for out in &body.outputs {
+    for out in body.outputs.iter().filter_map(Expr::var) {
         last[out.0] = body.stmts.len();
     }
 
@@ -130,7 +136,7 @@ pub fn choose(graph: &Graph, def: &Def, fields: &[String], outputs: &[Vec<String
     };
     let mut inputs = Unique::new(&reserved);
     for i in 0..body.inputs {
-        let name = inputs.take(&input_name(graph, def, i));
+        let name = inputs.take(&sources.input(def, i));
         namer.hold(Var(i), name);
     }
     for (at, stmt) in body.stmts.iter().enumerate() {
@@ -213,52 +219,76 @@ fn worked_on(expr: &Expr) -> Option<Var> {
     }
 }
 
-/// What all calls of a struct would call an input.
-fn input_name(graph: &Graph, def: &Def, input: usize) -> String {
-    let of = |i: usize| source_name(graph, def.calls[i].1.inputs[input], 8);
-    let first = of(0);
-    match first {
-        Some(name) if (1..def.calls.len()).all(|i| of(i).as_deref() == Some(name.as_str())) => name,
-        _ => {
+/// A graph, and which node makes each value.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    graph: &'a Graph<'a>,
+    made_by: HashMap<ValueId, usize>,
+}
+
+impl<'a> Sources<'a> {
+    /// Looks at all nodes once.
+    pub fn new(graph: &'a Graph<'a>) -> Self {
+        let nodes = graph.nodes.iter().enumerate();
+        let made_by = nodes.flat_map(|(i, n)| n.out.iter().map(move |v| (*v, i)));
+        Self {
+            made_by: made_by.collect(),
+            graph,
+        }
+    }
+
+    /// What all calls of a struct would call an input.
+    fn input(&self, def: &Def, input: usize) -> String {
+        let of = |i: usize| self.name(def.calls[i].1.inputs[input], 8);
+        let same = |name: &String| (1..def.calls.len()).all(|i| of(i).as_ref() == Some(name));
+        of(0).filter(same).unwrap_or_else(|| {
             let source = def.calls[0].1.inputs[input];
-            match graph.dtype(source) {
-                Dtype::Bool => "mask".to_owned(),
-                d if d.is_float() => "hidden".to_owned(),
-                _ => "ids".to_owned(),
+            let name = match self.graph.dtype(source) {
+                Dtype::Bool => "mask",
+                d if d.is_float() => STREAM,
+                _ => "ids",
+            };
+            name.to_owned()
+        })
+    }
+
+    /// A telling name for a graph value, if it has one.
+    fn name(&self, source: Source, depth: usize) -> Option<String> {
+        let Source::Value(value) = source else {
+            return None;
+        };
+        let graph = self.graph;
+        if let Some(input) = graph.m.inputs.iter().find(|i| i.value == value) {
+            return Some(names::snake(&input.name));
+        }
+        if graph.dtype(source) == Dtype::Bool {
+            return Some("mask".to_owned());
+        }
+        let node = &graph.nodes[*self.made_by.get(&value)?];
+        let base = node
+            .op
+            .trim_start_matches("aten.")
+            .trim_start_matches("pycandle.");
+        let base = base.split('.').next().unwrap_or(base);
+        match base {
+            "cos" | "sin" => Some(base.to_owned()),
+            "arange" => Some("positions".to_owned()),
+            "add" | "_to_copy" | "unsqueeze" | "view" | "expand" | "slice" | "transpose"
+                if depth > 0 && (base != "add" || !graph.dtype(source).is_float()) =>
+            {
+                let from = node.args.iter().find_map(|(_, a)| a.tensor())?;
+                self.name(from, depth - 1)
             }
+            _ => None,
         }
     }
 }
 
-/// A telling name for a graph value, if it has one.
-fn source_name(graph: &Graph, source: Source, depth: usize) -> Option<String> {
-    let Source::Value(value) = source else {
-        return None;
-    };
-    if let Some(input) = graph.m.inputs.iter().find(|i| i.value == value) {
-        return Some(names::snake(&input.name));
-    }
-    if graph.dtype(source) == Dtype::Bool {
-        return Some("mask".to_owned());
-    }
-    let node = graph.nodes.iter().find(|n| n.out.contains(&value))?;
-    let base = node
-        .op
-        .trim_start_matches("aten.")
-        .trim_start_matches("pycandle.");
-    let base = base.split('.').next().unwrap_or(base);
-    match base {
-        "cos" | "sin" => Some(base.to_owned()),
-        "arange" => Some("positions".to_owned()),
-        "add" | "_to_copy" | "unsqueeze" | "view" | "expand" | "slice" | "transpose"
-            if depth > 0 && (base != "add" || !graph.dtype(source).is_float()) =>
-        {
-            let from = node.args.iter().find_map(|(_, a)| a.tensor())?;
-            source_name(graph, from, depth - 1)
-        }
-        _ => None,
-    }
-}
+/// The name of what goes from layer to layer.
+const STREAM: &str = "hidden";
+
+/// What the list of what a loop's children put out is called, behind the name of a child.
+const KEPT: &str = "_outputs";
 
 struct Namer<'a> {
     fields: &'a [String],
@@ -308,32 +338,44 @@ impl Namer<'_> {
                     self.give(at, *var, &wanted, &taken);
                 }
             }
-            Stmt::Loop(_, args, inits, vars) => {
-                for (i, (var, init)) in vars.iter().zip(inits).enumerate() {
-                    let wanted = match init {
-                        Expr::Var(v) if v.0 < self.inputs => self.of(init),
-                        _ => "hidden".to_owned(),
-                    };
-                    // A carried value may take the name of what it begins with, but not of
-                    // anything that the loop, or another beginning, still reads.
-                    let mut taken: Vec<String> = vars[..i].iter().map(|v| self.name(*v)).collect();
-                    let others = inits.iter().enumerate().filter(|(j, _)| *j != i);
-                    let inside = args.tensors.iter().flat_map(|a| match a {
-                        LoopArg::Same(e) => std::slice::from_ref(e),
-                        LoopArg::Each(all) => all.as_slice(),
-                        LoopArg::Carried(_) => &[],
-                    });
-                    for expr in others.map(|(_, e)| e).chain(inside) {
-                        expr.visit(&mut |e| {
-                            if let Expr::Var(v) = e {
-                                taken.push(self.name(*v));
-                            }
-                        });
-                    }
-                    self.give(at, *var, &wanted, &taken);
-                }
-            }
+            Stmt::Loop(l) => self.repeat(at, l),
             Stmt::Record(..) | Stmt::Do(_) => {}
+        }
+    }
+
+    fn repeat(&mut self, at: usize, l: &Loop) {
+        let element = names::element(&self.fields[l.field.0]);
+        let mut named: Vec<String> = Vec::new();
+        for (i, out) in l.outs.iter().enumerate() {
+            if let Some((init, var)) = &out.carried {
+                let wanted = match init {
+                    Expr::Var(v) if v.0 < self.inputs && self.last[v.0] <= at => self.of(init),
+                    _ => STREAM.to_owned(),
+                };
+                // A carried value may take the name of what it begins with, but not of anything
+                // that the loop, or another beginning, still reads.
+                let mut taken = named.clone();
+                let others = l.outs.iter().enumerate().filter(|(j, _)| *j != i);
+                let others = others.filter_map(|(_, o)| Some(&o.carried.as_ref()?.0));
+                let inside = l.args.tensors.iter().flat_map(|a| match a {
+                    LoopArg::Same(e) => std::slice::from_ref(e),
+                    LoopArg::Each(all) => all.as_slice(),
+                    LoopArg::Carried(_) => &[],
+                });
+                for expr in others.chain(inside) {
+                    expr.visit(&mut |e| taken.extend(e.var().map(|v| self.name(v))));
+                }
+                self.give(at, *var, &wanted, &taken);
+                named.push(self.name(*var));
+            }
+            if let Some(kept) = &out.kept {
+                let wanted = match &l.outs[..] {
+                    [_] => format!("{element}{KEPT}"),
+                    _ => format!("{element}_{}s", self.outputs[l.field.0][i]),
+                };
+                self.give(at, kept.list, &wanted, &named);
+                named.push(self.name(kept.list));
+            }
         }
     }
 
@@ -358,7 +400,7 @@ impl Namer<'_> {
     }
 
     fn is_stream(&self, var: Var) -> bool {
-        var.0 < self.inputs || self.vars[var.0] == "hidden"
+        var.0 < self.inputs || self.vars[var.0] == STREAM
     }
 
     fn field(&self, field: FieldId) -> String {
@@ -370,6 +412,10 @@ impl Namer<'_> {
     fn of(&self, expr: &Expr) -> String {
         match expr {
             Expr::Var(v) => self.vars[v.0].clone(),
+            Expr::Element(v, _) => {
+                let list = &self.vars[v.0];
+                list.strip_suffix(KEPT).unwrap_or(list).to_owned()
+            }
             Expr::Field(f) => self.fields[f.0].clone(),
             Expr::Forward(f, _) => self.field(*f),
             Expr::Append { new, .. } => self.of(new),

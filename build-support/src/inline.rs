@@ -14,67 +14,110 @@ const LONGEST_ARGUMENT: usize = 1;
 
 /// Moves single-use values to where they are used.
 pub fn inline(body: &mut Body) {
-    let mut uses = vec![0; body.vars];
-    for stmt in &body.stmts {
-        stmt.reads(&mut |v| uses[v.0] += 1);
+    let mut stmts = Stmts::new(body);
+    let mut at = stmts.next[0];
+    while at < stmts.next.len() {
+        at = match stmts.move_down(at) {
+            // What was before it may now follow.
+            true if stmts.previous[at] > 0 => stmts.previous[at],
+            _ => stmts.next[at],
+        };
     }
-    for out in &body.outputs {
-        // An output keeps its statement.
-        uses[out.0] += 2;
-    }
-    let mut i = 0;
-    while i < body.stmts.len() {
-        if !move_down(body, i, &uses) {
-            i += 1;
-        } else {
-            i = i.saturating_sub(1);
-        }
-    }
+    body.stmts = stmts.all.into_iter().flatten().collect();
 }
 
-/// Moves statement `i` into the one that reads its value; says whether it did.
-fn move_down(body: &mut Body, i: usize, uses: &[usize]) -> bool {
-    let Stmt::Let(var, expr) = &body.stmts[i] else {
-        return false;
-    };
-    let (var, cost) = (*var, expr.cost());
-    if uses[var.0] != 1 || matches!(expr, Expr::Append { .. }) {
-        return false;
+/// The statements of a body, from 1 on, and who reads what: finding a value's reader must not take
+/// a search, because a body may have thousands of statements.
+struct Stmts {
+    /// `None` for what was moved away, and at 0.
+    all: Vec<Option<Stmt>>,
+    /// The statement after each that is still there.
+    next: Vec<usize>,
+    /// The statement before each that is still there; 0 before the first.
+    previous: Vec<usize>,
+    /// How often each variable is read.
+    uses: Vec<usize>,
+    /// The last statement that reads each variable.
+    reader: Vec<usize>,
+}
+
+impl Stmts {
+    fn new(body: &mut Body) -> Self {
+        let all = std::mem::take(&mut body.stmts).into_iter().map(Some);
+        let all: Vec<Option<Stmt>> = std::iter::once(None).chain(all).collect();
+        let (mut uses, mut reader) = (vec![0; body.vars], vec![0; body.vars]);
+        for (i, stmt) in all.iter().enumerate() {
+            if let Some(stmt) = stmt {
+                stmt.reads(&mut |v| {
+                    uses[v.0] += 1;
+                    reader[v.0] = i;
+                });
+            }
+        }
+        for out in body.outputs.iter().filter_map(Expr::var) {
+            // An output keeps its statement.
+            uses[out.0] += 2;
+        }
+        Self {
+            next: (1..=all.len()).collect(),
+            previous: (0..all.len()).map(|i: usize| i.saturating_sub(1)).collect(),
+            all,
+            uses,
+            reader,
+        }
     }
-    let reader = body.stmts[i + 1..].iter().position(|s| {
-        let mut found = false;
-        s.reads(&mut |v| found |= v == var);
-        found
-    });
-    let Some(distance) = reader else {
-        return false;
-    };
-    let at = i + 1 + distance;
-    // A view costs nothing to write later, and a loop begins with what it carries; anything else
-    // stays in its place in the order.
-    let begins_loop = matches!(body.stmts[at], Stmt::Loop(..)) && cost == 1;
-    if distance > 0 && !begins_loop && !(expr.is_view() && cost <= 2) {
-        return false;
+
+    /// Moves statement `i` into the one that reads its value; says whether it did.
+    fn move_down(&mut self, i: usize) -> bool {
+        let Some(Stmt::Let(var, expr)) = &self.all[i] else {
+            return false;
+        };
+        let (var, cost) = (*var, expr.cost());
+        if self.uses[var.0] != 1 || matches!(expr, Expr::Append { .. }) {
+            return false;
+        }
+        let at = self.reader[var.0];
+        let Some(reader) = &self.all[at] else {
+            return false;
+        };
+        // A view costs nothing to write later, and a loop begins with what it carries; anything
+        // else stays in its place in the order.
+        let begins_loop = matches!(reader, Stmt::Loop(..)) && cost == 1;
+        if self.next[i] != at && !begins_loop && !(expr.is_view() && cost <= 2) {
+            return false;
+        }
+        let total = cost + reader.cost();
+        let longest = if reader.continues(var) {
+            LONGEST
+        } else {
+            LONGEST_ARGUMENT
+        };
+        if cost > longest || total > LONGEST || !reader.takes(var) {
+            return false;
+        }
+        let Some(Stmt::Let(_, expr)) = self.all[i].take() else {
+            return false;
+        };
+        expr.visit(&mut |e| {
+            if let Expr::Var(v) = e {
+                self.reader[v.0] = self.reader[v.0].max(at);
+            }
+        });
+        if let Some(reader) = &mut self.all[at] {
+            reader.replace(var, &mut Some(expr));
+        }
+        let (previous, next) = (self.previous[i], self.next[i]);
+        self.next[previous] = next;
+        self.previous[next] = previous;
+        true
     }
-    let total = cost + body.stmts[at].cost();
-    let continues = body.stmts[at].continues(var);
-    let longest = if continues { LONGEST } else { LONGEST_ARGUMENT };
-    if cost > longest || total > LONGEST || !body.stmts[at].takes(var) {
-        return false;
-    }
-    let Stmt::Let(_, expr) = body.stmts.remove(i) else {
-        return false;
-    };
-    let mut expr = Some(expr);
-    body.stmts[at - 1].replace(var, &mut expr);
-    true
 }
 
 impl Expr {
     fn cost(&self) -> usize {
         let mut cost = 0;
         self.visit(&mut |e| {
-            cost += usize::from(e.is_tensor() && !matches!(e, Expr::Var(_) | Expr::Field(_)));
+            cost += usize::from(e.is_tensor() && !e.is_place());
         });
         cost
     }
@@ -93,7 +136,7 @@ impl Expr {
             ];
             view &= match e {
                 Expr::Method(_, name, _) => views.contains(name),
-                other => !other.is_tensor() || matches!(other, Expr::Var(_) | Expr::Field(_)),
+                other => !other.is_tensor() || other.is_place(),
             };
         });
         view
@@ -103,14 +146,7 @@ impl Expr {
 impl Stmt {
     /// Calls `f` for every variable that the statement reads, once per place.
     pub fn reads(&self, f: &mut impl FnMut(Var)) {
-        if let Stmt::Record(_, _, v) = self {
-            f(*v);
-        }
-        self.visit(&mut |e| {
-            if let Expr::Var(v) = e {
-                f(*v);
-            }
-        });
+        self.visit(&mut |e| e.var().into_iter().for_each(&mut *f));
     }
 
     /// Visits every expression, operands first.
@@ -119,17 +155,17 @@ impl Stmt {
         match self {
             Stmt::Let(_, e) | Stmt::LetTuple(_, e) | Stmt::Do(e) => expr(e),
             Stmt::Call(_, args, _) => args.tensors.iter().for_each(expr),
-            Stmt::Loop(_, args, inits, _) => {
-                for arg in &args.tensors {
+            Stmt::Loop(l) => {
+                for arg in &l.args.tensors {
                     match arg {
                         LoopArg::Same(e) => expr(e),
                         LoopArg::Each(all) => all.iter().for_each(&mut expr),
                         LoopArg::Carried(_) => {}
                     }
                 }
-                inits.iter().for_each(expr);
+                l.inits().for_each(expr);
             }
-            Stmt::Record(..) => {}
+            Stmt::Record(_, _, e) => expr(e),
         }
     }
 
@@ -145,7 +181,8 @@ impl Stmt {
         match self {
             Stmt::Let(v, _) => f(*v),
             Stmt::LetTuple(vars, _) => vars.iter().flatten().for_each(|v| f(*v)),
-            Stmt::Call(_, _, vars) | Stmt::Loop(_, _, _, vars) => vars.iter().for_each(|v| f(*v)),
+            Stmt::Call(_, _, vars) => vars.iter().for_each(|v| f(*v)),
+            Stmt::Loop(l) => l.vars().for_each(f),
             Stmt::Record(..) | Stmt::Do(_) => {}
         }
     }
@@ -155,7 +192,7 @@ impl Stmt {
         match self {
             Stmt::Let(_, e) | Stmt::LetTuple(_, e) | Stmt::Do(e) => e.cost(),
             Stmt::Call(_, args, _) => args.tensors.iter().map(Expr::cost).sum::<usize>() + 1,
-            Stmt::Loop(_, _, inits, _) => inits.iter().map(Expr::cost).sum(),
+            Stmt::Loop(l) => l.inits().map(Expr::cost).sum(),
             Stmt::Record(..) => 0,
         }
     }
@@ -179,13 +216,13 @@ impl Stmt {
             Stmt::Let(..) | Stmt::LetTuple(..) | Stmt::Do(_) => true,
             // A call with many arguments is long enough as it is.
             Stmt::Call(_, args, _) => args.tensors.len() <= 2,
-            Stmt::Loop(_, args, inits, _) => {
-                let in_args = args.tensors.iter().any(|arg| match arg {
+            Stmt::Loop(l) => {
+                let in_args = l.args.tensors.iter().any(|arg| match arg {
                     LoopArg::Same(e) => is_var(e),
                     LoopArg::Each(all) => all.iter().any(is_var),
                     LoopArg::Carried(_) => false,
                 });
-                !in_args && inits.iter().any(is_var)
+                !in_args && l.inits().any(is_var)
             }
             Stmt::Record(..) => false,
         }
@@ -202,7 +239,7 @@ impl Stmt {
         match self {
             Stmt::Let(_, e) | Stmt::LetTuple(_, e) | Stmt::Do(e) => put(e),
             Stmt::Call(_, args, _) => args.tensors.iter_mut().for_each(put),
-            Stmt::Loop(_, _, inits, _) => inits.iter_mut().for_each(put),
+            Stmt::Loop(l) => l.inits_mut().for_each(put),
             Stmt::Record(..) => {}
         }
     }

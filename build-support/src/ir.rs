@@ -39,6 +39,8 @@ pub enum Expr {
     Layer(Box<Layer>, Box<Expr>),
     /// A local tensor.
     Var(Var),
+    /// An element of a local list of tensors.
+    Element(Var, usize),
     /// A parameter or constant held by the struct, as a tensor.
     Field(FieldId),
     /// A layer held by the struct, applied.
@@ -148,6 +150,19 @@ impl Expr {
         f(mapped)
     }
 
+    /// The variable that this expression is, or is an element of.
+    pub fn var(&self) -> Option<Var> {
+        match self {
+            Expr::Var(v) | Expr::Element(v, _) => Some(*v),
+            _ => None,
+        }
+    }
+
+    /// Whether this expression names a tensor that is there already.
+    pub fn is_place(&self) -> bool {
+        matches!(self, Expr::Var(_) | Expr::Element(..) | Expr::Field(_))
+    }
+
     /// Whether this expression is a tensor, and so is passed by reference.
     pub fn is_tensor(&self) -> bool {
         matches!(
@@ -155,6 +170,7 @@ impl Expr {
             Expr::Tensor(_)
                 | Expr::Layer(..)
                 | Expr::Var(_)
+                | Expr::Element(..)
                 | Expr::Field(_)
                 | Expr::Forward(..)
                 | Expr::Binary(..)

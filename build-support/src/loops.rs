@@ -3,12 +3,12 @@
 //! In: a call's items and the finished children. Out: a [`Run`] when the calls from some item on can
 //! be written as one loop, `None` when they have to be written out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::body::{FieldPath, Instance, relative};
 use crate::graph::Graph;
 use crate::manifest::{CallId, Source, ValueId};
-use crate::tree::{Item, Tree};
+use crate::tree::Item;
 
 /// Calls that form a loop.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub struct Run {
     pub first: usize,
     /// The tensor arguments.
     pub args: Vec<Arg>,
-    /// Initial value of each output, which the next round takes.
-    pub inits: Vec<Source>,
+    /// The outputs.
+    pub outs: Vec<Out>,
 }
 
 /// A tensor argument over the rounds.
@@ -36,93 +36,118 @@ pub enum Arg {
     Each(Vec<Source>),
 }
 
-/// The longest run of calls from item `at` on that can be one loop.
-pub fn find(
-    graph: &Graph,
-    tree: &Tree,
-    done: &HashMap<CallId, Instance>,
-    parent: CallId,
-    at: usize,
-) -> Option<Run> {
-    let calls = candidates(graph, tree, done, parent, at);
-    // Within a run only the next round may read what a round makes.
-    let read_later = |call: &CallId| {
-        let outputs = &done[call].outputs;
-        outputs
-            .iter()
-            .any(|v| uses(graph, tree, done, parent, *v) != 1)
-    };
-    let longest = calls
-        .iter()
-        .position(read_later)
-        .map_or(calls.len(), |i| i + 1);
-    (2..=longest)
-        .rev()
-        .find_map(|n| run(graph, done, parent, &calls[..n]))
+/// An output over the rounds.
+#[derive(Debug)]
+pub struct Out {
+    /// What the first round takes in its place, when the next round takes it.
+    pub init: Option<Source>,
+    /// The rounds whose output is read after the loop, without the last of one that is carried.
+    pub kept: Vec<usize>,
 }
 
-/// These calls as a loop, if their arguments allow it.
-fn run(
-    graph: &Graph,
-    done: &HashMap<CallId, Instance>,
-    parent: CallId,
-    calls: &[CallId],
-) -> Option<Run> {
-    let all: Vec<&Instance> = calls.iter().map(|c| &done[c]).collect();
-    if all.iter().any(|i| i.sizes != all[0].sizes) || !consecutive_layers(&all) {
-        return None;
-    }
-    let args = (0..all[0].inputs.len()).map(|a| classify(&all, a));
-    let args: Vec<Arg> = args.collect::<Option<_>>()?;
-    let mut inits = Vec::new();
-    for out in 0..all[0].outputs.len() {
-        let carried = |a: &Arg| matches!(a, Arg::Carried(o) if *o == out);
-        inits.push(all[0].inputs[args.iter().position(carried)?]);
-    }
-    let (path, first) = element(graph, parent, calls[0])?;
-    Some(Run {
-        calls: calls.to_vec(),
-        path,
-        first,
-        args,
-        inits,
-    })
+/// The calls of a module in which loops are looked for.
+pub struct Calls<'a> {
+    /// The graph.
+    pub graph: &'a Graph<'a>,
+    /// The finished children.
+    pub done: &'a HashMap<CallId, Instance>,
+    /// The module's call.
+    pub parent: CallId,
+    /// What it consists of.
+    pub items: &'a [Item],
+    /// How many of the items read each value; returning it counts.
+    pub uses: HashMap<ValueId, usize>,
 }
 
-/// List path and index of a call of a list's element.
-fn element(graph: &Graph, parent: CallId, call: CallId) -> Option<(String, usize)> {
-    let path = graph.path(call);
-    let (list, index) = path.rsplit_once('.')?;
-    matches!(relative(graph.path(parent), path), FieldPath::Own(p) if p.contains('.'))
-        .then_some(())?;
-    Some((list.to_owned(), index.parse().ok()?))
-}
-
-fn candidates(
-    graph: &Graph,
-    tree: &Tree,
-    done: &HashMap<CallId, Instance>,
-    parent: CallId,
-    at: usize,
-) -> Vec<CallId> {
-    let mut calls: Vec<CallId> = Vec::new();
-    for item in &tree.items[parent.0][at..] {
-        let Item::Call(call) = *item else {
-            break;
-        };
-        let Some((list, index)) = element(graph, parent, call) else {
-            break;
-        };
-        if let Some(previous) = calls.last() {
-            let next = element(graph, parent, *previous).map(|(l, i)| (l, i + 1));
-            let same = done[&call].def == done[previous].def;
-            if next != Some((list, index)) || !same {
-                break;
+impl Calls<'_> {
+    /// The longest run of calls from item `at` on that can be one loop.
+    pub fn find(&self, at: usize) -> Option<Run> {
+        let (path, first, calls) = self.candidates(at)?;
+        let all: Vec<&Instance> = calls.iter().map(|c| &self.done[c]).collect();
+        // Calls that can be a loop still can without the last, so the longest is found by halving.
+        let (mut most, mut too_many) = (1, all.len() + 1);
+        while too_many - most > 1 {
+            let n = most.midpoint(too_many);
+            match args(&all[..n]) {
+                Some(_) => most = n,
+                None => too_many = n,
             }
         }
-        calls.push(call);
+        let all = (most > 1).then_some(&all[..most])?;
+        let args = args(all)?;
+        let outs = (0..all[0].outputs.len()).map(|o| self.out(all, &args, o));
+        Some(Run {
+            outs: outs.collect(),
+            args,
+            calls: calls[..most].to_vec(),
+            path,
+            first,
+        })
     }
-    calls
+
+    /// Calls of equal modules at consecutive indices of one list: its path, the first index, and
+    /// the calls.
+    fn candidates(&self, at: usize) -> Option<(String, usize, Vec<CallId>)> {
+        let mut calls: Vec<CallId> = Vec::new();
+        let mut begin = None;
+        for item in &self.items[at..] {
+            let Item::Call(call) = *item else {
+                break;
+            };
+            let Some((list, index)) = self.element(call) else {
+                break;
+            };
+            let (path, first) = begin.get_or_insert((list, index));
+            if *path != list
+                || *first + calls.len() != index
+                || self.done[&call].def != self.done[calls.first().unwrap_or(&call)].def
+            {
+                break;
+            }
+            calls.push(call);
+        }
+        let (path, first) = begin?;
+        Some((path.to_owned(), first, calls))
+    }
+
+    /// List path and index of a call of a list's element.
+    fn element(&self, call: CallId) -> Option<(&str, usize)> {
+        let path = self.graph.path(call);
+        let (list, index) = path.rsplit_once('.').unwrap_or(("", path));
+        let below = relative(self.graph.path(self.parent), path);
+        matches!(below, FieldPath::Own(_)).then_some(())?;
+        Some((list, index.parse().ok()?))
+    }
+
+    fn out(&self, all: &[&Instance], args: &[Arg], out: usize) -> Out {
+        let carried = |a: &Arg| matches!(a, Arg::Carried(o) if *o == out);
+        let init = args.iter().position(carried).map(|a| all[0].inputs[a]);
+        let last = all.len() - 1;
+        let kept = all.iter().enumerate().filter(|(round, instance)| {
+            let uses = self.uses.get(&instance.outputs[out]).copied();
+            let uses = uses.unwrap_or_default();
+            match init {
+                // The next round is one that reads it.
+                Some(_) => *round < last && uses > 1,
+                None => uses > 0,
+            }
+        });
+        Out {
+            kept: kept.map(|(round, _)| round).collect(),
+            init,
+        }
+    }
+}
+
+/// The arguments of these calls as one loop, if they allow it.
+fn args(all: &[&Instance]) -> Option<Vec<Arg>> {
+    if all.iter().any(|i| i.sizes != all[0].sizes) || !consecutive_layers(all) {
+        return None;
+    }
+    let made = all.iter().flat_map(|i| &i.outputs);
+    let made: HashSet<Source> = made.map(|v| Source::Value(*v)).collect();
+    let args = (0..all[0].inputs.len()).map(|a| classify(all, a, &made));
+    args.collect()
 }
 
 fn consecutive_layers(all: &[&Instance]) -> bool {
@@ -143,48 +168,18 @@ fn consecutive_layers(all: &[&Instance]) -> bool {
         })
 }
 
-fn classify(all: &[&Instance], arg: usize) -> Option<Arg> {
+fn classify(all: &[&Instance], arg: usize, made: &HashSet<Source>) -> Option<Arg> {
     let sources: Vec<Source> = all.iter().map(|i| i.inputs[arg]).collect();
-    if sources.iter().all(|s| *s == sources[0]) {
+    let before = |s: &Source| !made.contains(s);
+    if sources.iter().all(|s| *s == sources[0]) && before(&sources[0]) {
         return Some(Arg::Same(sources[0]));
     }
     for out in 0..all[0].outputs.len() {
         let previous = all.iter().map(|i| Source::Value(i.outputs[out]));
-        if sources[1..]
-            .iter()
-            .copied()
-            .eq(previous.take(all.len() - 1))
-        {
+        let previous = previous.take(all.len() - 1);
+        if sources[1..].iter().copied().eq(previous) {
             return Some(Arg::Carried(out));
         }
     }
-    let made = |s: &Source| {
-        all.iter()
-            .any(|i| i.outputs.iter().any(|o| Source::Value(*o) == *s))
-    };
-    (!sources.iter().any(made)).then_some(Arg::Each(sources))
-}
-
-/// How many items of the parent read a value; returning it counts.
-fn uses(
-    graph: &Graph,
-    tree: &Tree,
-    done: &HashMap<CallId, Instance>,
-    parent: CallId,
-    value: ValueId,
-) -> usize {
-    let wanted = Source::Value(value);
-    let in_items = tree.items[parent.0].iter().filter(|item| match item {
-        Item::Call(c) => done[c].inputs.contains(&wanted),
-        Item::Node(n, _) => {
-            let mut found = false;
-            for (_, arg) in &graph.nodes[*n].args {
-                arg.sources(&mut |s| found |= s == wanted);
-            }
-            found
-        }
-    });
-    let returned = tree.outputs[parent.0].contains(&value)
-        || (parent.0 == 0 && graph.outputs().any(|(_, s)| s == wanted));
-    in_items.count() + usize::from(returned)
+    sources.iter().all(before).then_some(Arg::Each(sources))
 }

@@ -92,6 +92,15 @@ pub fn camel(name: &str) -> String {
     out
 }
 
+/// What one element of a list is called: a `layer` of `layers`.
+pub fn element(list: &str) -> String {
+    let list = list.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
+    match list.strip_suffix('s') {
+        Some(one) if one.len() > 2 => valid(one.to_owned()),
+        _ => "layer".to_owned(),
+    }
+}
+
 /// Adds an underscore to what Rust keeps for itself.
 fn valid(name: String) -> String {
     let kept = syn::parse_str::<Ident>(&name).is_err();

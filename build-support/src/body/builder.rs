@@ -2,9 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Args, CacheArg, Field, FieldKind, FieldPath, Instance, LoopArg, Stmt};
+use super::{
+    Args, CacheArg, Field, FieldKind, FieldPath, Instance, Kept, Loop, LoopArg, LoopOut, Stmt,
+};
 use crate::graph::Graph;
-use crate::ir::{Expr, Lowered, Var};
+use crate::ir::{Expr, FieldId, Lowered, Var};
 use crate::loops;
 use crate::manifest::{CallId, Source, SymbolId, ValueId};
 use crate::tree::{Item, Tree};
@@ -17,7 +19,10 @@ pub(super) struct Builder<'a> {
     pub(super) inputs: Vec<Source>,
     pub(super) vars: usize,
     pub(super) values: HashMap<Source, Var>,
+    /// Values that are elements of lists.
+    pub(super) kept: HashMap<Source, (Var, usize)>,
     pub(super) fields: Vec<Field>,
+    pub(super) field_ids: HashMap<Field, FieldId>,
     pub(super) syms: Vec<SymbolId>,
     pub(super) caches: Vec<(String, Vec<usize>)>,
     pub(super) stmts: Vec<Stmt>,
@@ -33,7 +38,9 @@ impl<'a> Builder<'a> {
             inputs: Vec::new(),
             vars: 0,
             values: HashMap::new(),
+            kept: HashMap::new(),
             fields: Vec::new(),
+            field_ids: HashMap::new(),
             syms: Vec::new(),
             caches: Vec::new(),
             stmts: Vec::new(),
@@ -96,31 +103,14 @@ impl<'a> Builder<'a> {
     ) {
         let mut made = HashSet::new();
         for item in &tree.items[self.call.0] {
-            let mut used = Vec::new();
+            for value in used(item, lowered, done) {
+                if !made.contains(&value) {
+                    self.var_of(Source::Value(value));
+                }
+            }
             match item {
-                Item::Call(c) => {
-                    used.extend(&done[c].inputs);
-                    made.extend(done[c].outputs.iter().copied());
-                }
-                Item::Node(n, _) => {
-                    for expr in lowered[*n].exprs() {
-                        expr.visit(&mut |e| {
-                            if let Expr::Tensor(s) = e {
-                                used.push(*s);
-                            }
-                        });
-                    }
-                }
-            }
-            for source in used {
-                if let Source::Value(v) = source
-                    && !made.contains(&v)
-                {
-                    self.var_of(source);
-                }
-            }
-            if let Item::Node(n, _) = item {
-                made.extend(self.graph.nodes[*n].out.iter().copied());
+                Item::Call(c) => made.extend(done[c].outputs.iter().copied()),
+                Item::Node(n, _) => made.extend(self.graph.nodes[*n].out.iter().copied()),
             }
         }
         self.inputs = {
@@ -128,6 +118,33 @@ impl<'a> Builder<'a> {
             inputs.sort_unstable();
             inputs.into_iter().map(|(_, s)| s).collect()
         };
+    }
+
+    /// How many items read each value; returning it counts.
+    pub(super) fn uses(
+        &self,
+        tree: &Tree,
+        lowered: &[Lowered],
+        done: &HashMap<CallId, Instance>,
+    ) -> HashMap<ValueId, usize> {
+        let mut uses: HashMap<ValueId, usize> = HashMap::new();
+        for item in &tree.items[self.call.0] {
+            let distinct: HashSet<ValueId> = used(item, lowered, done).into_iter().collect();
+            for value in distinct {
+                *uses.entry(value).or_default() += 1;
+            }
+        }
+        for value in &tree.outputs[self.call.0] {
+            *uses.entry(*value).or_default() += 1;
+        }
+        if self.call.0 == 0 {
+            for (_, source) in self.graph.outputs() {
+                if let Source::Value(value) = source {
+                    *uses.entry(value).or_default() += 1;
+                }
+            }
+        }
+        uses
     }
 
     pub(super) fn var_of(&mut self, source: Source) -> Var {
@@ -180,12 +197,14 @@ impl<'a> Builder<'a> {
     pub(super) fn record(&mut self, call: CallId, child: Option<FieldPath>) {
         for (i, value) in self.graph.m.calls[call.0].outputs.iter().enumerate() {
             let source = self.graph.resolve(Source::Value(*value));
-            if let Some(var) = self.values.get(&source)
-                && !self.inputs.contains(&source)
-            {
-                self.stmts.push(Stmt::Record(child.clone(), i, *var));
-                self.recorded.push((call, i));
-            }
+            let expr = match (self.kept.get(&source), self.values.get(&source)) {
+                (Some((list, at)), _) => Expr::Element(*list, *at),
+                // The inputs are the first variables.
+                (None, Some(var)) if var.0 >= self.inputs.len() => Expr::Var(*var),
+                _ => continue,
+            };
+            self.stmts.push(Stmt::Record(child.clone(), i, expr));
+            self.recorded.push((call, i));
         }
     }
 
@@ -219,15 +238,14 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn repeat(&mut self, run: &loops::Run, done: &HashMap<CallId, Instance>) {
-        let first = &done[&run.calls[0]];
-        let last = &done[&run.calls[run.calls.len() - 1]];
-        let load = run.calls.iter().map(|c| done[c].load.clone()).collect();
+        let all: Vec<&Instance> = run.calls.iter().map(|c| &done[c]).collect();
+        let (first, last) = (all[0], all[all.len() - 1]);
+        let load = all.iter().map(|i| i.load.clone()).collect();
         let field = self.field(Field {
             path: self.relative(&run.path),
             kind: FieldKind::Children(first.def, run.first, load),
             dtype: None,
         });
-        let inits = run.inits.iter().map(|s| self.tensor(*s)).collect();
         let tensors = run.args.iter().map(|arg| match arg {
             loops::Arg::Same(s) => LoopArg::Same(self.tensor(*s)),
             loops::Arg::Carried(o) => LoopArg::Carried(*o),
@@ -243,7 +261,59 @@ impl<'a> Builder<'a> {
             caches: caches.collect(),
             sizes: first.sizes.iter().map(|d| self.dim(d)).collect(),
         };
-        let outs = last.outputs.iter().map(|v| self.define(*v)).collect();
-        self.stmts.push(Stmt::Loop(field, args, inits, outs));
+        let inits = run.outs.iter().map(|o| o.init.map(|s| self.tensor(s)));
+        let inits: Vec<Option<Expr>> = inits.collect();
+        let outs = run
+            .outs
+            .iter()
+            .zip(inits)
+            .enumerate()
+            .map(|(o, (out, init))| {
+                let kept = (!out.kept.is_empty()).then(|| self.keep(&all, o, &out.kept));
+                let carried = init.map(|init| (init, self.define(last.outputs[o])));
+                LoopOut { carried, kept }
+            });
+        let outs = outs.collect();
+        self.stmts.push(Stmt::Loop(Loop { field, args, outs }));
     }
+
+    /// A list of what some rounds of a loop put out.
+    fn keep(&mut self, all: &[&Instance], out: usize, rounds: &[usize]) -> Kept {
+        let list = Var(self.vars);
+        self.vars += 1;
+        // The last round of what is carried may be kept too: that is one condition less.
+        let every = rounds.len() + 1 >= all.len();
+        for (i, round) in rounds.iter().enumerate() {
+            let at = if every { *round } else { i };
+            let value = Source::Value(all[*round].outputs[out]);
+            self.kept.insert(value, (list, at));
+        }
+        Kept {
+            list,
+            rounds: (!every).then(|| rounds.to_vec()),
+        }
+    }
+}
+
+/// Values that an item reads, in order.
+fn used(item: &Item, lowered: &[Lowered], done: &HashMap<CallId, Instance>) -> Vec<ValueId> {
+    let mut used = Vec::new();
+    let mut add = |source: &Source| {
+        if let Source::Value(value) = source {
+            used.push(*value);
+        }
+    };
+    match item {
+        Item::Call(c) => done[c].inputs.iter().for_each(add),
+        Item::Node(n, _) => {
+            for expr in lowered[*n].exprs() {
+                expr.visit(&mut |e| {
+                    if let Expr::Tensor(s) = e {
+                        add(s);
+                    }
+                });
+            }
+        }
+    }
+    used
 }

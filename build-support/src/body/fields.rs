@@ -13,16 +13,19 @@ impl Builder<'_> {
     }
 
     pub(super) fn field(&mut self, field: Field) -> FieldId {
-        let found = self.fields.iter().position(|f| *f == field);
-        FieldId(found.unwrap_or_else(|| {
-            self.fields.push(field);
-            self.fields.len() - 1
-        }))
+        let next = FieldId(self.fields.len());
+        *self.field_ids.entry(field).or_insert_with_key(|field| {
+            self.fields.push(field.clone());
+            next
+        })
     }
 
     pub(super) fn tensor(&mut self, source: Source) -> Expr {
         match source {
-            Source::Value(_) => Expr::Var(self.var_of(source)),
+            Source::Value(_) => match self.kept.get(&source) {
+                Some((list, at)) => Expr::Element(*list, *at),
+                None => Expr::Var(self.var_of(source)),
+            },
             Source::Param(p) => {
                 let param = &self.graph.m.params[p.0];
                 let path = self.relative(&param.name);

@@ -12,20 +12,19 @@ impl Builder<'_> {
         if self.call.0 == 0 {
             for (_, source) in self.graph.outputs() {
                 let expr = self.tensor(source);
-                let var = match expr {
-                    Expr::Var(var) => var,
+                outputs.push(match expr {
+                    Expr::Var(_) | Expr::Element(..) => expr,
                     field => {
                         let var = Var(self.vars);
                         self.vars += 1;
                         self.stmts.push(Stmt::Let(var, field));
-                        var
+                        Expr::Var(var)
                     }
-                };
-                outputs.push(var);
+                });
             }
         } else {
             for value in &tree.outputs[self.call.0] {
-                outputs.push(self.values[&Source::Value(*value)]);
+                outputs.push(self.tensor(Source::Value(*value)));
             }
         }
         self.record(self.call, None);
@@ -68,10 +67,10 @@ impl Builder<'_> {
     }
 
     /// Drops statements whose value nobody reads: parts of a split that are not used.
-    fn drop_unread(&mut self, outputs: &[Var]) {
+    fn drop_unread(&mut self, outputs: &[Expr]) {
         let mut read = vec![false; self.vars];
-        for out in outputs {
-            read[out.0] = true;
+        for var in outputs.iter().filter_map(Expr::var) {
+            read[var.0] = true;
         }
         let mut kept = Vec::with_capacity(self.stmts.len());
         for mut stmt in self.stmts.drain(..).rev() {

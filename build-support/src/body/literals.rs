@@ -105,15 +105,15 @@ impl Body {
             match stmt {
                 Stmt::Let(_, e) | Stmt::LetTuple(_, e) | Stmt::Do(e) => put(e),
                 Stmt::Call(_, args, _) => args.tensors.iter_mut().for_each(&mut put),
-                Stmt::Loop(_, args, inits, _) => {
-                    for arg in &mut args.tensors {
+                Stmt::Loop(l) => {
+                    for arg in &mut l.args.tensors {
                         match arg {
                             LoopArg::Same(e) => put(e),
                             LoopArg::Each(all) => all.iter_mut().for_each(&mut put),
                             LoopArg::Carried(_) => {}
                         }
                     }
-                    inits.iter_mut().for_each(&mut put);
+                    l.inits_mut().for_each(&mut put);
                 }
                 Stmt::Record(..) => {}
             }

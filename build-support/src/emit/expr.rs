@@ -1,5 +1,7 @@
 //! Expressions, sizes and literals as tokens.
 
+use std::collections::BTreeSet;
+
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
@@ -18,6 +20,12 @@ pub struct Scope {
     pub sizes: Vec<String>,
     /// Name of each cache argument.
     pub caches: Vec<String>,
+    /// The variables that are lists of tensors.
+    pub lists: BTreeSet<Var>,
+    /// The variables that are changed later.
+    pub mutable: BTreeSet<Var>,
+    /// All names of variables, sizes and caches.
+    pub taken: BTreeSet<String>,
     /// The variable whose device is the model's.
     pub device: Option<Var>,
 }
@@ -27,6 +35,10 @@ impl Scope {
     pub fn value(&self, expr: &Expr) -> TokenStream {
         match expr {
             Expr::Var(v) => self.var(*v),
+            Expr::Element(v, at) => {
+                let (list, at) = (self.var(*v), Literal::usize_unsuffixed(*at));
+                quote!(#list[#at])
+            }
             Expr::Field(f) => {
                 let (name, param) = &self.fields[f.0];
                 let name = ident(name);
@@ -90,8 +102,18 @@ impl Scope {
     /// An operand of `+`: a new value as it is, anything that lives on by reference.
     fn operand(&self, expr: &Expr) -> TokenStream {
         match expr {
-            Expr::Var(_) | Expr::Field(_) => self.reference(expr),
+            expr if expr.is_place() => self.reference(expr),
             _ => self.value(expr),
+        }
+    }
+
+    /// A variable where it is defined.
+    pub fn define(&self, var: Var) -> TokenStream {
+        let name = ident(&self.vars[var.0].0);
+        if self.mutable.contains(&var) {
+            quote!(mut #name)
+        } else {
+            quote!(#name)
         }
     }
 
@@ -190,7 +212,7 @@ impl Scope {
     }
 
     /// A size in `i64`, where a part of it may be negative.
-    fn signed(&self, dim: &Dim, nested: bool) -> TokenStream {
+    pub fn signed(&self, dim: &Dim, nested: bool) -> TokenStream {
         let leaf = |d: &Dim| self.signed(d, true);
         let method = |a: &Dim, name: &str, b: &Dim| {
             let (a, name, b) = (leaf(a), ident(name), self.signed(b, false));
@@ -249,7 +271,7 @@ fn infix(operands: &[TokenStream], operator: TokenStream, nested: bool) -> Token
 
 impl Dim {
     /// Whether a part of it may be below zero.
-    fn can_be_negative(&self) -> bool {
+    pub fn can_be_negative(&self) -> bool {
         match self {
             Dim::Size(n) => *n < 0,
             Dim::Sym(_) => false,

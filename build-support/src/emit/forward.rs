@@ -1,16 +1,18 @@
 //! Forward functions: the statements of a body as tokens.
 
-use std::ops::Range;
+use std::collections::BTreeSet;
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Ident, Literal, TokenStream, TokenTree};
 use quote::quote;
 
 use super::Struct;
 use super::expr::Scope;
-use super::parts::{part, ranges};
-use crate::body::{Args, Body, CacheArg, CacheUse, FieldPath, LoopArg, Stmt, SymBind};
+use super::parts::split;
+use crate::body::{
+    Args, Body, CacheArg, CacheUse, FieldKind, FieldPath, Loop, LoopArg, LoopOut, Stmt, SymBind,
+};
 use crate::ir::{Expr, FieldId, Var};
-use crate::names::ident;
+use crate::names::{self, ident};
 
 /// A struct's private `forward`.
 pub fn forward(s: &Struct, all: &[Struct]) -> TokenStream {
@@ -39,7 +41,7 @@ pub fn forward(s: &Struct, all: &[Struct]) -> TokenStream {
     let allow = (args.len() > 6).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let result = result_type(body.outputs.len());
     let bind = bindings(s);
-    let Code { statements, parts } = statements(s, all);
+    let Code { statements, parts } = statements(s, all, operations(&bind));
     quote! {
         #allow
         fn forward(&self, #(#args),*) -> Result<#result> {
@@ -121,44 +123,64 @@ pub struct Code {
     pub parts: TokenStream,
 }
 
-/// The statements and the result of a struct's forward.
-pub fn statements(s: &Struct, all: &[Struct]) -> Code {
-    let scope = s.scope();
-    let mut code = Code {
-        statements: TokenStream::new(),
-        parts: TokenStream::new(),
-    };
-    let ranges = ranges(s.body());
-    if let [range] = &ranges[..] {
-        code.statements = whole(s, all, &scope, range.clone());
+/// The statements and the result of a struct's forward, which does `before` operations besides.
+pub fn statements(s: &Struct, all: &[Struct], before: usize) -> Code {
+    let mut scope = s.scope();
+    if let Some(code) = split(s, all, &mut scope, before) {
         return code;
     }
-    for (i, range) in ranges.into_iter().enumerate() {
-        let (call, part) = part(s, all, i + 1, range);
-        code.statements.extend(call);
-        code.parts.extend(part);
+    let body = s.body();
+    let (last, before) = match &body.stmts[..] {
+        [before @ .., Stmt::Let(var, expr)] if body.outputs == [Expr::Var(*var)] => {
+            (tail(&scope, expr), before)
+        }
+        stmts => (None, stmts),
+    };
+    let (last, stmts) = match last {
+        Some(last) => (last, before),
+        None => (result(s, &scope), &body.stmts[..]),
+    };
+    let mut statements = block(s, all, &mut scope, stmts);
+    statements.extend(last);
+    Code {
+        statements,
+        parts: TokenStream::new(),
     }
-    code.statements.extend(result(s, &scope));
-    code
 }
 
-/// The statements, ending in the result.
-fn whole(s: &Struct, all: &[Struct], scope: &Scope, range: Range<usize>) -> TokenStream {
-    let body = s.body();
-    let mut out = TokenStream::new();
-    for i in range.clone() {
-        let stmt = &body.stmts[i];
-        if i + 1 == range.end
-            && let Stmt::Let(var, expr) = stmt
-            && body.outputs == [*var]
-            && let Some(tail) = tail(scope, expr)
-        {
-            out.extend(tail);
-            return out;
+/// How many operations tokens do that can fail.
+pub fn operations(tokens: &TokenStream) -> usize {
+    let operations = tokens.clone().into_iter().map(|tree| match tree {
+        TokenTree::Punct(p) => usize::from(p.as_char() == '?'),
+        TokenTree::Group(group) => operations(&group.stream()),
+        _ => 0,
+    });
+    operations.sum()
+}
+
+/// Statements of one function.
+pub fn block(s: &Struct, all: &[Struct], scope: &mut Scope, stmts: &[Stmt]) -> TokenStream {
+    let mut defined = BTreeSet::new();
+    for stmt in stmts {
+        stmt.defines(&mut |v| {
+            defined.insert(v);
+        });
+        if let Stmt::Loop(l) = stmt {
+            // What a loop begins with becomes what it carries, when nothing else needs it.
+            let carried = l.outs.iter().filter_map(|o| o.carried.as_ref());
+            scope
+                .mutable
+                .extend(carried.filter_map(|(init, var)| match init {
+                    Expr::Var(v) if defined.contains(v) && s.reads[v.0] == 1 => {
+                        (scope.vars[v.0].0 == scope.vars[var.0].0).then_some(*v)
+                    }
+                    _ => None,
+                }));
         }
-        out.extend(statement(s, all, scope, stmt));
     }
-    out.extend(result(s, scope));
+    let out = stmts.iter().map(|stmt| statement(s, all, scope, stmt));
+    let out = out.collect();
+    scope.mutable.clear();
     out
 }
 
@@ -177,20 +199,19 @@ fn tail(scope: &Scope, expr: &Expr) -> Option<TokenStream> {
 /// What the body returns, as values of their own.
 pub fn returned(s: &Struct, scope: &Scope) -> Vec<TokenStream> {
     let outputs = &s.body().outputs;
-    let value = |(i, var): (usize, &Var)| {
-        let (name, reference) = &scope.vars[var.0];
-        let name = ident(name);
+    let value = |(i, expr): (usize, &Expr)| {
+        let value = scope.value(expr);
         // A tensor that is returned twice is moved only the last time.
-        if *reference || outputs[i + 1..].contains(var) {
-            quote!(#name.clone())
-        } else {
-            quote!(#name)
+        match expr {
+            Expr::Var(v) if !scope.vars[v.0].1 && !outputs[i + 1..].contains(expr) => value,
+            _ => quote!(#value.clone()),
         }
     };
     outputs.iter().enumerate().map(value).collect()
 }
 
-fn result(s: &Struct, scope: &Scope) -> TokenStream {
+/// `Ok(…)` of what the body returns.
+pub fn result(s: &Struct, scope: &Scope) -> TokenStream {
     let outputs = returned(s, scope);
     match &outputs[..] {
         [one] => quote!(Ok(#one)),
@@ -198,12 +219,14 @@ fn result(s: &Struct, scope: &Scope) -> TokenStream {
     }
 }
 
-pub fn statement(s: &Struct, all: &[Struct], scope: &Scope, stmt: &Stmt) -> TokenStream {
+fn statement(s: &Struct, all: &[Struct], scope: &Scope, stmt: &Stmt) -> TokenStream {
     match stmt {
         Stmt::Let(var, expr) => {
-            let (name, value) = (ident(&scope.vars[var.0].0), scope.value(expr));
-            let clone = matches!(expr, Expr::Var(_))
-                || matches!(expr, Expr::Field(f) if !scope.fields[f.0].1);
+            let (name, value) = (scope.define(*var), scope.value(expr));
+            let clone = match expr {
+                Expr::Field(f) => !scope.fields[f.0].1,
+                expr => expr.is_place(),
+            };
             if clone {
                 quote!(let #name = #value.clone();)
             } else {
@@ -216,25 +239,22 @@ pub fn statement(s: &Struct, all: &[Struct], scope: &Scope, stmt: &Stmt) -> Toke
         }
         Stmt::LetTuple(vars, expr) => {
             let vars = vars.iter().map(|v| match v {
-                Some(v) => ident(&scope.vars[v.0].0),
-                None => ident("_"),
+                Some(v) => scope.define(*v),
+                None => quote!(_),
             });
             let value = scope.value(expr);
             quote!(let (#(#vars),*) = #value;)
         }
         Stmt::Call(field, args, outs) => {
-            let outs = pattern(scope, outs);
+            let outs = pattern(outs.iter().map(|v| scope.define(*v)));
             let tensors = args.tensors.iter().map(|e| scope.reference(e)).collect();
             let call = call(s, all, scope, *field, args, tensors, None);
             let name = ident(&s.fields[field.0]);
             quote!(let #outs = self.#name.#call;)
         }
-        Stmt::Loop(field, args, inits, outs) => repeat(s, all, scope, *field, args, inits, outs),
-        Stmt::Record(child, index, var) => {
-            let (index, value) = (
-                Literal::usize_unsuffixed(*index),
-                scope.reference(&Expr::Var(*var)),
-            );
+        Stmt::Loop(l) => repeat(s, all, scope, l),
+        Stmt::Record(child, index, expr) => {
+            let (index, value) = (Literal::usize_unsuffixed(*index), scope.reference(expr));
             match child {
                 None => quote!(p.record(&self.path, #index, #value);),
                 Some(FieldPath::Own(path)) => {
@@ -248,8 +268,9 @@ pub fn statement(s: &Struct, all: &[Struct], scope: &Scope, stmt: &Stmt) -> Toke
     }
 }
 
-fn pattern(scope: &Scope, vars: &[Var]) -> TokenStream {
-    let names: Vec<_> = vars.iter().map(|v| ident(&scope.vars[v.0].0)).collect();
+/// One name, or a tuple of them.
+pub fn pattern(names: impl Iterator<Item = TokenStream>) -> TokenStream {
+    let names: Vec<_> = names.collect();
     match &names[..] {
         [one] => quote!(#one),
         many => quote!((#(#many),*)),
@@ -264,7 +285,7 @@ fn call<T>(
     field: FieldId,
     args: &Args<T>,
     tensors: Vec<TokenStream>,
-    counter: Option<&proc_macro2::Ident>,
+    counter: Option<&Ident>,
 ) -> TokenStream {
     let child = &all[s.child(field).0];
     let sizes = args.sizes.iter().map(|d| scope.size(d));
@@ -293,59 +314,49 @@ fn call<T>(
     quote!(forward(#(#args),*)?)
 }
 
-fn repeat(
-    s: &Struct,
-    all: &[Struct],
-    scope: &Scope,
-    field: FieldId,
-    args: &Args<LoopArg>,
-    inits: &[Expr],
-    outs: &[Var],
-) -> TokenStream {
+/// A loop, with what it begins with before it.
+fn repeat(s: &Struct, all: &[Struct], scope: &Scope, l: &Loop) -> TokenStream {
     let mut out = TokenStream::new();
-    for (var, init) in outs.iter().zip(inits) {
-        let (name, value) = (ident(&scope.vars[var.0].0), scope.value(init));
-        let value = match init {
-            Expr::Var(v) if s.reads(*v) == 1 && !scope.vars[v.0].1 => value,
-            Expr::Var(_) => quote!(#value.clone()),
-            Expr::Field(f) if !scope.fields[f.0].1 => quote!(#value.clone()),
-            _ => value,
-        };
-        out.extend(quote!(let mut #name = #value;));
-    }
-    let list = ident(&s.fields[field.0]);
-    let taken = |name: &str| {
-        let names = scope.sizes.iter().chain(&scope.caches);
-        scope.vars.iter().any(|(n, _)| n == name) || names.clone().any(|n| n == name)
+    let children = match &s.body().fields[l.field.0].kind {
+        FieldKind::Children(_, _, loads) => loads.len(),
+        _ => 0,
     };
-    let fresh = |name: &str| {
-        let mut name = name.to_owned();
-        while taken(&name) {
-            name.push('_');
+    for result in &l.outs {
+        if let Some((init, var)) = &result.carried {
+            out.extend(begin(s, scope, init, *var));
         }
-        ident(&name)
-    };
-    let single = s.fields[field.0].trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
-    let element = match single.strip_suffix('s') {
-        Some(one) if one.len() > 2 => fresh(one),
-        _ => fresh("layer"),
-    };
-    let counter = args
+        if let Some(kept) = &result.kept {
+            let list = ident(&scope.vars[kept.list.0].0);
+            let n = kept.rounds.as_ref().map_or(children, Vec::len);
+            let n = Literal::usize_unsuffixed(n);
+            out.extend(quote!(let mut #list = Vec::with_capacity(#n);));
+        }
+    }
+    let list = ident(&s.fields[l.field.0]);
+    let mut fresh = Fresh::new(scope);
+    let element = fresh.take(&[&names::element(&s.fields[l.field.0])]);
+    let layered = l
+        .args
         .caches
         .iter()
-        .any(|c| matches!(c, CacheArg::Layers(..)))
-        .then(|| fresh("i"));
+        .any(|c| matches!(c, CacheArg::Layers(..)));
+    let some = |o: &LoopOut| o.kept.as_ref().is_some_and(|k| k.rounds.is_some());
+    let counter = (layered || l.outs.iter().any(some)).then(|| fresh.take(&["i"]));
 
+    let child = &all[s.child(l.field).0];
     let mut iter = quote!(self.#list.iter());
     let mut head = quote!(#element);
     let mut tensors = Vec::new();
-    for arg in &args.tensors {
+    for (arg, input) in l.args.tensors.iter().zip(&child.names.vars) {
         tensors.push(match arg {
             LoopArg::Same(e) => scope.reference(e),
-            LoopArg::Carried(o) => scope.reference(&Expr::Var(outs[*o])),
+            LoopArg::Carried(o) => {
+                let carried = l.outs[*o].carried.as_ref();
+                carried.map_or_else(TokenStream::new, |(_, v)| scope.reference(&Expr::Var(*v)))
+            }
             LoopArg::Each(values) => {
                 let values = values.iter().map(|e| scope.reference(e));
-                let name = fresh(&format!("each{}", tensors.len()));
+                let name = fresh.take(&[input, &format!("{element}_{input}")]);
                 iter.extend(quote!(.zip([#(#values),*])));
                 head = quote!((#head, #name));
                 quote!(#name)
@@ -355,17 +366,112 @@ fn repeat(
     if let Some(i) = &counter {
         iter.extend(quote!(.enumerate()));
         head = quote!((#i, #head));
-    } else if !args.tensors.iter().any(|a| matches!(a, LoopArg::Each(_))) {
+    } else if !l.args.tensors.iter().any(|a| matches!(a, LoopArg::Each(_))) {
         iter = quote!(&self.#list);
     }
-    let call = call(s, all, scope, field, args, tensors, counter.as_ref());
-    let assigned = pattern(scope, outs);
-    out.extend(quote! {
-        for #head in #iter {
-            #assigned = #element.#call;
-        }
-    });
+    let call = call(s, all, scope, l.field, &l.args, tensors, counter.as_ref());
+    let round = round(
+        scope,
+        l,
+        &mut fresh,
+        &quote!(#element.#call),
+        counter.as_ref(),
+    );
+    out.extend(quote!(for #head in #iter { #round }));
     out
+}
+
+/// `let mut hidden = …;`, unless that is what it is called already.
+fn begin(s: &Struct, scope: &Scope, init: &Expr, var: Var) -> Option<TokenStream> {
+    let value = scope.value(init);
+    let value = match init {
+        Expr::Var(v) if scope.mutable.contains(v) => return None,
+        Expr::Var(v) if s.reads[v.0] == 1 && !scope.vars[v.0].1 => value,
+        Expr::Field(f) if scope.fields[f.0].1 => value,
+        expr if expr.is_place() => quote!(#value.clone()),
+        _ => value,
+    };
+    let name = ident(&scope.vars[var.0].0);
+    Some(quote!(let mut #name = #value;))
+}
+
+/// What is done in each round.
+fn round(
+    scope: &Scope,
+    l: &Loop,
+    fresh: &mut Fresh,
+    call: &TokenStream,
+    counter: Option<&Ident>,
+) -> TokenStream {
+    let keep = |out: &LoopOut, value: TokenStream| {
+        let kept = out.kept.as_ref()?;
+        let list = ident(&scope.vars[kept.list.0].0);
+        Some(match &kept.rounds {
+            None => quote!(#list.push(#value);),
+            Some(rounds) => {
+                let rounds = rounds.iter().map(|r| Literal::usize_unsuffixed(*r));
+                quote!(if [#(#rounds),*].contains(&#counter) { #list.push(#value); })
+            }
+        })
+    };
+    let carried = |out: &LoopOut| {
+        let (_, var) = out.carried.as_ref()?;
+        Some(ident(&scope.vars[var.0].0))
+    };
+    let names: Option<Vec<Ident>> = l.outs.iter().map(carried).collect();
+    if let Some(names) = names {
+        let assigned = pattern(names.iter().map(|n| quote!(#n)));
+        let kept = l.outs.iter().zip(&names);
+        let kept = kept.filter_map(|(out, name)| keep(out, quote!(#name.clone())));
+        return match names.is_empty() {
+            true => quote!(#call;),
+            false => quote!(#assigned = #call; #(#kept)*),
+        };
+    }
+    if let [out] = &l.outs[..] {
+        return keep(out, call.clone()).unwrap_or_default();
+    }
+    let results = l.outs.iter().map(|_| fresh.take(&["next"]));
+    let results: Vec<Ident> = results.collect();
+    let assigned = pattern(results.iter().map(|n| quote!(#n)));
+    let parts = l
+        .outs
+        .iter()
+        .zip(&results)
+        .map(|(out, result)| match carried(out) {
+            Some(name) => {
+                let kept = keep(out, quote!(#name.clone()));
+                quote!(#name = #result; #kept)
+            }
+            None => keep(out, quote!(#result)).unwrap_or_default(),
+        });
+    quote!(let #assigned = #call; #(#parts)*)
+}
+
+/// Names that are not taken in a function.
+struct Fresh<'a> {
+    scope: &'a Scope,
+    given: BTreeSet<String>,
+}
+
+impl<'a> Fresh<'a> {
+    fn new(scope: &'a Scope) -> Self {
+        Self {
+            scope,
+            given: BTreeSet::new(),
+        }
+    }
+
+    /// The first of these names that is free, or the last one with a number.
+    fn take(&mut self, wanted: &[&str]) -> Ident {
+        let last = wanted.last().copied().unwrap_or("x");
+        let numbered = (2..).map(|n| format!("{last}{n}"));
+        let mut names = wanted.iter().map(|n| (*n).to_owned()).chain(numbered);
+        let name = names.find(|n| !self.scope.taken.contains(n) && !self.given.contains(n));
+        let name = name.unwrap_or_default();
+        self.given.insert(name.clone());
+        ident(&name)
+    }
 }
 
 /// Whether any statement of the body, or of a child, shows something to the probe.
@@ -379,9 +485,9 @@ pub fn is_probed(body: &Body, child_is_probed: impl Fn(FieldId) -> bool) -> bool
                 args.tensors.iter().for_each(&mut expr);
                 found |= child_is_probed(*field);
             }
-            Stmt::Loop(field, _, inits, _) => {
-                inits.iter().for_each(&mut expr);
-                found |= child_is_probed(*field);
+            Stmt::Loop(l) => {
+                l.inits().for_each(&mut expr);
+                found |= child_is_probed(l.field);
             }
             Stmt::Record(..) => found = true,
         }

@@ -157,6 +157,7 @@ fn constructor(layer: &Layer, bias: bool) -> &'static str {
 /// `w.pp("self_attn")`
 fn sub_scope(path: &FieldPath) -> TokenStream {
     match path {
+        FieldPath::Own(path) if path.is_empty() => quote!(w),
         FieldPath::Own(path) => quote!(w.pp(#path)),
         FieldPath::Root(path) => quote!(w.root().pp(#path)),
     }

@@ -218,7 +218,9 @@ fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> Code {
         sizes: sizes.clone(),
         ..Scope::default()
     };
-    let code = statements(s, all);
+    // A check or two per input, one per size, and where a size comes from.
+    let before = 3 * inputs(m).count() + 2 * m.symbols.len();
+    let code = statements(s, all, before);
     let mut read = BTreeSet::new();
     idents(code.statements.clone(), &mut read);
     let mut checks = TokenStream::new();
