@@ -3,9 +3,16 @@
 //! [`Checkpoint::open`] reads the headers of safetensors files, of a folder or index of shards, or
 //! of a GGUF file, and nothing else of them. The attribute, the build script, the command line and
 //! the runtime all judge a checkpoint by this crate, so none of them can accept what another refuses.
+//! With the feature `data` it also converts what the headers describe, and writes it anew.
 
+#[cfg(feature = "data")]
+mod blocks;
+#[cfg(feature = "data")]
+pub mod convert;
 mod dtype;
 mod error;
+#[cfg(feature = "data")]
+pub mod extract;
 mod files;
 mod gguf;
 mod header;

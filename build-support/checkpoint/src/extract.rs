@@ -1,0 +1,347 @@
+//! Writes a checkpoint that holds exactly what a model needs.
+//!
+//! In: a [`Checkpoint`] and where [`validate`](crate::validate) found everything in it. Out: a
+//! safetensors file, or several with an index, in which every tensor has the name of the trace and
+//! is aligned. Bytes go through in pieces of bounded size, so memory does not grow with the model;
+//! files get their names when they are finished.
+
+mod file;
+mod layout;
+mod place;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::open::{Checkpoint, Tensor};
+use crate::validate::{Expected, Form, Rows, Validated};
+
+use file::Planned;
+use place::Place;
+
+pub use layout::{LARGE, LINE, PAGE};
+
+/// How the names of entries begin that hold no tensor, but zeros that align the next one.
+pub const PADDING: &str = "__padding__.";
+
+/// Told of bytes that were written; says whether to go on. Called from several threads.
+pub type Progress<'a> = &'a (dyn Fn(u64) -> bool + Sync);
+
+/// How a checkpoint is extracted.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What floating-point tensors become: F32, F16 or BF16; `None` keeps each as it is.
+    pub dtype: Option<Dtype>,
+    /// Bytes of tensors that a file holds at most, but one tensor at least; `None` writes one file.
+    pub shard_size: Option<u64>,
+    /// Whether tensors that no order aligns get an entry of zeros before them, named [`PADDING`]
+    /// and a number. Without, they lie at a multiple of their element.
+    pub padding: bool,
+    /// Whether to replace an earlier output.
+    pub force: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            dtype: None,
+            shard_size: None,
+            padding: true,
+            force: false,
+        }
+    }
+}
+
+/// What will be written, and where; made from headers alone.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    checkpoint: &'a Checkpoint,
+    place: Place,
+    force: bool,
+    files: Vec<Planned<'a>>,
+    /// Tensors that have to be equal: one that is written, and a tied copy of it that is not.
+    twins: Vec<(Piece<'a>, Piece<'a>)>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// One tensor to write.
+#[derive(Debug, Clone)]
+struct Piece<'a> {
+    name: &'a str,
+    tensor: Tensor<'a>,
+    rows: Rows,
+    to: Dtype,
+    /// Bytes that it takes in the output.
+    bytes: u64,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// The files, the index last where there is one.
+    pub files: Vec<PathBuf>,
+    /// Tensors of the model.
+    pub tensors: usize,
+    /// Entries of zeros between them.
+    pub paddings: usize,
+    /// Bytes of tensors that were read.
+    pub bytes_in: u64,
+    /// Bytes of the files.
+    pub bytes_out: u64,
+}
+
+impl<'a> Plan<'a> {
+    /// Decides what goes where; reads nothing but headers and the folder of `out`.
+    ///
+    /// Tied tensors are written once, under the first name.
+    ///
+    /// # Errors
+    /// Everything that keeps the files from being written, as problems of `out`: blocks without a
+    /// dtype that they become, an output that is there already or is part of the source, a source
+    /// that is no file.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("model.safetensors");
+    /// # let header = r#"{"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    /// # let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+    /// # std::fs::write(&path, bytes)?;
+    /// # let out = folder.path().join("small.safetensors");
+    /// use pycandle_checkpoint::extract::{Options, Plan};
+    /// use pycandle_checkpoint::{Checkpoint, Dtype, Expected, Need, validate};
+    /// let checkpoint = Checkpoint::open(&path)?;
+    /// let need = Need {
+    ///     name: "b".into(),
+    ///     shape: vec![2].into(),
+    ///     dtype: Dtype::F32,
+    ///     tied_to: None,
+    /// };
+    /// let expected = Expected { needs: &[need], ..Expected::DEFAULT };
+    /// let found = validate(&expected, &checkpoint)?;
+    /// let options = Options { dtype: Some(Dtype::BF16), ..Options::default() };
+    /// let plan = Plan::new(&expected, &checkpoint, &found, &out, &options)?;
+    /// let written = plan.write(&|_| true)?.ok_or("stopped")?;
+    /// assert_eq!(written.tensors, 1);
+    /// assert_eq!(Checkpoint::open(&out)?.get("b").map(|b| b.dtype()), Some(Dtype::BF16));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(
+        expected: &'a Expected<'_>,
+        checkpoint: &'a Checkpoint,
+        validated: &'a Validated,
+        out: &Path,
+        options: &Options,
+    ) -> Result<Self> {
+        let mut problems = Vec::new();
+        let place = Place::new(out, checkpoint, options.force);
+        if checkpoint.is_snapshot() {
+            problems.push(format!(
+                "{} has no weights, only what was written down about them",
+                checkpoint.shown().display()
+            ));
+        }
+        let pieces = pieces(expected, checkpoint, validated, options, &mut problems);
+        let place = place.map_err(|more| problems.extend(more));
+        let (Ok(place), true) = (place, problems.is_empty()) else {
+            return Err(Error::file(out, problems));
+        };
+        let mut metadata = BTreeMap::from([
+            ("format".to_owned(), "pt".to_owned()),
+            ("pycandle.manifest".to_owned(), expected.trace.to_owned()),
+            (
+                "pycandle.version".to_owned(),
+                env!("CARGO_PKG_VERSION").to_owned(),
+            ),
+        ]);
+        let mut twins = Vec::new();
+        // Without a problem there is one piece for every need.
+        for (piece, need) in pieces.iter().zip(expected.needs) {
+            let Some(written) = need.tied_to.and_then(|first| pieces.get(first)) else {
+                continue;
+            };
+            // As safetensors.torch.save_model says which names are one tensor.
+            metadata.insert(piece.name.to_owned(), written.name.to_owned());
+            if written.tensor.name() != piece.tensor.name() {
+                twins.push((written.clone(), piece.clone()));
+            }
+        }
+        let needs = expected.needs.iter();
+        let written = pieces
+            .into_iter()
+            .zip(needs)
+            .filter(|(_, need)| need.tied_to.is_none());
+        let pieces = written.map(|(piece, _)| piece).collect();
+        Ok(Self {
+            checkpoint,
+            place,
+            force: options.force,
+            files: shards(pieces, options),
+            twins,
+            metadata,
+        })
+    }
+
+    /// Bytes of tensors that will be written.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(Planned::bytes).sum()
+    }
+
+    /// Writes the files; `None` when `progress` stopped it, and then nothing is left.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, or tied tensors of the source are not equal; nothing
+    /// is left then.
+    pub fn write(&self, progress: Progress) -> Result<Option<Written>> {
+        self.compare_twins()?;
+        self.place.sweep();
+        let names = self.place.names(self.files.len());
+        let mut parts = Vec::new();
+        let mut bytes_out = 0;
+        for (file, name) in self.files.iter().zip(&names) {
+            let header = file.header(&self.metadata);
+            let header = header.map_err(|text| Error::file(&self.place.join(name), vec![text]))?;
+            let data = header.len() as u64;
+            let mut part = self.place.create(name)?;
+            part.write(&header)?;
+            // Padding is what is never written to.
+            let len = data + file.layout.len;
+            let sized = part.file.set_len(len);
+            sized.map_err(|error| Error::io(part.path(), &error))?;
+            let to = (&part.file, part.path());
+            if !stream::write(self.checkpoint, file, to, data, progress)? {
+                return Ok(None);
+            }
+            bytes_out += len;
+            parts.push(part);
+        }
+        let mut files: Vec<_> = names.iter().map(|name| self.place.join(name)).collect();
+        if self.files.len() > 1 {
+            let text = file::index(&self.files, &names);
+            let mut part = self.place.create(&self.place.index())?;
+            part.write(text.as_bytes())?;
+            bytes_out += text.len() as u64;
+            files.push(self.place.join(&self.place.index()));
+            parts.push(part);
+        }
+        self.place.publish(parts, self.force)?;
+        let pieces = || self.files.iter().flat_map(|file| &file.pieces);
+        Ok(Some(Written {
+            files,
+            tensors: pieces().count(),
+            paddings: self.files.iter().map(Planned::paddings).sum(),
+            bytes_in: pieces().map(|piece| piece.tensor.bytes()).sum(),
+            bytes_out,
+        }))
+    }
+
+    fn compare_twins(&self) -> Result<()> {
+        let mut problems = Vec::new();
+        for (a, b) in &self.twins {
+            let like = |t: Tensor<'_>| (t.dtype(), t.shape().to_vec());
+            let equal = like(a.tensor) == like(b.tensor) && stream::same(self.checkpoint, a, b)?;
+            if !equal {
+                problems.push(format!(
+                    "`{}` and `{}` are one tensor in the trace, but differ here: remove one of \
+                     them, or untie them in the model and record it again",
+                    a.tensor.name(),
+                    b.tensor.name()
+                ));
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Error::file(self.checkpoint.shown(), problems)),
+        }
+    }
+}
+
+/// Every need with its tensor and what becomes of it.
+fn pieces<'a>(
+    expected: &'a Expected<'_>,
+    checkpoint: &'a Checkpoint,
+    validated: &'a Validated,
+    options: &Options,
+    problems: &mut Vec<String>,
+) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    let (mut blocks, mut unreadable) = (Vec::new(), Vec::new());
+    for (need, source) in expected.needs.iter().zip(&validated.sources) {
+        let key = source.key.as_deref().unwrap_or(&need.name);
+        let Some(tensor) = checkpoint.get(key) else {
+            unreadable.push(format!("`{key}`, which is absent"));
+            continue;
+        };
+        let from = tensor.dtype();
+        let to = match options.dtype {
+            Some(to) if from.is_float() || source.form != Form::Plain => to,
+            _ => from,
+        };
+        let known = from == to && source.form == Form::Plain || stream::converts(from, to);
+        match to.bytes(tensor.shape()) {
+            _ if source.form != Form::Plain && options.dtype.is_none() => blocks.push(key),
+            Some(bytes) if known && rows_fit(&tensor, source.rows) => pieces.push(Piece {
+                name: &need.name,
+                tensor,
+                rows: source.rows,
+                to,
+                bytes,
+            }),
+            _ => unreadable.push(format!("`{key}`, {from} {:?}", tensor.shape())),
+        }
+    }
+    if let Some(first) = blocks.first() {
+        problems.push(format!(
+            "{} tensors are stored in blocks that safetensors has no dtype for, as `{first}`: say \
+             what they become with --dtype bf16, f16 or f32",
+            blocks.len()
+        ));
+    }
+    if let Some(first) = unreadable.first() {
+        let to = options.dtype.map_or("as it is", Dtype::name);
+        problems.push(format!(
+            "{} tensors cannot be written as {to}, as {first}",
+            unreadable.len()
+        ));
+    }
+    pieces
+}
+
+/// Whether heads of an even number of rows are all of them.
+fn rows_fit(tensor: &Tensor, rows: Rows) -> bool {
+    match rows {
+        Rows::AsStored => true,
+        Rows::Interleaved { heads } => {
+            let count = tensor.shape().first().copied().unwrap_or_default();
+            heads > 0 && count % (2 * heads) == 0
+        }
+    }
+}
+
+/// Files of at most the given size, in the order of the trace.
+fn shards<'a>(pieces: Vec<Piece<'a>>, options: &Options) -> Vec<Planned<'a>> {
+    let most = options.shard_size.unwrap_or(u64::MAX);
+    let mut files: Vec<Vec<Piece>> = vec![Vec::new()];
+    let mut bytes = 0u64;
+    for piece in pieces {
+        if bytes > 0 && bytes.saturating_add(piece.bytes) > most {
+            files.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += piece.bytes;
+        if let Some(file) = files.last_mut() {
+            file.push(piece);
+        }
+    }
+    let mut paddings = 0;
+    let planned = files.into_iter().map(|pieces| {
+        let planned = Planned::new(pieces, options.padding, paddings);
+        paddings += planned.paddings();
+        planned
+    });
+    planned.collect()
+}

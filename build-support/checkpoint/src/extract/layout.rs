@@ -1,0 +1,308 @@
+//! Where each tensor of a file lies, so that it can be mapped and handed to a device as it is.
+//!
+//! Safetensors allows no hole between two tensors, so a tensor is aligned only when everything
+//! before it adds up. The header is padded with spaces, which the format allows, and tensors are put
+//! in an order in which sizes that do not add up come last or are filled up by small tensors. What
+//! no order can do (at most one tensor of a file can have a size that is no multiple of 64) takes
+//! entries of zeros between the tensors.
+
+/// Alignment of every tensor in bytes: a cache line, and the widest vector register.
+pub const LINE: u64 = 64;
+/// Alignment of tensors of at least [`LARGE`] bytes: a page of Apple's processors, which is what
+/// Metal asks of a buffer over mapped memory, and a multiple of the 4 KiB of the others.
+pub const PAGE: u64 = 16 << 10;
+/// Bytes from which on a tensor lies on a page of its own.
+pub const LARGE: u64 = 1 << 20;
+/// Small tensors that are tried for one gap.
+const FILLERS: usize = 512;
+const LINES: usize = (PAGE / LINE) as usize;
+
+/// One entry of a file, in the order of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// The tensor of this index, at this byte of the data.
+    Tensor { index: usize, start: u64 },
+    /// Zeros that align what follows.
+    Padding { start: u64, len: u64 },
+}
+
+/// The order of a file's entries, and where its data has to start.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub entries: Vec<Entry>,
+    /// Bytes of data.
+    pub len: u64,
+    /// The data starts at a byte of the file that is this much past a multiple of `unit`.
+    pub start: u64,
+    pub unit: u64,
+}
+
+/// Size of a tensor in bytes, and of one of its elements.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub bytes: u64,
+    pub element: u64,
+}
+
+/// Lays out tensors of these sizes.
+///
+/// Without `padding`, tensors that no order aligns lie at a multiple of their element.
+pub(super) fn layout(sizes: &[Size], padding: bool) -> Layout {
+    let lies_on = |index: &usize, unit: u64| sizes[*index].bytes % unit == 0;
+    let (large, small): (Vec<usize>, Vec<usize>) =
+        (0..sizes.len()).partition(|&index| sizes[index].bytes >= LARGE);
+    let (whole, rest): (Vec<_>, Vec<_>) = large.into_iter().partition(|i| lies_on(i, PAGE));
+    let (uneven, mut odd): (Vec<_>, Vec<_>) = rest.into_iter().partition(|i| lies_on(i, LINE));
+    let (even, odd_small): (Vec<_>, Vec<_>) = small.into_iter().partition(|i| lies_on(i, LINE));
+    odd.extend(odd_small);
+    // Wide elements first: without padding each is still aligned to its own.
+    odd.sort_by_key(|&index| std::cmp::Reverse(sizes[index].element));
+
+    let mut fillers = Fillers::new(sizes, even);
+    let mut chain = Placed::new(sizes, padding);
+    for index in whole.into_iter().chain(uneven).chain(odd) {
+        chain.place(index, &mut fillers);
+    }
+    // The header makes up for what small tensors take before the first large one.
+    let mut all = Placed::new(sizes, padding);
+    for index in fillers.left() {
+        all.push(index);
+    }
+    let unit = match sizes.iter().any(|size| size.bytes >= LARGE) {
+        true => PAGE,
+        false => LINE,
+    };
+    let start = all.len.next_multiple_of(unit) - all.len;
+    all.append(chain);
+    Layout {
+        entries: all.entries,
+        len: all.len,
+        start,
+        unit,
+    }
+}
+
+/// Entries that follow each other; byte 0 is on a page.
+struct Placed<'a> {
+    sizes: &'a [Size],
+    padding: bool,
+    entries: Vec<Entry>,
+    len: u64,
+}
+
+impl<'a> Placed<'a> {
+    fn new(sizes: &'a [Size], padding: bool) -> Self {
+        Self {
+            sizes,
+            padding,
+            entries: Vec::new(),
+            len: 0,
+        }
+    }
+
+    fn push(&mut self, index: usize) {
+        let start = self.len;
+        self.entries.push(Entry::Tensor { index, start });
+        self.len += self.sizes[index].bytes;
+    }
+
+    /// Adds a tensor at its alignment: after small tensors that fill the gap, else after zeros.
+    fn place(&mut self, index: usize, fillers: &mut Fillers) {
+        let unit = match self.sizes[index].bytes {
+            LARGE.. => PAGE,
+            _ => LINE,
+        };
+        let gap = self.len.next_multiple_of(unit) - self.len;
+        if gap % LINE == 0 {
+            for filler in fillers.take((gap / LINE) as usize) {
+                self.push(filler);
+            }
+        }
+        let (start, len) = (self.len, self.len.next_multiple_of(unit) - self.len);
+        if len > 0 && self.padding {
+            self.entries.push(Entry::Padding { start, len });
+            self.len += len;
+        }
+        self.push(index);
+    }
+
+    fn append(&mut self, other: Self) {
+        let shift = self.len;
+        self.len += other.len;
+        self.entries
+            .extend(other.entries.into_iter().map(|entry| match entry {
+                Entry::Tensor { index, start } => Entry::Tensor {
+                    index,
+                    start: start + shift,
+                },
+                Entry::Padding { start, len } => Entry::Padding {
+                    start: start + shift,
+                    len,
+                },
+            }));
+    }
+}
+
+/// Small tensors of whole lines, which fill gaps before large ones.
+struct Fillers<'a> {
+    sizes: &'a [Size],
+    /// Those whose size is no multiple of a page.
+    useful: Vec<usize>,
+    others: Vec<usize>,
+    /// Gaps, in lines, that what is left cannot fill.
+    hopeless: [bool; LINES],
+}
+
+impl<'a> Fillers<'a> {
+    fn new(sizes: &'a [Size], small: Vec<usize>) -> Self {
+        let (useful, others) = small
+            .into_iter()
+            .partition(|&index| sizes[index].bytes % PAGE != 0);
+        Self {
+            sizes,
+            useful,
+            others,
+            hopeless: [false; LINES],
+        }
+    }
+
+    fn lines(&self, index: usize) -> usize {
+        (self.sizes[index].bytes % PAGE / LINE) as usize
+    }
+
+    /// Tensors that are this many lines long, but for whole pages; none when there are none.
+    fn take(&mut self, gap: usize) -> Vec<usize> {
+        if gap == 0 || self.hopeless[gap] {
+            return Vec::new();
+        }
+        // For each number of lines, the last filler that reaches it and the number before it.
+        let mut reached: [Option<(usize, usize)>; LINES] = [None; LINES];
+        for at in 0..self.useful.len().min(FILLERS) {
+            let lines = self.lines(self.useful[at]);
+            let known = reached;
+            for from in (0..LINES).filter(|&n| n == 0 || known[n].is_some()) {
+                let to = (from + lines) % LINES;
+                if to != 0 && reached[to].is_none() {
+                    reached[to] = Some((at, from));
+                }
+            }
+            if reached[gap].is_some() {
+                return self.remove(gap, &reached);
+            }
+        }
+        self.hopeless[gap] = true;
+        Vec::new()
+    }
+
+    fn remove(&mut self, gap: usize, reached: &[Option<(usize, usize)>]) -> Vec<usize> {
+        let mut taken = Vec::new();
+        let mut lines = gap;
+        // Each step goes back to an earlier filler, so positions fall and stay valid.
+        while let Some((at, before)) = reached[lines].filter(|_| lines != 0) {
+            taken.push(self.useful.remove(at));
+            lines = before;
+        }
+        taken
+    }
+
+    fn left(self) -> impl Iterator<Item = usize> {
+        let mut left = [self.useful, self.others].concat();
+        left.sort_unstable();
+        left.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Lays out f32 tensors of these sizes; checks what always holds; returns the padding entries.
+    #[track_caller]
+    fn check(bytes: &[u64], padding: bool) -> usize {
+        let sizes: Vec<_> = bytes
+            .iter()
+            .map(|&bytes| Size { bytes, element: 1 })
+            .collect();
+        let layout = layout(&sizes, padding);
+        let (mut at, mut seen, mut paddings) = (0, vec![0; bytes.len()], 0);
+        for entry in &layout.entries {
+            let (start, len) = match *entry {
+                Entry::Tensor { index, start } => {
+                    seen[index] += 1;
+                    let unit = if bytes[index] >= LARGE { PAGE } else { LINE };
+                    assert!(
+                        !padding || bytes[index] == 0 || (layout.start + start) % unit == 0,
+                        "{} bytes at {start} of {bytes:?}",
+                        bytes[index]
+                    );
+                    (start, bytes[index])
+                }
+                Entry::Padding { start, len } => {
+                    paddings += 1;
+                    assert!(padding && 0 < len && len < PAGE);
+                    (start, len)
+                }
+            };
+            assert_eq!(start, at, "a hole or an overlap");
+            at += len;
+        }
+        assert_eq!(at, layout.len);
+        assert!(layout.start < layout.unit);
+        assert!(seen.iter().all(|&times| times == 1), "{seen:?}");
+        paddings
+    }
+
+    #[test]
+    fn order_alone_aligns_what_it_can() {
+        assert_eq!(check(&[], true), 0);
+        assert_eq!(check(&[64, 4, LARGE, 128], true), 0);
+        // Two embeddings of half a page too much, and a norm that fills the gap between them.
+        let embedding = LARGE + PAGE / 2;
+        assert_eq!(check(&[embedding, 64, embedding, PAGE / 2], true), 0);
+        assert_eq!(
+            check(&[embedding, LARGE, embedding, PAGE / 4, PAGE / 4], true),
+            0
+        );
+        assert_eq!(check(&[embedding, embedding], true), 1);
+        // Small tensors before the first large one, which the header makes up for.
+        assert_eq!(check(&[192, LARGE, 64, 320], true), 0);
+    }
+
+    #[test]
+    fn odd_sizes_take_padding_but_for_the_last() {
+        assert_eq!(check(&[8, 8, 8, 64], true), 2);
+        assert_eq!(check(&[LARGE + 1, LARGE + 2, 3], true), 2);
+        assert_eq!(check(&[8, 8, 8, 64], false), 0);
+    }
+
+    #[test]
+    fn without_padding_elements_are_aligned() {
+        let sizes = [(2, 1), (24, 8), (6, 2), (4, 4), (64, 1)];
+        let sizes = sizes.map(|(bytes, element)| Size { bytes, element });
+        let layout = layout(&sizes, false);
+        for entry in layout.entries {
+            if let Entry::Tensor { index, start } = entry {
+                assert_eq!((layout.start + start) % sizes[index].element, 0);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn all_sizes_are_aligned(
+            small in prop::collection::vec(0..2000u64, 0..40),
+            lines in prop::collection::vec(0..40u64, 0..40),
+            large in prop::collection::vec(LARGE..LARGE + 3 * PAGE, 0..8),
+            pages in prop::collection::vec(0..600u64, 0..8),
+        ) {
+            let lines = lines.into_iter().map(|n| n * LINE);
+            let pages = pages.into_iter().map(|n| LARGE + n * LINE);
+            let bytes: Vec<u64> = small.into_iter().chain(lines).chain(large).chain(pages).collect();
+            let uneven = bytes.iter().filter(|&n| n % LINE != 0 || *n >= LARGE && n % PAGE != 0);
+            let most = uneven.count();
+            prop_assert!(check(&bytes, true) <= most);
+            check(&bytes, false);
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Bytes of the source to bytes of a file, in pieces of bounded size, on several threads.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+
+use half::{bf16, f16};
+
+use super::file::Planned;
+use super::layout::Entry;
+use super::{Piece, Progress};
+use crate::blocks;
+use crate::convert::{Sink, floats};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::open::{Checkpoint, Shard};
+use crate::validate::Rows;
+
+/// Bytes that are read or written at once: as much as stays in a processor's cache, many times what
+/// makes a system call worth it.
+const CHUNK: u64 = 1 << 20;
+/// Threads at most: more do not make a disk faster.
+const THREADS: usize = 8;
+
+/// Writes all tensors of a file whose header is there; `data` is where its data starts.
+///
+/// Returns whether it was done to the end: `progress` may have stopped it.
+pub(super) fn write(
+    checkpoint: &Checkpoint,
+    planned: &Planned,
+    to: (&File, &Path),
+    data: u64,
+    progress: Progress,
+) -> Result<bool> {
+    let work = Work {
+        cursor: Mutex::new(Some(Cursor::default())),
+        failed: Mutex::new(None),
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(THREADS) {
+            scope.spawn(|| {
+                let mut buffers = Buffers::default();
+                while let Some(job) = work.next(planned) {
+                    let done = buffers.run(checkpoint, &job, to, data);
+                    let go_on = done.is_ok() && progress(job.bytes());
+                    if !go_on {
+                        work.stop(done.err());
+                    }
+                }
+            });
+        }
+    });
+    let (cursor, failed) = (into_inner(work.cursor), into_inner(work.failed));
+    failed.map_or(Ok(cursor.is_some()), Err)
+}
+
+/// Whether two tensors of the same dtype and shape have the same bytes.
+pub(super) fn same(checkpoint: &Checkpoint, a: &Piece, b: &Piece) -> Result<bool> {
+    let mut buffers = [Vec::new(), Vec::new()];
+    let total = a.tensor.bytes();
+    let mut at = 0;
+    while at < total {
+        let len = CHUNK.min(total - at);
+        for (piece, buffer) in [a, b].into_iter().zip(&mut buffers) {
+            buffer.resize(len as usize, 0);
+            read(checkpoint, piece, at, buffer)?;
+        }
+        if buffers[0] != buffers[1] {
+            return Ok(false);
+        }
+        at += len;
+    }
+    Ok(true)
+}
+
+struct Work {
+    /// Where the next job starts; `None` after a stop.
+    cursor: Mutex<Option<Cursor>>,
+    failed: Mutex<Option<Error>>,
+}
+
+#[derive(Default)]
+struct Cursor {
+    entry: usize,
+    /// Elements of the entry's tensor that have been handed out.
+    element: u64,
+}
+
+/// A run of elements of one tensor.
+struct Job<'a> {
+    piece: &'a Piece<'a>,
+    /// First element, and their number.
+    first: u64,
+    count: u64,
+    /// Where the tensor starts in the data.
+    start: u64,
+}
+
+impl Work {
+    fn next<'p>(&self, planned: &'p Planned<'p>) -> Option<Job<'p>> {
+        let mut cursor = lock(&self.cursor);
+        let cursor = cursor.as_mut()?;
+        loop {
+            let entry = planned.layout.entries.get(cursor.entry)?;
+            let Entry::Tensor { index, start } = *entry else {
+                cursor.entry += 1;
+                continue;
+            };
+            let piece = &planned.pieces[index];
+            let left = piece.elements() - cursor.element;
+            if left == 0 {
+                *cursor = Cursor {
+                    entry: cursor.entry + 1,
+                    element: 0,
+                };
+                continue;
+            }
+            let job = Job {
+                piece,
+                first: cursor.element,
+                count: left.min(piece.elements_in(CHUNK)),
+                start,
+            };
+            cursor.element += job.count;
+            return Some(job);
+        }
+    }
+
+    fn stop(&self, error: Option<Error>) {
+        *lock(&self.cursor) = None;
+        let mut failed = lock(&self.failed);
+        *failed = failed.take().or(error);
+    }
+}
+
+impl Job<'_> {
+    /// Bytes that it writes.
+    fn bytes(&self) -> u64 {
+        size(self.piece.to, self.count)
+    }
+}
+
+/// Bytes of this many elements, which are whole blocks.
+fn size(dtype: Dtype, elements: u64) -> u64 {
+    let (bytes, block) = dtype.block();
+    elements / block * bytes
+}
+
+impl Piece<'_> {
+    fn elements(&self) -> u64 {
+        let (bytes, block) = self.tensor.dtype().block();
+        self.tensor.bytes() / bytes * block
+    }
+
+    /// Elements that take at most `bytes` in the source and in the output, or one block.
+    fn elements_in(&self, bytes: u64) -> u64 {
+        let of = |dtype: Dtype| (bytes / dtype.block().0).max(1) * dtype.block().1;
+        let (from, to) = (self.tensor.dtype(), self.to);
+        let block = from.block().1.max(to.block().1);
+        (of(from).min(of(to)) / block).max(1) * block
+    }
+}
+
+/// What a thread reads into and converts into.
+#[derive(Default)]
+struct Buffers {
+    read: Vec<u8>,
+    converted: Vec<u8>,
+}
+
+impl Buffers {
+    fn run(
+        &mut self,
+        checkpoint: &Checkpoint,
+        job: &Job,
+        (file, path): (&File, &Path),
+        data: u64,
+    ) -> Result<()> {
+        let (from, to) = (job.piece.tensor.dtype(), job.piece.to);
+        self.read.resize(size(from, job.count) as usize, 0);
+        read(checkpoint, job.piece, size(from, job.first), &mut self.read)?;
+        let bytes = match from == to {
+            true => &self.read,
+            false => {
+                self.converted.resize(job.bytes() as usize, 0);
+                convert(&self.read, from, to, &mut self.converted);
+                &self.converted
+            }
+        };
+        let at = data + job.start + size(to, job.first);
+        write_at(file, bytes, at).map_err(|error| Error::io(path, &error))
+    }
+}
+
+/// Reads bytes of a tensor, counted in the order of its rows in the trace.
+fn read(checkpoint: &Checkpoint, piece: &Piece, mut at: u64, mut buffer: &mut [u8]) -> Result<()> {
+    let shard = &checkpoint.shards()[piece.tensor.shard()];
+    let start = piece.tensor.range().start;
+    let (rows, row) = match piece.rows {
+        Rows::AsStored => (1, piece.tensor.bytes()),
+        Rows::Interleaved { .. } => {
+            let rows = piece.tensor.shape().first().map_or(1, |&rows| rows as u64);
+            (rows, piece.tensor.bytes() / rows.max(1))
+        }
+    };
+    while !buffer.is_empty() {
+        let (number, within) = (at / row, at % row);
+        let len = (row - within).min(buffer.len() as u64);
+        let (now, rest) = buffer.split_at_mut(len as usize);
+        let from = start + stored_row(number, rows, piece.rows) * row + within;
+        read_from(shard, now, from)?;
+        (buffer, at) = (rest, at + len);
+    }
+    Ok(())
+}
+
+/// Where the file has a row of the trace.
+fn stored_row(row: u64, rows: u64, order: Rows) -> u64 {
+    match order {
+        Rows::AsStored => row,
+        Rows::Interleaved { heads } => {
+            let d = rows / heads as u64;
+            let (head, within) = (row / d, row % d);
+            head * d + within % (d / 2) * 2 + within / (d / 2)
+        }
+    }
+}
+
+fn read_from(shard: &Shard, buffer: &mut [u8], at: u64) -> Result<()> {
+    let done = match shard.file() {
+        Some(file) => read_at(file, buffer, at),
+        None => Err(io::ErrorKind::NotFound.into()),
+    };
+    done.map_err(|error| {
+        let end = at + buffer.len() as u64;
+        let text = match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                format!("bytes {at} to {end} are gone: the file was cut while it was read")
+            }
+            _ => format!("cannot read bytes {at} to {end}: {error}"),
+        };
+        Error::file(shard.shown(), vec![text])
+    })
+}
+
+/// Converts whole elements; the pair is one of those that [`converts`] allows.
+fn convert(bytes: &[u8], from: Dtype, to: Dtype, out: &mut [u8]) {
+    let Some(decode) = blocks::decoder(from) else {
+        return convert_plain(bytes, from, to, out);
+    };
+    let (block, elements) = from.block();
+    let (mut values, mut stored) = ([0f32; 256], [0u8; 1024]);
+    let (values, stored) = (
+        &mut values[..elements as usize],
+        &mut stored[..4 * elements as usize],
+    );
+    let outs = out.chunks_exact_mut(size(to, elements) as usize);
+    for (block, out) in bytes.chunks_exact(block as usize).zip(outs) {
+        decode(block, values);
+        for (to, value) in stored.as_chunks_mut().0.iter_mut().zip(&*values) {
+            *to = value.to_le_bytes();
+        }
+        convert_plain(stored, Dtype::F32, to, out);
+    }
+}
+
+fn convert_plain(bytes: &[u8], from: Dtype, to: Dtype, out: &mut [u8]) {
+    match to {
+        Dtype::F32 => floats::<f32, _>(bytes, from, LittleEndian(out)),
+        Dtype::F16 => floats::<f16, _>(bytes, from, LittleEndian(out)),
+        _ => floats::<bf16, _>(bytes, from, LittleEndian(out)),
+    };
+}
+
+/// Whether [`convert`] knows the pair.
+pub(super) fn converts(from: Dtype, to: Dtype) -> bool {
+    let plain = [
+        Dtype::F64,
+        Dtype::F32,
+        Dtype::F16,
+        Dtype::BF16,
+        Dtype::F8_E4M3,
+    ];
+    let readable = plain.contains(&from) || blocks::decoder(from).is_some();
+    readable && [Dtype::F32, Dtype::F16, Dtype::BF16].contains(&to)
+}
+
+struct LittleEndian<'a>(&'a mut [u8]);
+
+macro_rules! sink {
+    ($($bits:ty)*) => {$(
+        impl Sink<$bits> for LittleEndian<'_> {
+            type Out = ();
+            fn fill<const N: usize>(
+                self,
+                elements: &[[u8; N]],
+                convert: impl Fn([u8; N]) -> $bits + Sync,
+            ) {
+                for (to, from) in self.0.as_chunks_mut().0.iter_mut().zip(elements) {
+                    *to = convert(*from).to_le_bytes();
+                }
+            }
+        }
+    )*};
+}
+
+sink!(u16 f32);
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, at)
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut buffer: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        let n = std::os::windows::fs::FileExt::seek_read(file, buffer, at)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (buffer, at) = (&mut buffer[n..], at + n as u64);
+    }
+    Ok(())
+}
+
+#[cfg(windows)]
+fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = std::os::windows::fs::FileExt::seek_write(file, bytes, at)?;
+        (bytes, at) = (&bytes[n..], at + n as u64);
+    }
+    Ok(())
+}
+
+/// A panic elsewhere leaves what these locks hold whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn into_inner<T>(mutex: Mutex<T>) -> T {
+    mutex
+        .into_inner()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
