@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::{self, MapAccess, Visitor};
 
 use crate::error::{Error, Result};
+use crate::header::json_problem;
 
 /// Longest index that is read, in bytes; half a million keys take 60 MB.
 const MAX_INDEX: u64 = 400_000_000;
@@ -134,8 +135,10 @@ fn from_index(place: Place) -> Result<Files> {
         )));
     }
     let text = std::fs::read(&place.path).map_err(io)?;
-    let raw: RawIndex =
-        serde_json::from_slice(&text).map_err(|err| fail(format!("index is not valid: {err}")))?;
+    let text = std::str::from_utf8(&text)
+        .map_err(|err| fail(format!("index is not UTF-8 at byte {}", err.valid_up_to())))?;
+    let raw: RawIndex = serde_json::from_str(text)
+        .map_err(|err| fail(format!("index is {}", json_problem(text, 0, &err))))?;
     resolve(&place.parent(), raw.weight_map.0)
         .map(|(shards, shard_of)| Files {
             shards,

@@ -6,11 +6,13 @@
 //! Every length is checked against what is left of the file before anything is allocated for it.
 
 use std::collections::hash_map::Entry as Slot;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek};
 
 use crate::dtype::Dtype;
 use crate::header::{Entry, Header, Value};
 
+/// Longest header that is read, in bytes; a vocabulary of half a million takes 20 MB.
+const MAX_HEADER: u64 = 1 << 30;
 /// Longest text that is kept, in bytes.
 const MAX_TEXT: u64 = 1 << 16;
 /// Longest name of a tensor or a metadata key, in bytes.
@@ -25,65 +27,91 @@ const ALIGNMENT: u64 = 32;
 const MAX_PROBLEMS: usize = 20;
 
 /// Reads and checks the header; the problems found are sentences without the file's name.
-pub(crate) fn read(file: impl Read, file_len: u64) -> Result<Header, Vec<String>> {
+pub(crate) fn read(file: impl Read + Seek, file_len: u64) -> Result<Header, Vec<String>> {
     let mut reader = Reader {
         inner: BufReader::with_capacity(1 << 20, file),
         at: 0,
         len: file_len,
     };
-    let parsed = Parsed::read(&mut reader);
-    let (raw, end) = (parsed.map_err(|problem| vec![problem])?, reader.at);
-    raw.check(end, file_len)
+    let mut parsed = Parsed::default();
+    match parsed.read(&mut reader) {
+        Ok(()) => parsed.check(reader.at, file_len),
+        Err(problem) => {
+            parsed.problems.push(problem);
+            Err(parsed.problems)
+        }
+    }
 }
 
 /// The header before offsets are checked; offsets count from the start of the data.
+#[derive(Default)]
 struct Parsed {
     header: Header,
-    /// Names that are listed a second time.
+    alignment: Option<u64>,
     problems: Vec<String>,
 }
 
 impl Parsed {
-    fn read(from: &mut Reader<impl Read>) -> Result<Self, String> {
-        let magic = from.bytes::<4>("magic")?;
-        if magic != *b"GGUF" {
-            return Err("file does not start with `GGUF`".into());
+    fn read(&mut self, from: &mut Reader<impl Read + Seek>) -> Result<(), String> {
+        if from.bytes::<4>("the magic")? != *b"GGUF" {
+            return Err("file does not start with `GGUF` at byte 0".into());
         }
-        let version = from.u32("version")?;
-        if !(2..=3).contains(&version) {
-            return Err(format!(
-                "GGUF version at byte 4 is {version}, versions 2 and 3 are read"
-            ));
-        }
-        // A tensor takes at least 24 bytes of the header, a metadata entry at least 13.
-        let tensors = from.count("number of tensors", 24)?;
-        let metadata = from.count("number of metadata entries", 13)?;
-        let mut parsed = Self {
-            header: Header::default(),
-            problems: Vec::new(),
-        };
-        for _ in 0..metadata {
-            let at = from.at;
-            let key = from.text("a metadata key", MAX_NAME)?;
-            let kind = from.u32(&key)?;
-            let value = from.value(&key, kind, 0)?;
-            if parsed.header.metadata.insert(key.clone(), value).is_some() {
-                parsed.problem(format!("metadata `{key}` is listed twice, at byte {at}"));
+        match from.u32("the version")? {
+            2 | 3 => {}
+            version if (2..=3).contains(&version.swap_bytes()) => {
+                let text = "file is big-endian by its version at byte 4: convert it with \
+                            llama.cpp's `gguf_convert_endian.py`";
+                return Err(text.into());
+            }
+            version => {
+                return Err(format!(
+                    "GGUF version at byte 4 is {version}, versions 2 and 3 are read"
+                ));
             }
         }
+        // A tensor takes at least 24 bytes of the header, a metadata entry at least 13.
+        let tensors = from.count("the number of tensors", 24)?;
+        let metadata = from.count("the number of metadata entries", 13)?;
+        for _ in 0..metadata {
+            self.entry(from)?;
+        }
         for _ in 0..tensors {
-            parsed.tensor(from)?;
+            self.tensor(from)?;
         }
-        Ok(parsed)
+        Ok(())
     }
 
-    fn problem(&mut self, problem: String) {
-        if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(problem);
+    fn entry(&mut self, from: &mut Reader<impl Read + Seek>) -> Result<(), String> {
+        let at = from.at;
+        let key = from.text("a metadata key", MAX_NAME)?;
+        let kind = from.u32(&key)?;
+        let value = from.value(&key, kind, 0)?;
+        if key == "general.alignment" {
+            let power = |n: &usize| n.is_power_of_two() && *n <= 1 << 20;
+            match value.as_usize().filter(power) {
+                Some(alignment) => self.alignment = Some(alignment as u64),
+                None => self.problem(format!(
+                    "`{key}` at byte {at} is no power of two up to 1048576"
+                ))?,
+            }
         }
+        if self.header.metadata.contains_key(&key) {
+            return self.problem(format!("metadata `{key}` is listed twice, at byte {at}"));
+        }
+        self.header.metadata.insert(key, value);
+        Ok(())
     }
 
-    fn tensor(&mut self, from: &mut Reader<impl Read>) -> Result<(), String> {
+    /// Notes a problem; fails with the last one that is noted.
+    fn problem(&mut self, problem: String) -> Result<(), String> {
+        if self.problems.len() + 1 >= MAX_PROBLEMS {
+            return Err(problem);
+        }
+        self.problems.push(problem);
+        Ok(())
+    }
+
+    fn tensor(&mut self, from: &mut Reader<impl Read + Seek>) -> Result<(), String> {
         let at = from.at;
         let name = from.text("the name of a tensor", MAX_NAME)?;
         let rank = from.u32(&name)?;
@@ -110,39 +138,29 @@ impl Parsed {
             .checked_add(bytes)
             .ok_or_else(|| format!("`{name}` at byte {at} has the offset {start}"))?;
         let dims = &mut self.header.dims;
-        // A size takes 8 bytes of the header, which is shorter than 2^35 bytes.
+        // A size takes 8 bytes of a header of at most 2^30.
         let first = u32::try_from(dims.len()).map_err(|_| "too many tensors".to_string())?;
         dims.extend_from_slice(shape);
-        let entry = Entry {
-            dtype,
-            shape: (first, rank as u8),
-            start,
-            end,
-        };
         match self.header.entries.entry(name.into()) {
             Slot::Vacant(slot) => {
-                slot.insert(entry);
+                slot.insert(Entry {
+                    dtype,
+                    shape: (first, rank as u8),
+                    start,
+                    end,
+                });
+                Ok(())
             }
             Slot::Occupied(slot) => {
                 let text = format!("`{}` is listed twice, at byte {at}", slot.key());
-                self.problem(text);
+                self.problem(text)
             }
         }
-        Ok(())
     }
 
     /// Every tensor lies within the data, aligned, and on no other.
     fn check(mut self, header_end: u64, file_len: u64) -> Result<Header, Vec<String>> {
-        let alignment = match self.header.metadata.get("general.alignment") {
-            None => ALIGNMENT,
-            Some(value) => match value.as_usize() {
-                Some(n) if n.is_power_of_two() && n <= 1 << 20 => n as u64,
-                _ => {
-                    let text = "`general.alignment` is no power of two up to 2^20";
-                    return Err(vec![text.into()]);
-                }
-            },
-        };
+        let alignment = self.alignment.unwrap_or(ALIGNMENT);
         let data = header_end.next_multiple_of(alignment);
         let mut order: Vec<(u64, u64, &str)> = Vec::with_capacity(self.header.entries.len());
         for (name, entry) in &self.header.entries {
@@ -150,7 +168,7 @@ impl Parsed {
         }
         order.sort_unstable();
         let mut last: Option<(u64, &str)> = None;
-        let mut problems = Vec::new();
+        let mut problems = std::mem::take(&mut self.problems);
         for (start, end, name) in order {
             let byte = data.saturating_add(start);
             let file_end = data.saturating_add(end);
@@ -175,11 +193,8 @@ impl Parsed {
                 last = Some((end, name));
             }
         }
-        for problem in problems {
-            self.problem(problem);
-        }
-        if !self.problems.is_empty() {
-            return Err(self.problems);
+        if !problems.is_empty() {
+            return Err(problems);
         }
         for entry in self.header.entries.values_mut() {
             entry.start += data;
@@ -196,21 +211,29 @@ struct Reader<R> {
     len: u64,
 }
 
-impl<R: Read> Reader<R> {
-    fn left(&self) -> u64 {
-        self.len.saturating_sub(self.at)
+impl<R: Read + Seek> Reader<R> {
+    /// Goes `bytes` further, if the file and a header can be so long; gives where it was.
+    fn advance(&mut self, bytes: u64, what: &str) -> Result<u64, String> {
+        let (at, len) = (self.at, self.len);
+        if bytes > len.saturating_sub(at) {
+            return Err(format!(
+                "file ends at byte {len}, {what} at byte {at} takes {bytes} bytes: the file was cut"
+            ));
+        }
+        self.at += bytes;
+        if self.at > MAX_HEADER {
+            return Err(format!(
+                "header is longer than {MAX_HEADER} bytes, with {what} at byte {at}"
+            ));
+        }
+        Ok(at)
     }
 
     fn bytes<const N: usize>(&mut self, what: &str) -> Result<[u8; N], String> {
+        let at = self.advance(N as u64, what)?;
         let mut bytes = [0; N];
-        let at = self.at;
-        self.inner.read_exact(&mut bytes).map_err(|err| {
-            format!(
-                "file ends at byte {}, {what} is at byte {at}: {err}",
-                self.len
-            )
-        })?;
-        self.at += N as u64;
+        let read = self.inner.read_exact(&mut bytes);
+        read.map_err(|err| format!("{what} at byte {at}: {err}"))?;
         Ok(bytes)
     }
 
@@ -226,10 +249,10 @@ impl<R: Read> Reader<R> {
     fn count(&mut self, what: &str, least: u64) -> Result<u64, String> {
         let at = self.at;
         let count = self.u64(what)?;
-        if count > self.left() / least {
+        let left = self.len.saturating_sub(self.at);
+        if count > left / least {
             return Err(format!(
-                "{what} at byte {at} is {count}, but only {} bytes follow",
-                self.left()
+                "{what} at byte {at} is {count} long, but only {left} bytes follow"
             ));
         }
         Ok(count)
@@ -239,28 +262,29 @@ impl<R: Read> Reader<R> {
         let at = self.at;
         let len = self.count(what, 1)?;
         if len > longest {
-            return Err(format!("{what} at byte {at} has {len} bytes"));
+            return Err(format!(
+                "{what} at byte {at} has {len} bytes, at most {longest} are read"
+            ));
         }
+        self.utf8(len, what)
+    }
+
+    fn utf8(&mut self, len: u64, what: &str) -> Result<String, String> {
+        let at = self.advance(len, what)?;
         let mut bytes = vec![0; len as usize];
-        self.inner
-            .read_exact(&mut bytes)
-            .map_err(|err| format!("{what} at byte {at}: {err}"))?;
-        self.at += len;
-        String::from_utf8(bytes).map_err(|_| format!("{what} at byte {at} is not UTF-8"))
+        let read = self.inner.read_exact(&mut bytes);
+        read.map_err(|err| format!("{what} at byte {at}: {err}"))?;
+        String::from_utf8(bytes).map_err(|err| {
+            let at = at + err.utf8_error().valid_up_to() as u64;
+            format!("{what} is not UTF-8 at byte {at}")
+        })
     }
 
     fn skip(&mut self, bytes: u64, what: &str) -> Result<(), String> {
-        let at = self.at;
-        let skipped = std::io::copy(&mut self.inner.by_ref().take(bytes), &mut std::io::sink())
-            .map_err(|err| format!("{what} at byte {at}: {err}"))?;
-        self.at += skipped;
-        if skipped == bytes {
-            return Ok(());
-        }
-        Err(format!(
-            "file ends at byte {}, within {what} at byte {at}",
-            self.len
-        ))
+        let at = self.advance(bytes, what)?;
+        // No longer than a header, so it fits.
+        let skipped = self.inner.seek_relative(bytes as i64);
+        skipped.map_err(|err| format!("{what} at byte {at}: {err}"))
     }
 
     fn value(&mut self, key: &str, kind: u32, depth: u32) -> Result<Value, String> {
@@ -289,20 +313,12 @@ impl<R: Read> Reader<R> {
 
     /// Text; that of a long one (a chat template, a licence) is not kept.
     fn long_text(&mut self, key: &str) -> Result<Value, String> {
-        let at = self.at;
         let len = self.count(key, 1)?;
         if len > MAX_TEXT {
             self.skip(len, key)?;
             return Ok(Value::Text(String::new()));
         }
-        let mut bytes = vec![0; len as usize];
-        self.inner
-            .read_exact(&mut bytes)
-            .map_err(|err| format!("`{key}` at byte {at}: {err}"))?;
-        self.at += len;
-        let text = String::from_utf8(bytes);
-        text.map(Value::Text)
-            .map_err(|_| format!("`{key}` at byte {at} is not UTF-8"))
+        self.utf8(len, key).map(Value::Text)
     }
 
     fn array(&mut self, key: &str, depth: u32) -> Result<Value, String> {

@@ -74,3 +74,18 @@ impl Value {
         }
     }
 }
+
+/// serde_json's message with the position as a byte of the file, in which `text` starts at `start`.
+pub(crate) fn json_problem(text: &str, start: usize, err: &serde_json::Error) -> String {
+    let before: usize = text
+        .split_inclusive('\n')
+        .take(err.line().saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let at = start + before + err.column().saturating_sub(1);
+    let message = err.to_string();
+    let message = message
+        .rsplit_once(" at line ")
+        .map_or(message.as_str(), |(m, _)| m);
+    format!("not valid at byte {at}: {message}")
+}

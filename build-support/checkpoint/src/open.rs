@@ -327,19 +327,29 @@ fn distribute(
 ) -> Result<HashMap<Box<str>, u32>> {
     let mut problems = Vec::new();
     let mut shard_of: HashMap<Box<str>, u32> = HashMap::new();
+    let mut twice: BTreeMap<(u32, u32), Vec<&str>> = BTreeMap::new();
     let file = |i: usize| name(&shards[i].place.path);
     if shards.len() > 1 {
-        for (number, shard) in shards.iter().enumerate() {
+        for (number, shard) in (0u32..).zip(shards) {
             for name in shard.header.entries.keys() {
-                if let Some(first) = shard_of.insert(name.clone(), number as u32) {
-                    problems.push(format!(
-                        "`{name}` is in two shards, {} and {}",
-                        file(first as usize).display(),
-                        file(number).display()
-                    ));
+                if let Some(first) = shard_of.insert(name.clone(), number) {
+                    twice.entry((first, number)).or_default().push(name);
                 }
             }
         }
+    }
+    for ((first, second), names) in twice {
+        let one = names.iter().min().copied().unwrap_or_default();
+        let others = match names.len() {
+            1 => "is".to_owned(),
+            n => format!("and {} more are", n - 1),
+        };
+        problems.push(format!(
+            "`{one}` {others} in {} and in {}: where these are two checkpoints, open one of them by \
+             name",
+            file(first as usize).display(),
+            file(second as usize).display()
+        ));
     }
     for (name, &number) in index.iter().flat_map(|index| &index.shard_of) {
         if !shards[number].header.entries.contains_key(name.as_str()) {

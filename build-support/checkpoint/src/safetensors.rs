@@ -11,7 +11,7 @@ use std::io::Read;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::dtype::Dtype;
-use crate::header::{Entry, Header, Value};
+use crate::header::{Entry, Header, Value, json_problem};
 
 /// The format's own limit for the length of the JSON, in bytes.
 const MAX_JSON: u64 = 100_000_000;
@@ -43,7 +43,7 @@ pub(crate) fn parse(json: &[u8], file_len: u64) -> Result<Header, Vec<String>> {
     HeaderSeed(&mut raw)
         .deserialize(&mut de)
         .and_then(|()| de.end())
-        .map_err(|err| vec![json_problem(text, &err)])?;
+        .map_err(|err| vec![format!("header is {}", json_problem(text, 8, &err))])?;
     raw.check(data_start, file_len)
 }
 
@@ -72,21 +72,6 @@ fn read_json(file: &mut impl Read, file_len: u64) -> Result<Vec<u8>, String> {
     let mut json = vec![0; len as usize];
     file.read_exact(&mut json).map_err(|err| err.to_string())?;
     Ok(json)
-}
-
-/// serde_json's message with the position as a byte of the file.
-fn json_problem(text: &str, err: &serde_json::Error) -> String {
-    let before: usize = text
-        .split_inclusive('\n')
-        .take(err.line().saturating_sub(1))
-        .map(str::len)
-        .sum();
-    let at = 8 + before + err.column().saturating_sub(1);
-    let message = err.to_string();
-    let message = message
-        .rsplit_once(" at line ")
-        .map_or(message.as_str(), |(m, _)| m);
-    format!("header is not valid at byte {at}: {message}")
 }
 
 /// What the JSON says, before offsets are checked.
