@@ -27,5 +27,6 @@ pub use header::Value;
 pub use open::{Checkpoint, Shard, Tensor};
 pub use snapshot::Snapshot;
 pub use validate::{
-    Class, Expected, Finding, Form, Mismatch, Names, Need, Rows, Source, Validated, validate,
+    Class, Expected, Finding, Form, Mismatch, Names, Need, Rows, Source, Validated, config_facts,
+    validate,
 };

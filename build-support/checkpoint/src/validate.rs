@@ -4,11 +4,16 @@
 //! it is, or one [`Mismatch`] that says everything that does not fit.
 
 mod compare;
+mod conclusion;
+mod config;
+mod forms;
 mod found;
+mod gguf;
 mod groups;
 mod mismatch;
 mod missing;
 mod names;
+mod prefix;
 mod similar;
 
 use std::borrow::Cow;
@@ -16,10 +21,11 @@ use std::borrow::Cow;
 use crate::dtype::Dtype;
 use crate::open::Checkpoint;
 
+pub use config::config_facts;
 pub use mismatch::{Class, Finding, Mismatch};
 pub use names::Names;
 
-use found::Found;
+use found::{Finder, Found};
 
 /// A tensor that the model needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +114,28 @@ pub enum Form {
     Plain,
     /// In blocks of GGUF, of the type that is the tensor's dtype.
     Blocks,
+    /// bitsandbytes, 4-bit normal float.
+    Nf4,
+    /// bitsandbytes, 4-bit float.
+    Fp4,
+    /// bitsandbytes, 8-bit integers.
+    Int8,
+    /// GPTQ: integers packed along the inputs.
+    Gptq,
+    /// AWQ: integers packed along the outputs.
+    Awq,
+    /// compressed-tensors, packed integers.
+    Packed,
+    /// 8-bit numbers with scales beside them.
+    Scaled,
+    /// ExLlamaV3's trellis codes.
+    Trellis,
+    /// HQQ.
+    Hqq,
+    /// MLX, packed integers.
+    Mlx,
+    /// Blocks of 4-bit floats that share an exponent.
+    Mxfp4,
 }
 
 /// Holds a checkpoint against what a model expects of it; reads nothing but what is already open,
@@ -137,9 +165,15 @@ pub enum Form {
 /// # Ok::<(), String>(())
 /// ```
 pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Validated, Mismatch> {
-    let found = Found::new(expected, checkpoint);
-    let mut findings = missing::findings(expected, checkpoint, &found);
+    let finder = Finder::new(checkpoint);
+    let mut found = Found::new(expected, &finder);
+    let mut findings = Vec::new();
+    findings.extend(prefix::findings(expected, &finder, &mut found));
+    found.share(expected);
+    findings.extend(missing::findings(expected, checkpoint, &found));
     findings.extend(compare::findings(expected, &found));
+    let mut compared = config::compare(expected, checkpoint);
+    findings.append(&mut compared.findings);
     if findings.iter().all(Finding::is_note) {
         let notes = findings.into_iter().flat_map(|finding| finding.lines);
         return Ok(Validated {
@@ -147,7 +181,8 @@ pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Vali
             sources: found.sources(expected),
         });
     }
-    Err(Mismatch::new(expected, checkpoint, findings))
+    let conclusion = conclusion::conclude(expected, checkpoint, &found, &findings, &compared);
+    Err(Mismatch::new(expected, checkpoint, findings, conclusion))
 }
 
 #[cfg(test)]

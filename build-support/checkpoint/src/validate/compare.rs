@@ -1,39 +1,108 @@
 //! What was found, held against what the trace has.
 
+use std::collections::BTreeSet;
+
 use super::found::Found;
 use super::groups::Groups;
 use super::mismatch::{Class, Finding};
 use super::{Expected, Form};
 use crate::dtype::Dtype;
 
-/// Tensors of another shape, or of a dtype that does not convert.
+/// Tensors of another form, shape or dtype than loading can make the trace's of.
 pub(super) fn findings(expected: &Expected<'_>, found: &Found<'_>) -> Vec<Finding> {
-    let (mut shapes, mut dtypes) = (Groups::default(), Groups::default());
-    for (need, hit) in expected.needs.iter().zip(&found.tensors) {
-        let Some(hit) = hit else { continue };
-        let tensor = &hit.tensor;
-        if tensor.shape() != &*need.shape {
-            let pair = (tensor.shape().to_vec(), need.shape.to_vec());
-            shapes.add(tensor.name(), pair);
-        }
-        if !converts(tensor.dtype(), hit.form, need.dtype) {
+    let (mut quantized, mut dtypes) = (Groups::default(), Groups::default());
+    let (mut shapes, mut transposed) = (Groups::default(), Groups::default());
+    for (need, hit) in expected.needs.iter().zip(&found.hits) {
+        // A twin that stands for another is compared under its own name.
+        let Some(hit) = hit.as_ref().filter(|hit| !hit.tied) else {
+            continue;
+        };
+        let (tensor, shape) = (&hit.tensor, &*need.shape);
+        if !hit.form.is_loaded(tensor.dtype()) {
+            quantized.add(&need.name, (hit.form, tensor.dtype()));
+        } else if !converts(tensor.dtype(), hit.form, need.dtype) {
             dtypes.add(tensor.name(), (tensor.dtype(), need.dtype));
         }
+        // The shape of packed numbers is no shape of a weight.
+        if !hit.is_packed() && *tensor.shape() != *shape {
+            let pair = (tensor.shape().to_vec(), shape.to_vec());
+            match (tensor.shape(), shape) {
+                ([a, b], [c, d]) if (a, b) == (d, c) => transposed.add(tensor.name(), pair),
+                _ => shapes.add(tensor.name(), pair),
+            }
+        }
     }
-    let mut findings = Vec::new();
-    if !shapes.is_empty() {
-        let lines = shapes.lines().map(|(pattern, (file, trace))| {
-            format!("shape: {pattern} is {file:?}, the trace has {trace:?}")
+    let differ = |class: Class, groups: &Groups<(Vec<usize>, Vec<usize>)>, advice: &str| {
+        let lines = groups.lines().map(|(pattern, (file, trace))| {
+            format!(
+                "{}: {pattern} is {file:?}, the trace has {trace:?}",
+                class.name()
+            )
         });
-        findings.push(Finding::new(Class::Shape, shapes.len(), lines));
-    }
-    if !dtypes.is_empty() {
-        let lines = dtypes.lines().map(|(pattern, (file, trace))| {
-            format!("dtype: {pattern} is {file}, the trace has {trace}")
-        });
-        findings.push(Finding::new(Class::Dtype, dtypes.len(), lines));
-    }
-    findings
+        Finding::new(class, groups.len(), lines).with(advice)
+    };
+    let all = [
+        converted(found),
+        forms(&quantized),
+        differ(Class::Shape, &shapes, ""),
+        differ(Class::Transposed, &transposed, TRANSPOSED),
+        Finding::new(
+            Class::Dtype,
+            dtypes.len(),
+            dtypes.lines().map(|(pattern, (file, trace))| {
+                format!("dtype: {pattern} is {file}, the trace has {trace}")
+            }),
+        )
+        .with("loading converts between floating-point types and between integers, nothing else"),
+    ];
+    all.into_iter()
+        .filter(|finding| finding.count > 0)
+        .collect()
+}
+
+const TRANSPOSED: &str = "one side has them as Conv1D, the other as Linear, and square ones are \
+    transposed too, which no shape shows: record again with the code that this checkpoint is of, or \
+    take a checkpoint that has them as the trace";
+
+/// Weights in forms that cannot be multiplied by, as one finding.
+fn forms(quantized: &Groups<(Form, Dtype)>) -> Finding {
+    let name = |form: Form, dtype: Dtype| match form {
+        Form::Blocks => format!("GGUF {dtype} blocks"),
+        form => form.name().to_owned(),
+    };
+    let kinds: BTreeSet<_> = quantized.lines().map(|(_, &kind)| kind).collect();
+    let blocks = kinds.iter().any(|(form, _)| *form == Form::Blocks);
+    let names: BTreeSet<_> = kinds
+        .iter()
+        .map(|&(form, dtype)| name(form, dtype))
+        .collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    let count = quantized.len();
+    let weights = if count == 1 {
+        "weight is"
+    } else {
+        "weights are"
+    };
+    let head = format!("quantized: {count} {weights} stored as {names}:");
+    let lines = quantized.lines().map(|(pattern, _)| format!("  {pattern}"));
+    let advice = match blocks {
+        true => "loading cannot multiply by these: quantize to one of Q4_0 to Q8_K instead",
+        false => {
+            "loading cannot multiply by these: take the model's checkpoint in BF16, F16 or F32, or \
+             a GGUF file of it"
+        }
+    };
+    Finding::new(Class::Quantized, count, lines)
+        .under(head)
+        .with(advice)
+}
+
+/// What a converter did to values, as one finding.
+fn converted(found: &Found<'_>) -> Finding {
+    let reasons: BTreeSet<_> = found.converted.iter().map(|(why, _)| why).collect();
+    let lines = reasons.into_iter().map(|why| format!("converted: {why}"));
+    Finding::new(Class::Converted, found.converted.len(), lines)
+        .with("take the model's safetensors checkpoint instead of the GGUF file")
 }
 
 /// Whether loading makes the traced dtype of this one; the rule is that of

@@ -35,11 +35,6 @@ impl<K: Ord + Clone> Groups<K> {
         self.0.values().map(|members| members.count).sum()
     }
 
-    /// Whether there is no name.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Patterns of names, with what is said of them.
     pub fn lines(&self) -> impl Iterator<Item = (String, &K)> {
         self.0.iter().flat_map(|((template, what), members)| {

@@ -1,8 +1,9 @@
 //! What does not fit, as a report for a person and as classes for a program.
 
 use std::fmt;
+use std::path::Path;
 
-use super::Expected;
+use super::{Expected, groups};
 use crate::open::Checkpoint;
 
 /// Lines of one kind that are spelled out.
@@ -12,27 +13,51 @@ const SHOWN: usize = 12;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Class {
+    /// A setting of the model's `config.json` is another than in the trace.
+    Config,
+    /// The weights are of another commit than the trace.
+    Revision,
+    /// Something about where the two come from that need not matter; no mistake.
+    Origin,
     /// Tensors that the checkpoint does not have.
     Missing,
+    /// Keys whose names are near those of missing tensors.
+    Renamed,
     /// Tensors that are absent, but tied to one that is there; no mistake.
     Tied,
-    /// Keys that would fit under another prefix.
-    Prefix,
+    /// Values that a converter changed in a way that loading does not undo.
+    Converted,
+    /// Weights in a form that loading cannot multiply by.
+    Quantized,
     /// Another shape.
     Shape,
+    /// The transposed shape.
+    Transposed,
     /// A dtype that loading does not convert to that of the trace.
     Dtype,
+    /// Keys that would fit under another prefix.
+    Prefix,
+    /// Keys that nothing needs.
+    Unexpected,
 }
 
 impl Class {
     /// Its name in reports, as `missing`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Config => "config",
+            Self::Revision => "revision",
+            Self::Origin => "origin",
             Self::Missing => "missing",
+            Self::Renamed => "renamed",
             Self::Tied => "tied",
-            Self::Prefix => "prefix",
+            Self::Converted => "converted",
+            Self::Quantized => "quantized",
             Self::Shape => "shape",
+            Self::Transposed => "transposed",
             Self::Dtype => "dtype",
+            Self::Prefix => "prefix",
+            Self::Unexpected => "unexpected",
         }
     }
 }
@@ -60,9 +85,43 @@ impl Finding {
         }
     }
 
+    /// Puts a line above the others.
+    pub(super) fn under(mut self, head: String) -> Self {
+        self.lines.insert(0, head);
+        self
+    }
+
+    /// Adds what is to be done about it.
+    pub(super) fn with(mut self, advice: &str) -> Self {
+        if !advice.is_empty() {
+            self.lines.push(format!("  {advice}"));
+        }
+        self
+    }
+
+    /// Names as few lines: on one with the class, or below a line that counts them.
+    pub(super) fn listed<'a>(
+        class: Class,
+        count: usize,
+        names: impl Iterator<Item = &'a str> + Clone,
+        all: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let lines = groups::summary(names, all);
+        match (&*lines, count) {
+            ([only], 1) => Self::new(class, count, [format!("{}: {only}", class.name())]),
+            ([only], n) => Self::new(class, count, [format!("{} ({n}): {only}", class.name())]),
+            (_, n) => Self::new(
+                class,
+                count,
+                lines.into_iter().map(|line| format!("  {line}")),
+            )
+            .under(format!("{} ({n}):", class.name())),
+        }
+    }
+
     /// Whether it is no mistake.
     pub fn is_note(&self) -> bool {
-        self.class == Class::Tied
+        matches!(self.class, Class::Tied | Class::Origin)
     }
 }
 
@@ -76,19 +135,28 @@ pub struct Mismatch {
     trace: String,
     place: String,
     findings: Vec<Finding>,
+    conclusion: Option<String>,
 }
 
 impl Mismatch {
     pub(super) fn new(
         expected: &Expected<'_>,
         checkpoint: &Checkpoint,
-        findings: Vec<Finding>,
+        mut findings: Vec<Finding>,
+        conclusion: Option<String>,
     ) -> Self {
+        findings.sort_by_key(|finding| finding.class);
         Self {
             trace: expected.trace.to_owned(),
             place: place(checkpoint),
             findings,
+            conclusion,
         }
+    }
+
+    /// What all of it together looks like, and what to do then; `None` where there is no telling.
+    pub fn conclusion(&self) -> Option<&str> {
+        self.conclusion.as_deref()
     }
 
     /// All findings, by class in the order of the report; notes too.
@@ -110,7 +178,10 @@ impl fmt::Display for Mismatch {
         for line in self.findings.iter().flat_map(|finding| &finding.lines) {
             write!(f, "\n{line}")?;
         }
-        Ok(())
+        match &self.conclusion {
+            Some(conclusion) => write!(f, "\n\n{conclusion}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -124,13 +195,16 @@ fn place(checkpoint: &Checkpoint) -> String {
         1 => "1 tensor".to_owned(),
         n => format!("{n} tensors"),
     };
-    // Paths in messages use `/` on every system.
-    let shown = checkpoint.shown().display().to_string().replace('\\', "/");
-    format!("{shown} ({shards}{tensors})")
+    format!("{} ({shards}{tensors})", path(checkpoint.shown()))
+}
+
+/// A path in a message, with `/` on every system.
+pub(super) fn path(path: &Path) -> String {
+    path.display().to_string().replace('\\', "/")
 }
 
 /// The first lines, and how many more there are.
-pub(super) fn cut(mut lines: impl Iterator<Item = String>) -> Vec<String> {
+fn cut(mut lines: impl Iterator<Item = String>) -> Vec<String> {
     let mut shown: Vec<_> = lines.by_ref().take(SHOWN).collect();
     let rest = lines.count();
     if rest > 0 {

@@ -1,12 +1,8 @@
 //! What the checkpoint does not have, and what was probably meant.
 
-use std::collections::HashSet;
-
 use super::found::Found;
-use super::groups;
-use super::mismatch::{Class, Finding, cut};
-use super::similar;
-use super::{Expected, Need};
+use super::mismatch::{Class, Finding};
+use super::{Expected, forms, gguf, similar};
 use crate::open::{Checkpoint, Tensor};
 
 /// Names that are compared letter by letter with a missing one.
@@ -15,29 +11,26 @@ const CANDIDATES: usize = 4096;
 /// to see a renamed module.
 const NEAR: (usize, usize) = (12, 3);
 
-/// Needs that are not there, names that are near them, and twins that stand for one another.
+/// Needs that are not there, names that are near them, twins that stand for one another, and, if
+/// asked for, keys that nothing needs.
 pub(super) fn findings(
     expected: &Expected<'_>,
     checkpoint: &Checkpoint,
     found: &Found<'_>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let pairs = expected.needs.iter().zip(&found.tensors);
-    let missing: Vec<&Need> = pairs
-        .clone()
-        .filter(|(_, hit)| hit.is_none())
-        .map(|(need, _)| need)
-        .collect();
+    let missing = found.missing();
+    let needs = expected.needs.iter();
     if !missing.is_empty() {
-        let mut lines = listed(expected, &missing);
-        lines.extend(near(checkpoint, found, &missing));
-        findings.push(Finding {
-            class: Class::Missing,
-            count: missing.len(),
-            lines,
-        });
+        let names = missing.iter().map(|&id| &*expected.needs[id].name);
+        let all = needs.clone().map(|need| &*need.name);
+        findings.push(Finding::listed(Class::Missing, missing.len(), names, all));
+        let near = near(expected, checkpoint, found, &missing);
+        if !near.is_empty() {
+            findings.push(Finding::new(Class::Renamed, near.len(), near));
+        }
     }
-    let tied = pairs.filter_map(|(need, hit)| {
+    let tied = needs.zip(&found.hits).filter_map(|(need, hit)| {
         let hit = hit.as_ref().filter(|hit| hit.tied)?;
         Some(format!(
             "tied: {} is absent; it is tied to {} in the trace: ok",
@@ -49,32 +42,46 @@ pub(super) fn findings(
     if count > 0 {
         findings.push(Finding::new(Class::Tied, count, tied));
     }
+    if expected.strict {
+        findings.extend(unexpected(checkpoint, found));
+    }
     findings
 }
 
-fn listed(expected: &Expected<'_>, missing: &[&Need]) -> Vec<String> {
-    let names = missing.iter().map(|need| &*need.name);
-    let lines = groups::summary(names, expected.needs.iter().map(|need| &*need.name));
-    match (&*lines, missing.len()) {
-        ([only], 1) => vec![format!("missing: {only}")],
-        ([only], n) => vec![format!("missing ({n}): {only}")],
-        (_, n) => {
-            let mut all = vec![format!("missing ({n}):")];
-            all.extend(cut(lines.into_iter().map(|line| format!("  {line}"))));
-            all
-        }
+/// Keys that nothing needs, but for those that belong to a quantized weight or hold a file's tables.
+fn unexpected(checkpoint: &Checkpoint, found: &Found<'_>) -> Option<Finding> {
+    let mut known = found.used();
+    let packed = found.hits.iter().flatten().filter(|hit| hit.is_packed());
+    let beside: Vec<String> = packed
+        .flat_map(|hit| forms::beside(hit.tensor.name(), hit.form))
+        .collect();
+    known.extend(beside.iter().map(|key| &**key));
+    if checkpoint.is_gguf() {
+        known.extend(gguf::TABLES);
     }
+    let keys = || checkpoint.iter().map(|tensor| tensor.name());
+    let mut unknown: Vec<&str> = keys().filter(|key| !known.contains(key)).collect();
+    unknown.sort_unstable();
+    (!unknown.is_empty()).then(|| {
+        let names = unknown.iter().copied();
+        Finding::listed(Class::Unexpected, unknown.len(), names, keys())
+    })
 }
 
 /// For the first few that are missing, the nearest name of the same shape that nothing uses.
-fn near(checkpoint: &Checkpoint, found: &Found<'_>, missing: &[&Need]) -> Vec<String> {
-    let hits = found.tensors.iter().flatten();
-    let used: HashSet<&str> = hits.map(|hit| hit.tensor.name()).collect();
+fn near(
+    expected: &Expected<'_>,
+    checkpoint: &Checkpoint,
+    found: &Found<'_>,
+    missing: &[usize],
+) -> Vec<String> {
+    let used = found.used();
     let unused: Vec<Tensor<'_>> = checkpoint
         .iter()
         .filter(|tensor| !used.contains(tensor.name()))
         .collect();
-    let lines = missing.iter().take(NEAR.0).filter_map(|need| {
+    let lines = missing.iter().take(NEAR.0).filter_map(|&id| {
+        let need = &expected.needs[id];
         let same_shape = unused
             .iter()
             .filter(|tensor| *tensor.shape() == *need.shape);
@@ -88,7 +95,7 @@ fn near(checkpoint: &Checkpoint, found: &Found<'_>, missing: &[&Need]) -> Vec<St
         }
         let near = similar::nearest(&need.name, names.into_iter())?;
         Some(format!(
-            "the checkpoint has {near}, was it {} when the model was traced?",
+            "renamed: the checkpoint has {near}, was it {} when the model was traced?",
             need.name
         ))
     });

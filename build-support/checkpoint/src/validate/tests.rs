@@ -78,6 +78,9 @@ fn a_shallower_and_narrower_model_is_two_lines() {
         &[
             "missing (4): model.layers.{2,3}.* (2 keys each)",
             "shape: model.layers.{0,1}.mlp.gate_proj.weight is [12, 8], the trace has [16, 8]",
+            "",
+            "this looks like a 2-layer checkpoint and a 4-layer trace: record again with the model \
+             that this checkpoint is of",
         ],
     );
 }
@@ -149,15 +152,15 @@ fn floats_convert_to_floats_only() {
         }
     }
     let line = "dtype: model.layers.{0,1}.mlp.down_proj.weight is I8, the trace has F32";
-    check(&needs(&llama(2)), &file, &[line]);
+    let rule = "  loading converts between floating-point types and between integers, nothing else";
+    check(&needs(&llama(2)), &file, &[line, rule]);
 }
 
 #[test]
 fn a_renamed_key_is_recognised_among_many() {
     let mut renamed = tensors(&llama(1));
     renamed[3].0 = "lm_heads.weight".into();
-    let near =
-        "the checkpoint has lm_heads.weight, was it lm_head.weight when the model was traced?";
+    let near = "renamed: the checkpoint has lm_heads.weight, was it lm_head.weight when the model was traced?";
     check(
         &needs(&llama(1)),
         &renamed,
@@ -171,4 +174,299 @@ fn a_renamed_key_is_recognised_among_many() {
         &renamed,
         &["missing: lm_head.weight", near],
     );
+}
+
+/// The same with other names.
+fn renamed(
+    params: &[(String, Vec<usize>)],
+    rename: impl Fn(&str) -> String,
+) -> Vec<(String, Vec<usize>)> {
+    let params = params.iter();
+    params
+        .map(|(name, shape)| (rename(name), shape.clone()))
+        .collect()
+}
+
+#[test]
+fn prefixes_are_named_with_the_rename_that_mends_them() {
+    let llama = llama(2);
+    let fits = "everything else fits";
+    for (need, key, line) in [
+        (
+            "",
+            "base.",
+            r#"prefix: 6 keys start with `base.`, the trace has them without it: add rename = [("^base\\.", "")]"#,
+        ),
+        (
+            "base.",
+            "",
+            r#"prefix: 6 keys lack the `base.` that the trace expects: add rename = [("^", "base.")]"#,
+        ),
+        (
+            "model.",
+            "transformer.",
+            r#"prefix: 6 keys start with `transformer.`, the trace expects `model.`: add rename = [("^transformer\\.", "model.")]"#,
+        ),
+    ] {
+        let of = |prefix: &str| renamed(&llama, |name| format!("{prefix}{name}"));
+        check(&needs(&of(need)), &tensors(&of(key)), &[line, "", fits]);
+    }
+    // Only what is below `model.` has it twice.
+    let doubled = renamed(&llama, |name| match name.strip_prefix("model.") {
+        Some(rest) => format!("model.model.{rest}"),
+        None => name.to_owned(),
+    });
+    let line = r#"prefix: 5 keys start with `model.model.`, the trace expects `model.`: add rename = [("^model\\.model\\.", "model.")]"#;
+    check(&needs(&llama), &tensors(&doubled), &[line, "", fits]);
+    // A rule for every key would move `lm_head`, which is right as it is.
+    let bare = renamed(&llama, |name| name.trim_start_matches("model.").to_owned());
+    let line = r#"prefix: 5 keys lack the `model.` that the trace expects: add rename = [("^(embed_tokens|layers)\\.", "model.${1}.")]"#;
+    check(&needs(&llama), &tensors(&bare), &[line, "", fits]);
+}
+
+#[test]
+fn what_is_under_a_prefix_is_compared_all_the_same() {
+    let mut inner = renamed(&llama(2), |name| format!("base.{name}"));
+    inner[1].1 = vec![15, 8];
+    let lines = [
+        "shape: base.model.layers.0.mlp.gate_proj.weight is [15, 8], the trace has [16, 8]",
+        r#"prefix: 6 keys start with `base.`, the trace has them without it: add rename = [("^base\\.", "")]"#,
+    ];
+    check(&needs(&llama(2)), &tensors(&inner), &lines);
+}
+
+#[test]
+fn what_nothing_needs_is_a_finding_when_asked_for() {
+    let mut larger = tensors(&llama(1));
+    for i in 0..3 {
+        larger.push((format!("adapter.{i}.a"), Dtype::F16, vec![1]));
+        larger.push((format!("adapter.{i}.b"), Dtype::F16, vec![1]));
+    }
+    let needs = needs(&llama(1));
+    let expected = Expected {
+        needs: &needs,
+        strict: true,
+        ..Expected::DEFAULT
+    };
+    let line = "unexpected (6): adapter.{0..2}.* (2 keys each)";
+    assert_eq!(lines(&expected, &checkpoint(&larger)), [line]);
+    assert_eq!(lines(&expected, &checkpoint(&larger[..4])), [""; 0]);
+}
+
+#[test]
+fn quantized_weights_are_one_finding_and_nothing_beside_them_is_unexpected() {
+    let needs = needs(&llama(2));
+    let gptq = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![
+            ("qweight", Dtype::I32, vec![inputs / 8, outputs]),
+            ("qzeros", Dtype::I32, vec![1, outputs / 8]),
+            ("scales", Dtype::F16, vec![1, outputs]),
+            ("g_idx", Dtype::I32, vec![inputs]),
+        ]
+    };
+    let awq = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![
+            ("qweight", Dtype::I32, vec![inputs, outputs / 8]),
+            ("qzeros", Dtype::I32, vec![1, outputs / 8]),
+            ("scales", Dtype::F16, vec![1, outputs]),
+        ]
+    };
+    let nf4 = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![
+            ("weight", Dtype::U8, vec![inputs * outputs / 2, 1]),
+            ("weight.absmax", Dtype::F32, vec![2]),
+            ("weight.quant_map", Dtype::F32, vec![16]),
+            ("weight.quant_state.bitsandbytes__nf4", Dtype::U8, vec![80]),
+        ]
+    };
+    let int8 = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![
+            ("weight", Dtype::I8, vec![outputs, inputs]),
+            ("SCB", Dtype::F32, vec![outputs]),
+        ]
+    };
+    let fp8 = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![
+            ("weight", Dtype::F8_E4M3, vec![outputs, inputs]),
+            ("weight_scale_inv", Dtype::F32, vec![1, 1]),
+        ]
+    };
+    type Parts = fn(usize, usize) -> Vec<(&'static str, Dtype, Vec<usize>)>;
+    let forms: [(&str, Parts); 5] = [
+        ("GPTQ", gptq),
+        ("AWQ", awq),
+        ("bitsandbytes NF4", nf4),
+        ("bitsandbytes 8-bit", int8),
+        ("scaled FP8", fp8),
+    ];
+    for (name, parts) in forms {
+        let mut file = Vec::new();
+        for (key, dtype, shape) in tensors(&llama(2)) {
+            match key.strip_suffix("proj.weight") {
+                Some(stem) => file.extend(
+                    parts(shape[1], shape[0])
+                        .into_iter()
+                        .map(|(part, dtype, shape)| (format!("{stem}proj.{part}"), dtype, shape)),
+                ),
+                None => file.push((key, dtype, shape)),
+            }
+        }
+        let expected = Expected {
+            needs: &needs,
+            strict: true,
+            ..Expected::DEFAULT
+        };
+        let head = format!("quantized: 4 weights are stored as {name}:");
+        let found = lines(&expected, &checkpoint(&file));
+        assert_eq!(
+            found,
+            [
+                &*head,
+                "  model.layers.{0,1}.mlp.down_proj.weight",
+                "  model.layers.{0,1}.mlp.gate_proj.weight",
+                "  loading cannot multiply by these: take the model's checkpoint in BF16, F16 or \
+                 F32, or a GGUF file of it",
+            ],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn another_model_altogether_says_so() {
+    let other = [("conv.weight".to_owned(), vec![3, 3])];
+    let found = "nothing that the trace needs is in it, this looks like the checkpoint of another \
+                 model: record again with the model that this checkpoint is of";
+    check(
+        &needs(&llama(1)),
+        &tensors(&other),
+        &[
+            "missing (4):",
+            "  lm_head.weight",
+            "  model.embed_tokens.weight",
+            "  model.layers.0.* (2 keys)",
+            "",
+            found,
+        ],
+    );
+}
+
+#[test]
+fn transposed_shapes_say_so() {
+    let mut file = tensors(&llama(2));
+    for (name, _, shape) in &mut file {
+        if name.contains("mlp") {
+            shape.reverse();
+        }
+    }
+    let mismatch = validate(
+        &Expected {
+            needs: &needs(&llama(2)),
+            ..Expected::DEFAULT
+        },
+        &checkpoint(&file),
+    )
+    .expect_err("other shapes");
+    let [finding] = mismatch.findings() else {
+        panic!("{mismatch}");
+    };
+    assert_eq!((finding.class, finding.count), (Class::Transposed, 4));
+    let line =
+        "transposed: model.layers.{0,1}.mlp.down_proj.weight is [16, 8], the trace has [8, 16]";
+    assert_eq!(finding.lines[0], line);
+}
+
+/// A GGUF of this architecture with two heads and one for keys.
+fn gguf(architecture: &str, tensors: &[(&str, Dtype, &[usize])]) -> Checkpoint {
+    let mut snapshot = Snapshot::default();
+    snapshot.gguf(true);
+    let text = crate::Value::Text(architecture.into());
+    snapshot.metadata("general.architecture", text);
+    for (key, heads) in [("head_count", 2), ("head_count_kv", 1)] {
+        let key = format!("{architecture}.attention.{key}");
+        snapshot.metadata(&key, crate::Value::Integer(heads));
+    }
+    for (name, dtype, shape) in tensors {
+        snapshot.tensor(name, *dtype, shape).expect("a new name");
+    }
+    snapshot.into_checkpoint("m.gguf".as_ref(), "m.gguf".as_ref())
+}
+
+#[test]
+fn a_gguf_is_found_by_llama_cpps_names() {
+    let shapes: [(&str, &[usize]); 4] = [
+        ("model.embed_tokens.weight", &[256, 256]),
+        ("model.layers.0.self_attn.q_proj.weight", &[8, 256]),
+        ("model.layers.0.self_attn.k_proj.weight", &[4, 256]),
+        ("model.layers.0.input_layernorm.weight", &[256]),
+    ];
+    let needs = needs(&shapes.map(|(name, shape)| (name.to_owned(), shape.to_vec())));
+    let expected = Expected {
+        needs: &needs,
+        strict: true,
+        ..Expected::DEFAULT
+    };
+    let tensors: [(&str, Dtype, &[usize]); 5] = [
+        ("token_embd.weight", Dtype::Q4_K, &[256, 256]),
+        ("blk.0.attn_q.weight", Dtype::Q4_K, &[8, 256]),
+        ("blk.0.attn_k.weight", Dtype::Q6_K, &[4, 256]),
+        ("blk.0.attn_norm.weight", Dtype::F32, &[256]),
+        ("rope_freqs.weight", Dtype::F32, &[64]),
+    ];
+    let source = |key: &str, rows, form| Source {
+        key: Some(key.into()),
+        rows,
+        form,
+    };
+    let plain = |architecture: &str, q, k| {
+        let validated = validate(&expected, &gguf(architecture, &tensors)).expect("it fits");
+        let stored = Rows::AsStored;
+        let sources = [
+            source("token_embd.weight", stored, Form::Blocks),
+            source("blk.0.attn_q.weight", q, Form::Blocks),
+            source("blk.0.attn_k.weight", k, Form::Blocks),
+            source("blk.0.attn_norm.weight", stored, Form::Plain),
+        ];
+        assert_eq!(validated.sources, sources);
+    };
+    plain("qwen2", Rows::AsStored, Rows::AsStored);
+    let heads = |heads| Rows::Interleaved { heads };
+    plain("llama", heads(2), heads(1));
+
+    let refused = |architecture: &str, line: &str| {
+        let found = lines(&expected, &gguf(architecture, &tensors));
+        assert_eq!(found[0], line);
+        assert_eq!(
+            found[1..],
+            ["  take the model's safetensors checkpoint instead of the GGUF file"]
+        );
+    };
+    refused(
+        "gemma2",
+        "converted: files of the architecture `gemma2` have 1 added to the weights of their norms, \
+         which loading does not undo",
+    );
+    refused(
+        "brandnew",
+        "converted: it is not known what llama.cpp changed in the values of the architecture \
+         `brandnew`",
+    );
+}
+
+#[test]
+fn blocks_that_cannot_be_multiplied_by_are_named() {
+    let shape: &[usize] = &[4, 256];
+    let needs = needs(&[("lm_head.weight".to_owned(), shape.to_vec())]);
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    let file = gguf("qwen2", &[("output.weight", Dtype::TQ2_0, shape)]);
+    let found = lines(&expected, &file);
+    assert_eq!(
+        found[0],
+        "quantized: 1 weight is stored as GGUF TQ2_0 blocks:"
+    );
+    let advice = "  loading cannot multiply by these: quantize to one of Q4_0 to Q8_K instead";
+    assert_eq!(found[2], advice);
 }

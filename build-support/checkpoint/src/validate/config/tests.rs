@@ -1,0 +1,174 @@
+use super::*;
+use crate::Snapshot;
+
+fn snapshot(config: &str) -> Checkpoint {
+    let mut snapshot = Snapshot::default();
+    snapshot.config(config);
+    snapshot.into_checkpoint("w/lock.json".as_ref(), "w/lock.json".as_ref())
+}
+
+/// What is said of a trace with the one config and weights with the other.
+fn lines(trace: &str, checkpoint: &Checkpoint) -> Vec<String> {
+    let expected = Expected {
+        config: Some(trace),
+        ..Expected::DEFAULT
+    };
+    let compared = compare(&expected, checkpoint);
+    compared
+        .findings
+        .into_iter()
+        .flat_map(|f| f.lines)
+        .collect()
+}
+
+#[track_caller]
+fn check(trace: &str, file: &str, expected: &[&str]) {
+    assert_eq!(lines(trace, &snapshot(file)), expected);
+    // What generated code holds of the trace's config says the same.
+    let facts = config_facts(trace).expect("an object");
+    assert_eq!(lines(&facts, &snapshot(file)), expected);
+    assert_eq!(config_facts(&facts), Some(facts));
+}
+
+#[test]
+fn what_differs_is_shown_with_both_values() {
+    check(
+        r#"{"model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "vocab_size": 7}"#,
+        r#"{"model_type": "llama", "n_layer": 16, "hidden_size": 2048, "vocab_size": 7}"#,
+        &[
+            "config: num_hidden_layers is 16 in w/lock.json, 32 in the trace",
+            "config: hidden_size is 2048 in w/lock.json, 4096 in the trace",
+        ],
+    );
+}
+
+#[test]
+fn what_means_the_same_is_no_difference() {
+    for (trace, file) in [
+        // What is not said on one side, or does not matter.
+        (
+            r#"{"num_hidden_layers": 2, "use_cache": true}"#,
+            r#"{"use_cache": false}"#,
+        ),
+        (
+            r#"{"num_key_value_heads": null}"#,
+            r#"{"num_key_value_heads": 8}"#,
+        ),
+        // Other names, other ways to write a number.
+        (
+            r#"{"hidden_act": "silu"}"#,
+            r#"{"activation_function": "swish"}"#,
+        ),
+        (
+            r#"{"hidden_act": "gelu_pytorch_tanh"}"#,
+            r#"{"hidden_act": "gelu_new"}"#,
+        ),
+        (r#"{"rope_theta": 10000}"#, r#"{"rope_theta": 10000.0}"#),
+        // Rotary embedding before and after it was one object.
+        (
+            r#"{"rope_parameters": {"rope_theta": 5e5, "rope_type": "llama3", "factor": 8.0}}"#,
+            r#"{"rope_theta": 500000, "rope_scaling": {"type": "llama3", "factor": 8}}"#,
+        ),
+        (
+            r#"{"rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}}"#,
+            r#"{"rope_theta": 10000.0, "rope_scaling": null}"#,
+        ),
+        // A window that is not used.
+        (
+            r#"{"sliding_window": null}"#,
+            r#"{"sliding_window": 4096, "use_sliding_window": false}"#,
+        ),
+        // A language model of a larger one, and the tower of one.
+        (
+            r#"{"model_type": "llama", "hidden_size": 8}"#,
+            r#"{"model_type": "llava", "text_config": {"model_type": "llama", "hidden_size": 8}}"#,
+        ),
+        (
+            r#"{"model_type": "clip_vision_model", "hidden_size": 4}"#,
+            r#"{"model_type": "llava", "hidden_size": 8,
+                "vision_config": {"model_type": "clip_vision_model", "hidden_size": 4}}"#,
+        ),
+    ] {
+        check(trace, file, &[]);
+    }
+}
+
+#[test]
+fn rotary_embedding_and_parts_of_a_model_are_compared() {
+    check(
+        r#"{"rope_theta": 10000, "vision_config": {"hidden_size": 4}, "sliding_window": null,
+            "tie_word_embeddings": true}"#,
+        r#"{"rope_parameters": {"rope_theta": 1e6, "rope_type": "yarn"}, "sliding_window": 512,
+            "vision_config": {"hidden_size": 5}, "tie_word_embeddings": false}"#,
+        &[
+            "config: sliding_window is 512 in w/lock.json, null in the trace",
+            "config: tie_word_embeddings is false in w/lock.json, true in the trace",
+            "config: rope_theta is 1000000.0 in w/lock.json, 10000 in the trace",
+            "config: rope_type is \"yarn\" in w/lock.json, \"default\" in the trace",
+            "config: vision_config.hidden_size is 5 in w/lock.json, 4 in the trace",
+        ],
+    );
+}
+
+#[test]
+fn only_a_commit_shows_another_revision() {
+    check(
+        r#"{"_commit_hash": "abc", "transformers_version": "5.0"}"#,
+        r#"{"_commit_hash": "def", "transformers_version": "4.0"}"#,
+        &["revision: the weights are of commit def, the trace of abc: take both from one"],
+    );
+    check(
+        r#"{"_commit_hash": "abc", "architectures": ["A"]}"#,
+        r#"{"architectures": ["B"]}"#,
+        &[r#"origin: architectures are ["B"] in w/lock.json, ["A"] in the trace"#],
+    );
+    // A folder of the hub's cache is named after the commit.
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let path = format!("models--a--b/snapshots/{commit}/model.safetensors");
+    let cached = Snapshot::default().into_checkpoint(path.as_ref(), "m".as_ref());
+    let trace = format!(r#"{{"_commit_hash": "{commit}"}}"#);
+    assert_eq!(lines(&trace, &cached), [""; 0]);
+    assert_eq!(lines(r#"{"_commit_hash": "abc"}"#, &cached).len(), 1);
+}
+
+#[test]
+fn odd_configs_are_no_mistake_of_the_weights() {
+    check(
+        "{}",
+        "[1]",
+        &["origin: w/lock.json is no JSON object, and was not compared"],
+    );
+    let deep = |n: usize| format!("{}1{}", r#"{"a_config": "#.repeat(n), "}".repeat(n));
+    check(&deep(3), &deep(100), &[]);
+    check(
+        r#"{"hidden_size": [1]}"#,
+        r#"{"hidden_size": {"a": 1}}"#,
+        &[r#"config: hidden_size is {"a":1} in w/lock.json, [1] in the trace"#],
+    );
+}
+
+#[test]
+fn the_metadata_of_a_gguf_is_compared() {
+    let mut gguf = Snapshot::default();
+    gguf.gguf(true);
+    for (key, value) in [
+        ("general.architecture", Value::Text("llama".into())),
+        ("llama.block_count", Value::Integer(16)),
+        ("llama.attention.head_count", Value::Array(16)),
+        (
+            "llama.attention.layer_norm_rms_epsilon",
+            Value::Float(1e-5_f32.into()),
+        ),
+        ("llama.rope.freq_base", Value::Float(10000.0)),
+    ] {
+        gguf.metadata(key, value);
+    }
+    let gguf = gguf.into_checkpoint("w/m.gguf".as_ref(), "w/m.gguf".as_ref());
+    let trace = r#"{"model_type": "mistral", "num_hidden_layers": 32, "num_attention_heads": 8,
+        "rms_norm_eps": 1e-5, "rope_theta": 1e6}"#;
+    let expected = [
+        "config: num_hidden_layers is 16 in w/m.gguf, 32 in the trace",
+        "config: rope_theta is 10000.0 in w/m.gguf, 1000000.0 in the trace",
+    ];
+    assert_eq!(lines(trace, &gguf), expected);
+}

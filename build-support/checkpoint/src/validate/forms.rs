@@ -1,0 +1,221 @@
+//! Quantized forms of a weight in safetensors, recognised by the tensors that stand for it.
+//!
+//! Sources: bitsandbytes, GPTQ (AutoGPTQ, GPTQModel), AutoAWQ, AutoRound, compressed-tensors,
+//! DeepSeek's and ModelOpt's scaled FP8, ExLlamaV3, HQQ, MLX and OpenAI's MXFP4, as they write files.
+
+use std::borrow::Cow;
+
+use super::Form;
+use crate::dtype::Dtype;
+use crate::open::{Checkpoint, Tensor};
+
+/// How a weight `P.weight` shows that it is stored in a form.
+struct Row {
+    form: Form,
+    /// What holds the numbers, behind `P`.
+    main: &'static str,
+    /// The type of it; any where there is none.
+    dtype: Option<Dtype>,
+    /// What has to be there beside it, behind `P`.
+    beside: &'static [&'static str],
+    /// What may be there as well.
+    also: &'static [&'static str],
+}
+
+const fn row(form: Form, main: &'static str, beside: &'static [&'static str]) -> Row {
+    Row {
+        form,
+        main,
+        dtype: None,
+        beside,
+        also: &[],
+    }
+}
+
+/// The first row that fits is the form.
+const ROWS: &[Row] = &[
+    Row {
+        also: BNB4,
+        ..row(
+            Form::Nf4,
+            ".weight",
+            &[".weight.quant_state.bitsandbytes__nf4"],
+        )
+    },
+    Row {
+        also: BNB4,
+        ..row(
+            Form::Fp4,
+            ".weight",
+            &[".weight.quant_state.bitsandbytes__fp4"],
+        )
+    },
+    Row {
+        also: &[".weight_format"],
+        ..row(Form::Int8, ".weight", &[".SCB"])
+    },
+    // Which of the two it is shows in the shape, see `packed`.
+    Row {
+        also: &[".g_idx"],
+        ..row(Form::Gptq, ".qweight", &[".qzeros", ".scales"])
+    },
+    Row {
+        also: &[".g_idx"],
+        ..row(Form::Gptq, ".qweight", &[".scales"])
+    },
+    Row {
+        also: &[
+            ".weight_zero_point",
+            ".weight_shape",
+            ".weight_g_idx",
+            ".weight_global_scale",
+        ],
+        ..row(Form::Packed, ".weight_packed", &[".weight_scale"])
+    },
+    Row {
+        also: &[".input_scale", ".weight_scale_2", ".weight_zero_point"],
+        ..row(Form::Scaled, ".weight", &[".weight_scale"])
+    },
+    Row {
+        also: &[".input_scale", ".activation_scale"],
+        ..row(Form::Scaled, ".weight", &[".weight_scale_inv"])
+    },
+    Row {
+        also: &[".mcg", ".mul1", ".su", ".sv"],
+        ..row(Form::Trellis, ".trellis", &[".suh", ".svh"])
+    },
+    Row {
+        also: &[".meta"],
+        ..row(Form::Hqq, ".W_q", &[])
+    },
+    Row {
+        dtype: Some(Dtype::U32),
+        ..row(Form::Mlx, ".weight", &[".scales", ".biases"])
+    },
+];
+
+const BNB4: &[&str] = &[
+    ".weight.absmax",
+    ".weight.quant_map",
+    ".weight.nested_absmax",
+    ".weight.nested_quant_map",
+];
+
+/// Rows for a need `P` that is no `….weight`, whose name has no end of its own.
+const WHOLE: &[Row] = &[row(Form::Mxfp4, "_blocks", &["_scales"])];
+
+/// The forms that a checkpoint has anything of.
+pub(super) struct Forms(Vec<&'static Row>);
+
+impl Forms {
+    pub fn new(checkpoint: &Checkpoint) -> Self {
+        let mut rows: Vec<_> = ROWS.iter().chain(WHOLE).map(|row| (row, false)).collect();
+        if !checkpoint.is_gguf() {
+            for tensor in checkpoint.iter() {
+                for (row, found) in &mut rows {
+                    // Whatever is beside a weight tells more than the weight.
+                    let sign = row.beside.first().unwrap_or(&row.main);
+                    *found |= tensor.name().ends_with(sign);
+                }
+            }
+        }
+        let rows = rows.into_iter().filter(|(_, found)| *found);
+        Self(rows.map(|(row, _)| row).collect())
+    }
+
+    /// The tensor that holds a need of this name in a quantized form, if one does.
+    pub fn find<'c>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        from: &'c Checkpoint,
+    ) -> Option<(Tensor<'c>, Form)> {
+        self.0.iter().find_map(|row| {
+            let stem = row.stem(name)?;
+            let get = |suffix: &str| from.get(&format!("{stem}{suffix}"));
+            let main = get(row.main)?;
+            let fits = row.dtype.is_none_or(|dtype| main.dtype() == dtype)
+                && row.beside.iter().all(|suffix| get(suffix).is_some());
+            let form = match row.form {
+                Form::Gptq if is_awq(&main, shape, get(".g_idx").is_some()) => Form::Awq,
+                form => form,
+            };
+            fits.then_some((main, form))
+        })
+    }
+
+    /// The name that the need has for which this key stands; the key itself where it is no form.
+    pub fn need_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        let others = self.0.iter().filter(|row| row.main != row.end());
+        let stems = others.filter_map(|row| Some((key.strip_suffix(row.main)?, row.end())));
+        let mut names = stems.map(|(stem, end)| Cow::Owned(format!("{stem}{end}")));
+        names.next().unwrap_or(Cow::Borrowed(key))
+    }
+}
+
+/// The keys that belong to the one that holds the numbers of a weight in this form.
+pub(super) fn beside(key: &str, form: Form) -> impl Iterator<Item = String> {
+    let same = move |row: &&Row| row.form == form || (row.form, form) == (Form::Gptq, Form::Awq);
+    let rows = ROWS.iter().chain(WHOLE).filter(same);
+    let stems = rows.filter_map(move |row| Some((row, key.strip_suffix(row.main)?)));
+    stems.flat_map(|(row, stem)| {
+        let suffixes = row.beside.iter().chain(row.also);
+        suffixes.map(move |suffix| format!("{stem}{suffix}"))
+    })
+}
+
+impl Row {
+    /// How the names of needs in this form end.
+    fn end(&self) -> &'static str {
+        match self.form {
+            Form::Mxfp4 => "",
+            _ => ".weight",
+        }
+    }
+
+    /// What stands before that.
+    fn stem<'n>(&self, name: &'n str) -> Option<&'n str> {
+        match self.end() {
+            "" => (!name.ends_with(".weight")).then_some(name),
+            end => name.strip_suffix(end),
+        }
+    }
+}
+
+/// GPTQ packs along the inputs, AWQ along the outputs; a weight is `[outputs, inputs]`.
+fn is_awq(qweight: &Tensor<'_>, shape: &[usize], grouped: bool) -> bool {
+    !grouped
+        && shape
+            .get(1)
+            .is_some_and(|inputs| qweight.shape().first() == Some(inputs))
+}
+
+impl Form {
+    /// What users call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Blocks => "GGUF blocks",
+            Self::Nf4 => "bitsandbytes NF4",
+            Self::Fp4 => "bitsandbytes FP4",
+            Self::Int8 => "bitsandbytes 8-bit",
+            Self::Gptq => "GPTQ",
+            Self::Awq => "AWQ",
+            Self::Packed => "compressed-tensors",
+            Self::Scaled => "scaled FP8",
+            Self::Trellis => "EXL3",
+            Self::Hqq => "HQQ",
+            Self::Mlx => "MLX",
+            Self::Mxfp4 => "MXFP4",
+        }
+    }
+
+    /// Whether loading can multiply by it.
+    pub(super) fn is_loaded(self, dtype: Dtype) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Blocks => (Dtype::Q4_0..=Dtype::Q8_K).contains(&dtype),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! Names and row order of GGUF files, as llama.cpp's converters write them.
+//!
+//! Source: the tensor names of the Python package `gguf`, and what each converter does to values.
+
+use super::names::number;
+use super::{Need, Rows};
+use crate::header::Value;
+use crate::open::{Checkpoint, Tensor};
+
+/// Tensors of a block: the GGUF's name behind `blk.*.`, and what models call it behind the number of
+/// their layer. Where a model's name stands twice, the file has one or the other; the first that it
+/// has counts.
+const BLOCK: &[(&str, &[&str])] = &[
+    (
+        "attn_norm",
+        &[
+            "input_layernorm",
+            "ln_1",
+            "attention_norm",
+            "attn_norm",
+            "norm1",
+        ],
+    ),
+    (
+        "attn_q",
+        &[
+            "self_attn.q_proj",
+            "attention.self.query",
+            "attention.wq",
+            "attn.q_proj",
+            "attention.q_lin",
+            "attn.attention.q_proj",
+        ],
+    ),
+    (
+        "attn_k",
+        &[
+            "self_attn.k_proj",
+            "attention.self.key",
+            "attention.wk",
+            "attn.k_proj",
+            "attention.k_lin",
+            "attn.attention.k_proj",
+        ],
+    ),
+    (
+        "attn_v",
+        &[
+            "self_attn.v_proj",
+            "attention.self.value",
+            "attention.wv",
+            "attn.v_proj",
+            "attention.v_lin",
+            "attn.attention.v_proj",
+        ],
+    ),
+    (
+        "attn_qkv",
+        &[
+            "self_attn.qkv_proj",
+            "attn.c_attn",
+            "attn.Wqkv",
+            "self_attn.query_key_value",
+            "self_attention.query_key_value",
+            "mixer.Wqkv",
+        ],
+    ),
+    (
+        "attn_output",
+        &[
+            "self_attn.o_proj",
+            "self_attn.dense",
+            "self_attn.out_proj",
+            "attention.output.dense",
+            "attn.c_proj",
+            "attention.wo",
+            "attn.out_proj",
+            "attention.out_lin",
+            "self_attention.dense",
+            "attn.attention.out_proj",
+        ],
+    ),
+    (
+        "attn_q_norm",
+        &["self_attn.q_norm", "self_attn.q_layernorm"],
+    ),
+    (
+        "attn_k_norm",
+        &["self_attn.k_norm", "self_attn.k_layernorm"],
+    ),
+    ("attn_sinks", &["self_attn.sinks"]),
+    (
+        "attn_output_norm",
+        &["attention.output.LayerNorm", "sa_layer_norm", "norm1"],
+    ),
+    ("post_attention_norm", &["post_attention_layernorm"]),
+    (
+        "ffn_norm",
+        &[
+            "post_attention_layernorm",
+            "pre_feedforward_layernorm",
+            "ln_2",
+            "ffn_norm",
+            "norm_2",
+        ],
+    ),
+    ("post_ffw_norm", &["post_feedforward_layernorm"]),
+    (
+        "ffn_gate",
+        &["mlp.gate_proj", "feed_forward.w1", "mlp.fc12"],
+    ),
+    (
+        "ffn_up",
+        &[
+            "mlp.up_proj",
+            "mlp.gate_up_proj",
+            "mlp.fc1",
+            "mlp.c_fc",
+            "intermediate.dense",
+            "feed_forward.w3",
+            "ffn.lin1",
+            "mlp.fc11",
+            "mlp.dense_h_to_4h",
+        ],
+    ),
+    (
+        "ffn_down",
+        &[
+            "mlp.down_proj",
+            "mlp.fc2",
+            "mlp.c_proj",
+            "output.dense",
+            "feed_forward.w2",
+            "ffn.lin2",
+            "mlp.dense_4h_to_h",
+        ],
+    ),
+    (
+        "layer_output_norm",
+        &["output.LayerNorm", "output_layer_norm", "norm2"],
+    ),
+    (
+        "ffn_gate_inp",
+        &["mlp.gate", "block_sparse_moe.gate", "mlp.router"],
+    ),
+    ("ffn_gate_inp_shexp", &["mlp.shared_expert_gate"]),
+    ("ffn_gate_exps", &["mlp.experts.gate_proj"]),
+    ("ffn_up_exps", &["mlp.experts.up_proj"]),
+    ("ffn_down_exps", &["mlp.experts.down_proj"]),
+    ("ffn_gate_up_exps", &["mlp.experts.gate_up_proj"]),
+    (
+        "ffn_gate_shexp",
+        &[
+            "mlp.shared_expert.gate_proj",
+            "mlp.shared_experts.gate_proj",
+        ],
+    ),
+    (
+        "ffn_up_shexp",
+        &["mlp.shared_expert.up_proj", "mlp.shared_experts.up_proj"],
+    ),
+    (
+        "ffn_down_shexp",
+        &[
+            "mlp.shared_expert.down_proj",
+            "mlp.shared_experts.down_proj",
+        ],
+    ),
+];
+
+/// Tensors outside of the blocks, by the end of a model's name.
+const WHOLE: &[(&str, &[&str])] = &[
+    (
+        "token_embd",
+        &[
+            "embed_tokens",
+            "wte",
+            "word_embeddings",
+            "tok_embeddings",
+            "embed_in",
+        ],
+    ),
+    ("token_types", &["token_type_embeddings"]),
+    (
+        "position_embd",
+        &["position_embeddings", "wpe", "embed_positions"],
+    ),
+    (
+        "token_embd_norm",
+        &[
+            "embeddings.LayerNorm",
+            "emb_ln",
+            "word_embeddings_layernorm",
+        ],
+    ),
+    ("output", &["lm_head", "embed_out"]),
+    (
+        "output_norm",
+        &["norm", "ln_f", "final_layernorm", "final_layer_norm"],
+    ),
+];
+
+/// Tensors of a GGUF that carry no weight of a model: tables for rotary embedding.
+pub(super) const TABLES: &[&str] = &[
+    "rope_freqs.weight",
+    "rope_factors_long.weight",
+    "rope_factors_short.weight",
+];
+
+/// What a converter does beside giving names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Conversion {
+    /// Nothing, or a transpose that the shape shows.
+    None,
+    /// The rows of q and k are put in another order.
+    Interleaved,
+    /// 1 is added to the weights of norms.
+    ShiftedNorms,
+}
+
+/// By `general.architecture`. Of an architecture that is not here, it is not known.
+const ARCHITECTURES: &[(&str, Conversion)] = &[
+    ("arcee", Conversion::Interleaved),
+    ("bert", Conversion::None),
+    ("cohere2", Conversion::None),
+    ("command-r", Conversion::None),
+    ("exaone", Conversion::None),
+    ("gemma", Conversion::ShiftedNorms),
+    ("gemma2", Conversion::ShiftedNorms),
+    ("gemma3", Conversion::ShiftedNorms),
+    ("gpt2", Conversion::None),
+    ("granite", Conversion::Interleaved),
+    ("llama", Conversion::Interleaved),
+    ("minicpm", Conversion::Interleaved),
+    ("mistral3", Conversion::Interleaved),
+    ("nemotron", Conversion::ShiftedNorms),
+    ("nomic-bert", Conversion::None),
+    ("olmo", Conversion::Interleaved),
+    ("olmo2", Conversion::None),
+    ("phi2", Conversion::None),
+    ("phi3", Conversion::None),
+    ("qwen2", Conversion::None),
+    ("qwen2moe", Conversion::None),
+    ("qwen3", Conversion::None),
+    ("qwen3moe", Conversion::None),
+    ("seed_oss", Conversion::None),
+    ("smollm3", Conversion::Interleaved),
+    ("starcoder2", Conversion::None),
+];
+
+/// The tensor that a need is in a GGUF, by llama.cpp's names; of several that may be meant, one of
+/// the same shape.
+pub(super) fn find<'c>(name: &str, shape: &[usize], from: &'c Checkpoint) -> Option<Tensor<'c>> {
+    let keys = keys(name);
+    let found = || keys.iter().filter_map(|key| from.get(key));
+    found()
+        .find(|t| *t.shape() == *shape)
+        .or_else(|| found().next())
+}
+
+/// llama.cpp's names for a model's name, the likeliest first.
+fn keys(name: &str) -> Vec<String> {
+    // A parameter of a module, or one that is no module's weight and gets the ending in the file.
+    let (module, leaf) = match name.rsplit_once('.') {
+        Some((module, leaf @ ("weight" | "bias"))) => (module, leaf),
+        _ => (name, "weight"),
+    };
+    match after_number(module) {
+        Some((number, rest)) => {
+            let rows = BLOCK.iter().filter(|(_, names)| names.contains(&rest));
+            rows.map(|(key, _)| format!("blk.{number}.{key}.{leaf}"))
+                .collect()
+        }
+        None => {
+            let ends = |end: &&str| {
+                let head = module.strip_suffix(*end);
+                head.is_some_and(|head| head.is_empty() || head.ends_with('.'))
+            };
+            let rows = WHOLE.iter().filter(|(_, names)| names.iter().any(ends));
+            rows.map(|(key, _)| format!("{key}.{leaf}")).collect()
+        }
+    }
+}
+
+/// The first number among the segments of a name, and what follows it.
+fn after_number(name: &str) -> Option<(u32, &str)> {
+    let mut start = 0;
+    for segment in name.split('.') {
+        let end = start + segment.len();
+        if let Some(number) = number(segment) {
+            return Some((number, name.get(end + 1..).unwrap_or("")));
+        }
+        start = end + 1;
+    }
+    None
+}
+
+/// The order of the rows of a need that was found under llama.cpp's name.
+///
+/// # Errors
+/// A sentence when the converter changed values in a way that is not undone, or is not known.
+pub(super) fn rows(need: &Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows, String> {
+    let Some(architecture) = architecture(from) else {
+        return Err("its metadata names no `general.architecture`".into());
+    };
+    let known = ARCHITECTURES.iter().find(|(name, _)| *name == architecture);
+    match known.map(|(_, conversion)| conversion) {
+        Some(Conversion::None) => Ok(Rows::AsStored),
+        Some(Conversion::ShiftedNorms) => Err(format!(
+            "files of the architecture `{architecture}` have 1 added to the weights of their norms, \
+             which loading does not undo"
+        )),
+        Some(Conversion::Interleaved) => {
+            let heads = match key.split('.').nth(2) {
+                Some("attn_q") => "head_count",
+                Some("attn_k") => "head_count_kv",
+                _ => return Ok(Rows::AsStored),
+            };
+            // Without a count of its own, k has as many heads as q.
+            let heads = count(from, &format!("attention.{heads}"))
+                .or_else(|| count(from, "attention.head_count"));
+            let rows = need.shape.first().copied().unwrap_or(0);
+            match heads {
+                Some(heads) if heads > 0 && rows % (2 * heads) == 0 => {
+                    Ok(Rows::Interleaved { heads })
+                }
+                _ => Err(format!(
+                    "the rows of q and k are in another order, and `{architecture}.attention` does \
+                     not say of how many heads"
+                )),
+            }
+        }
+        None => Err(format!(
+            "it is not known what llama.cpp changed in the values of the architecture \
+             `{architecture}`"
+        )),
+    }
+}
+
+/// The architecture that a GGUF names.
+pub(super) fn architecture(from: &Checkpoint) -> Option<&str> {
+    from.metadata("general.architecture")?.as_text()
+}
+
+/// A count in the metadata of the file's architecture.
+fn count(from: &Checkpoint, key: &str) -> Option<usize> {
+    let architecture = architecture(from)?;
+    from.metadata(&format!("{architecture}.{key}"))
+        .and_then(Value::as_usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn architectures_are_sorted_and_names_lead_to_keys() {
+        assert!(ARCHITECTURES.is_sorted_by_key(|(name, _)| name));
+        for (name, expected) in [
+            (
+                "model.layers.3.self_attn.q_proj.weight",
+                &["blk.3.attn_q.weight"][..],
+            ),
+            (
+                "layers.0.input_layernorm.weight",
+                &["blk.0.attn_norm.weight"],
+            ),
+            (
+                "model.layers.1.post_attention_layernorm.weight",
+                &["blk.1.post_attention_norm.weight", "blk.1.ffn_norm.weight"],
+            ),
+            ("transformer.h.2.attn.c_attn.bias", &["blk.2.attn_qkv.bias"]),
+            (
+                "encoder.layer.5.output.dense.bias",
+                &["blk.5.ffn_down.bias"],
+            ),
+            (
+                "encoder.layer.5.attention.output.dense.bias",
+                &["blk.5.attn_output.bias"],
+            ),
+            ("bert.embeddings.LayerNorm.bias", &["token_embd_norm.bias"]),
+            (
+                "model.language_model.embed_tokens.weight",
+                &["token_embd.weight"],
+            ),
+            ("norm.weight", &["output_norm.weight"]),
+            (
+                "model.layers.0.mlp.experts.down_proj",
+                &["blk.0.ffn_down_exps.weight"],
+            ),
+            ("subnorm.weight", &[]),
+            ("layers.0", &[]),
+        ] {
+            assert_eq!(keys(name), expected, "{name}");
+        }
+    }
+}
