@@ -103,7 +103,8 @@ def test_records_an_encoder(tmp_path):
         "attention_mask",
         "token_type_ids",
     ]
-    assert {"name": "sequence", "min": 0, "max": 32} in manifest["symbols"]
+    # The pooler takes the first token, and there are 32 positions.
+    assert {"name": "sequence", "min": 1, "max": 32} in manifest["symbols"]
 
 
 def test_renamed_weights_are_loaded_with_every_option(tmp_path, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from torch.fx import Node
 
 from .schema import Call
 
-_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep  # the folder of the recorder
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 
 
@@ -78,14 +78,18 @@ def source_line(node: Node) -> str | None:
         if not text.startswith('File "'):
             continue
         file, _, rest = text[len('File "') :].partition('", line ')
-        if file.startswith((_TORCH, _OWN, "<")):
-            continue
-        return f"{_relative(file)}:{rest.partition(',')[0]}"
+        if is_model_source(file):
+            return f"{relative(file)}:{rest.partition(',')[0]}"
     return None
 
 
+def is_model_source(file: str) -> bool:
+    """Whether `file` is neither torch's nor the recorder's."""
+    return not file.startswith((_TORCH, OWN, "<"))
+
+
 @lru_cache(maxsize=4096)
-def _relative(file: str) -> str:
+def relative(file: str) -> str:
     """`file` relative to the longest import root that holds it."""
     real = os.path.realpath(file)
     roots = {os.path.realpath(p or os.getcwd()) for p in [*sys.path, os.getcwd()]}

@@ -87,6 +87,7 @@ class Converter:
             output_class=self.trace.output_class,
             dtype=_model_dtype(self.parameters, self.inputs),
             symbols=self.trace.symbols,
+            conditions=self.trace.conditions,
             inputs=tuple(self.inputs),
             fixed_inputs=tuple(self.fixed),
             outputs=tuple(outputs),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import reduce
+import operator
+from collections.abc import Callable, Mapping
 
 import sympy
 from torch.utils._sympy import functions as sf
@@ -133,8 +133,19 @@ def _interval(dim: Dim, ranges: Mapping[str, tuple[int, int | None]]) -> tuple[f
     return -math.inf, math.inf
 
 
+_BINARY: dict[str, Callable[[int, int], int]] = {
+    "sub": operator.sub,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "le": operator.le,
+}
+
+
 def evaluate(dim: Dim, sizes: Mapping[str, int]) -> int:
-    """The number that `dim` is for the given sizes of the symbols."""
+    """The number that `dim` is for the given sizes of the symbols; 1 or 0 for a condition."""
     if isinstance(dim, int):
         return dim
     if isinstance(dim, str):
@@ -146,8 +157,39 @@ def evaluate(dim: Dim, sizes: Mapping[str, int]) -> int:
         return math.prod(values)
     if dim.op in ("max", "min"):
         return max(values) if dim.op == "max" else min(values)
-    binary = {"sub": lambda a, b: a - b, "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b}
-    return reduce(binary[dim.op], values)
+    return int(_BINARY[dim.op](*values))
+
+
+_SIGNS = {
+    "add": "+",
+    "mul": "*",
+    "sub": "-",
+    "floordiv": "//",
+    "mod": "%",
+    "eq": "==",
+    "ne": "!=",
+    "lt": "<",
+    "le": "<=",
+}
+
+
+def text(dim: Dim, nested: bool = False) -> str:
+    """`dim` as Python."""
+    if not isinstance(dim, DimExpr):
+        return str(dim)
+    comparison = dim.op in ("eq", "ne", "lt", "le")
+    operands = [text(d, dim.op in _SIGNS and not comparison) for d in dim.operands]
+    if dim.op not in _SIGNS:
+        return f"{dim.op}({', '.join(operands)})"
+    joined = f" {_SIGNS[dim.op]} ".join(operands)
+    return f"({joined})" if nested else joined
+
+
+def symbols(dim: Dim) -> list[str]:
+    """The symbols of `dim`, sorted."""
+    if isinstance(dim, DimExpr):
+        return sorted({name for d in dim.operands for name in symbols(d)})
+    return [dim] if isinstance(dim, str) else []
 
 
 def solve(

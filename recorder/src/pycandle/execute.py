@@ -55,7 +55,7 @@ class Executor:
             {i.name: (i.shape, tuple(inputs[i.name].shape)) for i in m.inputs},
             tuple(s.name for s in m.symbols),
         )
-        self._check_ranges(sizes)
+        self._check_sizes(sizes)
         values = {name: self._raise(t) for name, t in inputs.items()}
         last = _last_uses(m)
         kept: dict[str, torch.Tensor] = {}
@@ -73,10 +73,17 @@ class Executor:
                 kept[f"output.{output.name}"] = self._resolve(output.value, values, sizes)
         return kept
 
-    def _check_ranges(self, sizes: Mapping[str, int]) -> None:
+    def _check_sizes(self, sizes: Mapping[str, int]) -> None:
         for s in self._manifest.symbols:
             if sizes[s.name] < s.min or (s.max is not None and sizes[s.name] > s.max):
                 raise RecordError(f"size `{s.name}` is {sizes[s.name]}, outside {s.min}..{s.max}")
+        for c in self._manifest.conditions:
+            if not dims.evaluate(c.holds, sizes):
+                got = ", ".join(f"{name} = {sizes[name]}" for name in dims.symbols(c.holds))
+                raise RecordError(
+                    f"the trace holds only where `{dims.text(c.holds)}` ({c.at or 'the model'}), "
+                    f"and the inputs have {got}"
+                )
 
     def _raise(self, tensor: torch.Tensor) -> torch.Tensor:
         if self._precision is None or not tensor.is_floating_point():

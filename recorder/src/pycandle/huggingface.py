@@ -30,7 +30,7 @@ def is_pretrained(model: nn.Module) -> bool:
 
 @contextmanager
 def traceable(model: nn.Module) -> Iterator[None]:
-    """Inside, transformers' attention and masks have no branch on a size.
+    """Inside, transformers' attention, masks and caches have no branch on a size.
 
     The stock functions drop the mask for one token, repeat the key heads or not, and so tie a
     trace to more than one token. Here the mask is always there for causal attention, and
@@ -39,6 +39,7 @@ def traceable(model: nn.Module) -> Iterator[None]:
     if not is_pretrained(model):
         yield
         return
+    from transformers.cache_utils import DynamicLayer
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -50,14 +51,22 @@ def traceable(model: nn.Module) -> Iterator[None]:
     before = [interface._local_mapping.get("sdpa") for interface, _ in swaps]
     for interface, function in swaps:
         interface["sdpa"] = function
+    length = DynamicLayer.get_seq_length
+    DynamicLayer.get_seq_length = _cached_length  # type: ignore
     try:
         yield
     finally:
+        DynamicLayer.get_seq_length = length  # type: ignore
         for (interface, _), function in zip(swaps, before, strict=True):
             if function is None:
                 del interface["sdpa"]
             else:
                 interface["sdpa"] = function
+
+
+def _cached_length(layer: Any) -> int:
+    """The stock function asks whether the cache holds nothing, and then says 0, which it is."""
+    return layer.keys.shape[-2] if layer.is_initialized else 0
 
 
 def _mask(*args: Any, **kwargs: Any) -> torch.Tensor | None:

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import sympy
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.overrides import TorchFunctionMode
@@ -37,6 +38,7 @@ _INDIFFERENT = frozenset(
 
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
+_storage: ContextVar[bool] = ContextVar("storage", default=False)
 
 
 class _Watch(TorchFunctionMode):
@@ -51,33 +53,46 @@ class _Watch(TorchFunctionMode):
     ) -> Any:
         if getattr(func, "__name__", "") not in _INDIFFERENT:
             return func(*args, **(kwargs or {}))
-        token = _inside.set(True)
-        try:
+        with _set(_inside, True):
             return func(*args, **(kwargs or {}))
-        finally:
-            _inside.reset(token)
 
 
 @contextmanager
 def layout_is_free() -> Iterator[None]:
-    """Inside, the functions above compare sizes with numbers without leaving a condition behind.
+    """Inside, the functions above ask whether a size is 0 or 1 without leaving a condition behind.
 
-    Comparisons of two sizes still do: they say which sizes are equal.
+    What they assert of a size still leaves one, and so does every comparison of two sizes. Putting
+    together a tensor from the cache of fake tensors compares bytes of storage; that leaves none.
     """
-    original = ShapeEnv._evaluate_expr
+    evaluate_expr = ShapeEnv.evaluate_expr
+    assert_expr = ShapeEnv.guard_or_defer_runtime_assert
+    from_cache = FakeTensorMode._get_output_tensor_from_cache_entry
 
-    def evaluate(self: ShapeEnv, orig_expr: Any, *args: Any, **kwargs: Any) -> Any:
-        if _inside.get() and _with_a_number(orig_expr):
+    def evaluate(self: ShapeEnv, expr: Any, *args: Any, **kwargs: Any) -> Any:
+        number = _number(expr)
+        if (_inside.get() and number in (0, 1)) or (_storage.get() and number is not None):
             with self.suppress_guards():
-                return original(self, orig_expr, *args, **kwargs)
-        return original(self, orig_expr, *args, **kwargs)
+                return evaluate_expr(self, expr, *args, **kwargs)
+        return evaluate_expr(self, expr, *args, **kwargs)
 
-    ShapeEnv._evaluate_expr = evaluate  # type: ignore[method-assign]
+    def asserted(*args: Any, **kwargs: Any) -> Any:
+        with _set(_inside, False):
+            return assert_expr(*args, **kwargs)
+
+    def cached(*args: Any, **kwargs: Any) -> Any:
+        with _set(_storage, True):
+            return from_cache(*args, **kwargs)
+
+    ShapeEnv.evaluate_expr = evaluate  # type: ignore
+    ShapeEnv.guard_or_defer_runtime_assert = asserted  # type: ignore
+    FakeTensorMode._get_output_tensor_from_cache_entry = cached  # type: ignore[method-assign]
     try:
         with _Watch():
             yield
     finally:
-        ShapeEnv._evaluate_expr = original  # type: ignore[method-assign]
+        ShapeEnv.evaluate_expr = evaluate_expr  # type: ignore[method-assign]
+        ShapeEnv.guard_or_defer_runtime_assert = assert_expr  # type: ignore[method-assign]
+        FakeTensorMode._get_output_tensor_from_cache_entry = from_cache  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -97,6 +112,19 @@ def shape_env(program: ExportedProgram) -> ShapeEnv | None:
     return None
 
 
-def _with_a_number(expr: Any) -> bool:
-    relation = isinstance(expr, sympy.core.relational.Relational)
-    return relation and (expr.lhs.is_Integer or expr.rhs.is_Integer)
+def _number(expr: Any) -> sympy.Expr | None:
+    """What a relation compares a size with, when that is a number: 1 for `4 * size == 4`."""
+    if isinstance(expr, sympy.core.relational.Relational):
+        for side, other in ((expr.lhs, expr.rhs), (expr.rhs, expr.lhs)):
+            if side.is_Integer:
+                return side / other.as_coeff_Mul()[0]
+    return None
+
+
+@contextmanager
+def _set(variable: ContextVar[bool], value: bool) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)

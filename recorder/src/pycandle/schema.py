@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 VERSION = (1, 0)
+VERSION_WITH_CONDITIONS = (2, 0)  # a reader that ignored them would take sizes that are wrong
 MAX_INLINE = 4096
 
 DTYPES = (
@@ -31,7 +32,10 @@ DTYPES = (
 
 @dataclass(frozen=True)
 class DimExpr:
-    """A size computed from other sizes: `op` is one of add, mul, max, min, sub, floordiv, mod."""
+    """A size computed from other sizes: `op` is one of add, mul, max, min, sub, floordiv, mod.
+
+    In a condition it is eq, ne, lt or le, of two sizes.
+    """
 
     op: str
     operands: tuple[Dim, ...]
@@ -98,6 +102,14 @@ class Symbol:
     name: str
     min: int
     max: int | None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the sizes must meet beside their ranges, and the line of the model that asks for it."""
+
+    holds: DimExpr
+    at: str | None
 
 
 @dataclass(frozen=True)
@@ -237,6 +249,7 @@ class Manifest:
     output_class: str | None
     dtype: str
     symbols: tuple[Symbol, ...]
+    conditions: tuple[Condition, ...]
     inputs: tuple[Input, ...]
     fixed_inputs: tuple[FixedInput, ...]
     outputs: tuple[Output, ...]
@@ -252,12 +265,14 @@ class Manifest:
 def to_json(manifest: Manifest) -> str:
     """The manifest's text: the same manifest gives the same text."""
     m = manifest
+    conditions = Lines([{"holds": _dim(c.holds), "at": c.at} for c in m.conditions])
     fields: list[tuple[str, Any]] = [
-        ("version", list(VERSION)),
+        ("version", list(VERSION_WITH_CONDITIONS if conditions else VERSION)),
         ("recorder", m.recorder),
         ("model", {"name": m.name, "class": m.cls, "output_class": m.output_class}),
         ("dtype", m.dtype),
         ("symbols", Lines([vars(s) for s in m.symbols])),
+        *([("conditions", conditions)] if conditions else []),
         ("inputs", Lines([vars(i) | {"shape": _shape(i.shape)} for i in m.inputs])),
         (
             "fixed_inputs",

@@ -20,21 +20,27 @@ from torch._dynamo.source import (
     TensorProperty,
     TensorPropertySource,
 )
+from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._sympy.symbol import SymT
 
 from .errors import RecordError
 
 
 @contextmanager
 def shared_sizes(names: Mapping[str, Mapping[int, Any]]) -> Iterator[None]:
-    """Inside, the axes that `names` calls alike, by path of the input, get one symbol."""
+    """Inside, the axes that `names` calls alike, by path of the input, get one symbol.
+
+    A size may be 0, which torch's own symbols rule out: `if n == 0` would leave no condition.
+    """
     original = ShapeEnv.create_symbol
+    make_symbol = symbolic_shapes.make_symbol
     made: dict[tuple[int, str], tuple[sympy.Symbol, str]] = {}
 
     def create_symbol(
         self: ShapeEnv, val: Any, source: Any, *args: Any, **kwargs: Any
     ) -> sympy.Expr:
-        path, axis = _axis(source)
+        path, axis = axis_of(source)
         name = names.get(path, {}).get(axis) if axis is not None else None
         if not isinstance(name, str) or not name.isidentifier():
             return original(self, val, source, *args, **kwargs)
@@ -54,14 +60,21 @@ def shared_sizes(names: Mapping[str, Mapping[int, Any]]) -> Iterator[None]:
         self.var_to_sources[symbol].append(source)
         return symbol
 
+    def make_size(prefix: SymT, index: int, **assumed: Any) -> sympy.Symbol:
+        if prefix is SymT.SIZE and assumed.pop("positive", None):
+            assumed["nonnegative"] = True
+        return make_symbol(prefix, index, **assumed)
+
+    symbolic_shapes.make_symbol = make_size  # type: ignore[assignment]
     ShapeEnv.create_symbol = create_symbol  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
+        symbolic_shapes.make_symbol = make_symbol
         ShapeEnv.create_symbol = original  # type: ignore[method-assign]
 
 
-def _axis(source: Any) -> tuple[str, int | None]:
+def axis_of(source: Any) -> tuple[str, int | None]:
     """The path of the input and the axis whose size `source` is."""
     if isinstance(source, TensorPropertySource) and source.prop is TensorProperty.SIZE:
         return _path(source.base), source.idx

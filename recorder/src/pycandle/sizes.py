@@ -1,8 +1,8 @@
-"""Names and ranges of the sizes that a trace left open."""
+"""Names, ranges and conditions of the sizes that a trace left open."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,43 +11,53 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from .calls import source_line
+from .conditions import solve
 from .dims import SymbolTable
 from .errors import RecordError
+from .guards import Asked
 from .layout import shape_env
-from .schema import Symbol
+from .schema import Condition, Symbol
 
 _LARGEST = 2**62
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What the model's own code asked of the sizes: ranges, relations, and the traced sizes."""
+class Open:
+    """What is known of the open sizes: ranges, conditions, traced sizes, and which became one."""
 
     ranges: dict[sympy.Symbol, Any]
-    relations: tuple[sympy.Expr, ...]
+    conditions: tuple[Asked, ...]
     traced: dict[sympy.Symbol, int]
+    merged: dict[sympy.Symbol, str]  # where the model made two sizes equal
 
 
-def conditions(exported: ExportedProgram) -> Conditions:
-    """Of a program before decomposition."""
+def asked(exported: ExportedProgram, noted: Sequence[Asked]) -> Open:
+    """Of a program before decomposition, with the conditions noted while it was traced."""
     env = shape_env(exported)
     if env is None:
-        return Conditions({}, (), {})
-    expressions = [guard.expr for guard in env.guards]
-    for asserts in env.deferred_runtime_asserts.values():
-        expressions += [a.expr for a in asserts]
-    relations = tuple(env.replace(e) for e in expressions)
+        return Open({}, (), {}, {})
+    known = {one.condition for one in noted}
+    rest = [guard.expr for guard in env.guards]
+    rest += [a.expr for asserts in env.deferred_runtime_asserts.values() for a in asserts]
+    everything = [*noted, *(Asked(expr, None) for expr in rest if expr not in known)]
+    merged: dict[sympy.Symbol, str] = {}
+    for one in everything:
+        sides = list(one.condition.args) if isinstance(one.condition, sympy.Eq) else []
+        if sides and all(side.is_Symbol for side in sides) and one.at:
+            merged.setdefault(env.replace(sides[0]), one.at)
+    conditions = tuple(Asked(env.replace(one.condition), one.at) for one in everything)
     traced = {s: int(v) for s, v in env.backed_var_to_val.items()}
-    return Conditions(dict(exported.range_constraints), relations, traced)
+    return Open(dict(exported.range_constraints), conditions, traced, merged)
 
 
 def bind(
     program: ExportedProgram,
     inputs: list[str],
     given: list[dict[int, Any]],
-    asked: Conditions,
-) -> tuple[SymbolTable, tuple[Symbol, ...]]:
-    """Names for the open sizes, the user's or that of the input and axis, with their ranges.
+    known: Open,
+) -> tuple[SymbolTable, tuple[Symbol, ...], tuple[Condition, ...]]:
+    """Names for the open sizes, the user's or that of the input and axis, with what they must meet.
 
     `given` holds, per flat input, what the user said about each axis.
     """
@@ -70,18 +80,48 @@ def bind(
             elif symbol not in table:
                 symbols.setdefault(text, []).append(symbol)
                 table.bind(symbol, sympy.Symbol(text))
+            elif (first := str(table.named(symbol))) != text:
+                raise RecordError(
+                    f"dynamic_shapes has the names `{first}` and `{text}` for sizes that the model "
+                    f"makes equal ({known.merged.get(symbol, 'where they meet')}): give both one "
+                    "name, or trace with sizes that differ, if the model takes either"
+                )
     for symbol, text in sums:
         table.bind(symbol, _sum_of(text, set(symbols)))
     for symbol, text in unnamed:
         if symbol not in table:
             symbols.setdefault(text, []).append(symbol)
             table.bind(symbol, sympy.Symbol(text))
-    found = {n: _common_range([asked.ranges.get(s) for s in held]) for n, held in symbols.items()}
-    traced = {n: asked.traced.get(held[0], 0) for n, held in symbols.items()}
-    for relation in dict.fromkeys(asked.relations):
-        _narrow(found, table.named(relation), traced)
+    found = {n: _common_range([known.ranges.get(s) for s in held]) for n, held in symbols.items()}
+    traced = {n: known.traced.get(held[0], 0) for n, held in symbols.items()}
+    everything = [*known.conditions, *_of_squeezes(program)]
+    named = [Asked(table.named(one.condition), one.at) for one in everything]
+    conditions = solve(named, found, traced)
     table.ranges = found
-    return table, tuple(Symbol(name, low, high) for name, (low, high) in found.items())
+    return table, tuple(Symbol(n, low, high) for n, (low, high) in found.items()), conditions
+
+
+def _of_squeezes(program: ExportedProgram) -> Iterator[Asked]:
+    """`squeeze` drops a dimension of size 1; a trace keeps every one whose size is open."""
+    aten = torch.ops.aten
+    for node in program.graph.nodes:
+        if node.target not in (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims):
+            continue
+        shape, left = node.args[0].meta["val"].shape, list(node.meta["val"].shape)
+        dims = node.args[1] if len(node.args) > 1 else range(len(shape))
+        dims = [dims] if isinstance(dims, int) else dims
+        chosen = {dim % len(shape) for dim in dims} if len(shape) else set()
+        for axis, size in enumerate(shape):
+            kept = bool(left) and _expr(left[0]) == _expr(size)
+            if kept:
+                left.pop(0)
+            if axis in chosen and isinstance(size, torch.SymInt):
+                relation = sympy.Ne if kept else sympy.Eq
+                yield Asked(relation(_expr(size), 1), source_line(node))
+
+
+def _expr(size: int | torch.SymInt) -> sympy.Expr:
+    return sympy.sympify(size.node.expr if isinstance(size, torch.SymInt) else size)
 
 
 def _input_shapes(program: ExportedProgram) -> list[tuple[Any, ...]]:
@@ -112,41 +152,3 @@ def _common_range(limits: list[Any]) -> tuple[int, int | None]:
         if limit.upper.is_Integer and int(limit.upper) < _LARGEST:
             highest = min(int(limit.upper), _LARGEST if highest is None else highest)
     return lowest, highest
-
-
-def _narrow(
-    ranges: dict[str, tuple[int, int | None]], condition: sympy.Expr, traced: dict[str, int]
-) -> None:
-    """Takes the sizes around the traced one for which the condition holds."""
-    names = sorted(str(s) for s in condition.free_symbols)
-    if not names:
-        return
-    if len(names) > 1 or names[0] not in ranges:
-        warnings.warn(f"the trace holds only where {condition}", stacklevel=2)
-        return
-    name = names[0]
-    symbol = sympy.Symbol(name)
-
-    def holds(size: int) -> bool:
-        return bool(condition.xreplace({symbol: sympy.Integer(size)}))
-
-    low, high = ranges[name]
-    start = traced.get(name, low)
-    lowest = start
-    while lowest > low and holds(lowest - 1):
-        lowest -= 1
-    highest = _last(holds, start, high)
-    ranges[name] = (lowest, highest)
-
-
-def _last(holds: Any, start: int, high: int | None) -> int | None:
-    """The largest size from `start` up to `high` for which `holds`; None when there is no end."""
-    limit = _LARGEST if high is None else high
-    good, step = start, 1
-    while good < limit and holds(min(good + step, limit)):
-        good, step = min(good + step, limit), step * 2
-    bad = min(good + step, limit)
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if holds(middle) else (good, middle)
-    return high if good >= limit else good

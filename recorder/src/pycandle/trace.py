@@ -21,9 +21,10 @@ from . import huggingface, sizes
 from .decompose import decompositions
 from .dims import SymbolTable
 from .errors import RecordError
+from .guards import noted
 from .layout import layout_is_free, without_conditions
 from .meta import buffers_on_meta, check_buffers, has_meta_parameters
-from .schema import Symbol
+from .schema import Condition, Symbol
 from .shared import shared_sizes
 
 
@@ -43,6 +44,7 @@ class Trace:
     program: ExportedProgram
     table: SymbolTable
     symbols: tuple[Symbol, ...]
+    conditions: tuple[Condition, ...]
     inputs: tuple[Leaf, ...]
     outputs: tuple[Leaf, ...]
     output_class: str | None
@@ -78,20 +80,23 @@ def trace(
         named = {leaf.path: axes for leaf, axes in zip(inputs, given, strict=True)}
         stack.enter_context(_without_collection())
         stack.enter_context(_use_lazy_graph_module(True))  # writes no Python for graphs in between
-        with layout_is_free(), shared_sizes(named):
+        with noted(named) as guards, layout_is_free(), shared_sizes(named):
             exported = torch.export.export(
                 model, args, kwargs, dynamic_shapes=shapes.for_torch(args, kwargs), strict=False
             )
-        conditions = sizes.conditions(exported)
+        asked = sizes.asked(exported, guards.asked)
         with without_conditions(exported):
             program = exported.run_decompositions(table)
     _refuse_mutation(program)
-    sizes_of, symbols = sizes.bind(program, [leaf.name for leaf in inputs], given, conditions)
+    sizes_of, symbols, conditions = sizes.bind(
+        program, [leaf.name for leaf in inputs], given, asked
+    )
     outputs, output_class = _output_leaves(program)
     return Trace(
         program=program,
         table=sizes_of,
         symbols=symbols,
+        conditions=conditions,
         inputs=inputs,
         outputs=outputs,
         output_class=output_class,

@@ -1,0 +1,287 @@
+"""From what a trace asks of its sizes to ranges, and to the conditions that no range says.
+
+A relation of integers is kept as `difference <= 0`, `= 0` or `!= 0`. One that holds exactly on an
+interval of one size narrows that size's range, by algebra and not by trial, so no size is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import sympy
+from torch.utils._sympy import functions as sf
+from torch.utils._sympy.numbers import int_oo
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
+
+from .dims import to_dim
+from .errors import RecordError
+from .guards import Asked
+from .schema import Condition, DimExpr
+
+Range = tuple[int, int | None]
+Span = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True)
+class _Relation:
+    """`difference` is at most (`le`), equal to (`eq`) or not equal to (`ne`) 0."""
+
+    op: str
+    difference: sympy.Expr
+    asked: Asked
+
+    @property
+    def symbol(self) -> sympy.Symbol | None:
+        """The symbol, where there is only one."""
+        free = self.difference.free_symbols
+        return next(iter(free)) if len(free) == 1 else None  # type: ignore[return-value]
+
+
+def solve(
+    asked: Iterable[Asked], ranges: dict[str, Range], traced: Mapping[str, int]
+) -> tuple[Condition, ...]:
+    """Narrows `ranges` to the conditions that are an interval of one size; gives the others.
+
+    Conditions are over symbols named as in the manifest; `traced` are the sizes of the trace.
+    Raises RecordError for one that a manifest cannot say.
+    """
+    exact = {sympy.Symbol(n): sympy.Symbol(n, integer=True, nonnegative=True) for n in ranges}
+    sizes = {exact[sympy.Symbol(n)]: sympy.Integer(size) for n, size in traced.items()}
+    found: dict[tuple[str, sympy.Expr], _Relation] = {}
+    for one in asked:
+        for part in _parts(one.condition.xreplace(exact), sizes):
+            for relation in _relations(part, one):
+                found.setdefault((relation.op, relation.difference), relation)
+    relations = list(found.values())
+    for relation in relations:
+        _check_traced(relation, sizes)
+    while True:
+        before = dict(ranges)
+        relations = [r for r in relations if not _narrow(ranges, r)]
+        if ranges == before:
+            break
+    relations = [_sharp(r, ranges) for r in relations if not _implied(r, ranges)]
+    for relation in relations:
+        _check_divisors(relation, ranges)
+    return tuple(_condition(r) for r in _without_repeats(relations))
+
+
+def _parts(
+    condition: sympy.Basic, sizes: Mapping[sympy.Symbol, sympy.Integer]
+) -> Iterator[sympy.Basic]:
+    """Relations that together are enough for `condition`: of alternatives, one that was traced."""
+    if condition is sympy.true:
+        return
+    if isinstance(condition, sympy.Not):
+        condition = sympy.to_nnf(condition)
+    if isinstance(condition, sympy.And):
+        for part in condition.args:
+            yield from _parts(part, sizes)
+    elif isinstance(condition, sympy.Or):
+        held = [a for a in condition.args if a.xreplace(sizes) is sympy.true]
+        # An alternative that leaves more than one size open is the better one.
+        held.sort(key=lambda a: (isinstance(a, sympy.Eq) and a.rhs.is_Integer, str(a)))
+        yield from _parts(held[0], sizes) if held else (condition,)
+    else:
+        yield condition
+
+
+def _relations(part: sympy.Basic, asked: Asked) -> Iterator[_Relation]:
+    if not isinstance(part, sympy.core.relational.Relational):
+        raise _unsayable(asked)
+    if isinstance(part, sympy.Eq) and (ordered := _as_order(part)):
+        for smaller, larger in ordered:
+            yield _Relation("le", sympy.expand(smaller - larger), asked)
+        return
+    d = sympy.expand(part.lhs - part.rhs)
+    if isinstance(part, sympy.Eq | sympy.Ne):
+        remainders = sympy.expand(d.replace(sf.FloorDiv, _as_remainder))
+        d = min(d, remainders, key=sympy.count_ops)
+        op = "eq" if isinstance(part, sympy.Eq) else "ne"
+        d = -d if d.could_extract_minus_sign() else d
+    else:
+        op = "le"
+        d = -d if isinstance(part, sympy.Gt | sympy.Ge) else d
+        d = d + 1 if isinstance(part, sympy.Lt | sympy.Gt) else d
+    for division in d.atoms(sf.FloorDiv, sf.Mod, sf.PythonMod, sympy.Mod):
+        if division.args[1].free_symbols:
+            yield _Relation("le", 1 - division.args[1], asked)
+    yield _Relation(op, d.as_content_primitive()[1], asked)
+
+
+def _as_order(part: sympy.Eq) -> list[tuple[sympy.Expr, sympy.Expr]]:
+    """What is at most what, where one side is the least or largest operand and the other is one."""
+    for side, other in ((part.lhs, part.rhs), (part.rhs, part.lhs)):
+        if other not in side.args:
+            continue
+        rest = [operand for operand in side.args if operand != other]
+        if isinstance(side, sf.Min | sympy.Min):
+            return [(other, operand) for operand in rest]
+        if isinstance(side, sf.Max | sympy.Max):
+            return [(operand, other) for operand in rest]
+    return []
+
+
+def _as_remainder(base: sympy.Expr, divisor: sympy.Expr) -> sympy.Expr:
+    return (base - sf.Mod(base, divisor)) / divisor
+
+
+def _narrow(ranges: dict[str, Range], relation: _Relation) -> bool:
+    """Takes out the sizes for which the relation does not hold; whether that is all it says."""
+    symbol = relation.symbol
+    if symbol is None or str(symbol) not in ranges:
+        return False
+    span = _span(relation.difference, None if relation.op == "le" else 0, 0)
+    if span is None:
+        return False
+    low, high = ranges[str(symbol)]
+    first = low if span[0] is None else max(low, span[0])
+    last = high if span[1] is None else span[1] if high is None else min(high, span[1])
+    if relation.op != "ne":
+        ranges[str(symbol)] = (first, last)
+        return True
+    if last is not None and last < first:
+        return True
+    if first == low and last is not None:
+        ranges[str(symbol)] = (last + 1, high)
+        return True
+    if last == high:
+        ranges[str(symbol)] = (low, first - 1)
+        return True
+    return False
+
+
+def _span(expr: sympy.Expr, low: int | None, high: int | None) -> Span | None:
+    """The sizes of the one symbol for which `low <= expr <= high`; None when no interval says it.
+
+    An end that is None is open.
+    """
+    if expr.is_Symbol:
+        return low, high
+    constant, rest = expr.as_coeff_Add()
+    if constant != 0:
+        if not constant.is_Integer:
+            return None
+        return _span(rest, _less(low, int(constant)), _less(high, int(constant)))
+    factor, rest = expr.as_coeff_Mul()
+    if factor != 1:
+        if not factor.is_Integer:
+            return None
+        if factor < 0:
+            low, high = _negative(high), _negative(low)
+        k = abs(int(factor))
+        return _span(
+            rest, None if low is None else -(-low // k), None if high is None else high // k
+        )
+    if isinstance(expr, sf.FloorDiv) and expr.args[1].is_Integer and expr.args[1] > 0:
+        k = int(expr.args[1])
+        last = None if high is None else high * k + k - 1
+        return _span(expr.args[0], None if low is None else low * k, last)
+    if isinstance(expr, sf.Max | sympy.Max) and low is None:
+        return _common(expr.args, low, high)
+    if isinstance(expr, sf.Min | sympy.Min) and high is None:
+        return _common(expr.args, low, high)
+    return None
+
+
+def _common(operands: Iterable[sympy.Expr], low: int | None, high: int | None) -> Span | None:
+    """Where all operands lie between `low` and `high`; constants do, or the trace would not."""
+    spans = [_span(operand, low, high) for operand in operands if operand.free_symbols]
+    lows = [s[0] for s in spans if s is not None and s[0] is not None]
+    highs = [s[1] for s in spans if s is not None and s[1] is not None]
+    return None if None in spans else (max(lows, default=None), min(highs, default=None))
+
+
+def _less(bound: int | None, by: int) -> int | None:
+    return None if bound is None else bound - by
+
+
+def _negative(bound: int | None) -> int | None:
+    return None if bound is None else -bound
+
+
+def _implied(relation: _Relation, ranges: Mapping[str, Range]) -> bool:
+    """Whether the relation holds for all sizes of the ranges."""
+    bounds = _bounds(relation.difference, ranges)
+    if relation.op == "eq":
+        return bool(bounds.lower == 0 and bounds.upper == 0)
+    if relation.op == "le":
+        return bool(bounds.upper <= 0)
+    return bool(bounds.lower > 0 or bounds.upper < 0)
+
+
+def _sharp(relation: _Relation, ranges: Mapping[str, Range]) -> _Relation:
+    """At most 0 is 0 where nothing less can be."""
+    if relation.op == "le" and _bounds(relation.difference, ranges).lower == 0:
+        return replace(relation, op="eq")
+    return relation
+
+
+def _bounds(expr: sympy.Expr, ranges: Mapping[str, Range]) -> ValueRanges[sympy.Expr]:
+    held = {s: ranges[str(s)] for s in expr.free_symbols if str(s) in ranges}
+    known = {
+        s: ValueRanges(low, int_oo if high is None else high) for s, (low, high) in held.items()
+    }
+    return bound_sympy(expr, known)  # type: ignore[arg-type]
+
+
+def _check_traced(relation: _Relation, sizes: Mapping[sympy.Symbol, sympy.Integer]) -> None:
+    """A trace at size 1 may stand for every other size and not for its own."""
+    difference = relation.difference.xreplace(sizes)
+    holds = {"le": difference <= 0, "eq": difference == 0, "ne": difference != 0}[relation.op]
+    if difference.is_Integer and not holds:
+        free = sorted(relation.difference.free_symbols, key=str)
+        raise RecordError(
+            f"{relation.asked.at or 'the model'}: the trace holds only where "
+            f"`{relation.asked.condition}`, and was made with "
+            + ", ".join(f"{s} = {sizes[s]}" for s in free)
+            + "; trace with other sizes, or leave them out of dynamic_shapes"
+        )
+
+
+def _check_divisors(relation: _Relation, ranges: Mapping[str, Range]) -> None:
+    for division in relation.difference.atoms(sf.FloorDiv, sf.Mod, sf.PythonMod, sympy.Mod):
+        if not _bounds(division.args[1], ranges).lower > 0:
+            raise _unsayable(relation.asked)
+
+
+def _without_repeats(relations: list[_Relation]) -> list[_Relation]:
+    """Without those that follow from what another one says is 0."""
+    zeros = {r.difference: sympy.Integer(0) for r in relations if r.op == "eq"}
+    kept = []
+    for relation in relations:
+        others = {d: zero for d, zero in zeros.items() if d != relation.difference}
+        if relation.op != "eq" or relation.difference.xreplace(others) != 0:
+            kept.append(relation)
+    return kept
+
+
+def _condition(relation: _Relation) -> Condition:
+    """With what is subtracted on the other side, as one would write it."""
+    op, difference = relation.op, relation.difference
+    symbol = relation.symbol
+    span = _span(difference, 0, 0) if op == "ne" and symbol is not None else None
+    if span is not None and span[0] == span[1]:
+        difference = symbol - sympy.Integer(span[0])
+    constant, rest = difference.as_coeff_Add()
+    if op == "le" and constant == 1 and rest.free_symbols:
+        op, difference = "lt", rest
+    terms = sympy.Add.make_args(difference)
+    minus = [term for term in terms if term.could_extract_minus_sign()]
+    left = sympy.Add(*[term for term in terms if term not in minus])
+    try:
+        sides = (to_dim(left, "left"), to_dim(-sympy.Add(*minus), "right"))
+    except RecordError:
+        raise _unsayable(relation.asked) from None
+    return Condition(DimExpr(op, sides), relation.asked.at)
+
+
+def _unsayable(asked: Asked) -> RecordError:
+    names = sorted(str(s) for s in asked.condition.free_symbols)
+    listed = ", ".join(f"`{n}`" for n in names)
+    return RecordError(
+        f"{asked.at or 'the model'}: the trace holds only where `{asked.condition}`, which a "
+        f"manifest cannot say; leave {listed} out of dynamic_shapes, or give a range in which it "
+        f'always holds, as `Dim("{names[0] if names else "n"}", min=2, max=64)`'
+    )

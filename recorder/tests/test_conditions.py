@@ -1,0 +1,339 @@
+"""For which sizes a manifest says that it holds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pycandle import GoldenRecorder, RecordError
+from pycandle.dims import evaluate
+from pycandle.schema import DimExpr
+
+A, B = {0: "a"}, {0: "b"}
+draw = torch.randn
+
+
+class Fn(nn.Module):
+    """A model that is one function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs):
+        return self.function(*inputs)
+
+
+class OneFn(Fn):
+    def forward(self, x):
+        return self.function(x)
+
+
+class TwoFn(Fn):
+    def forward(self, x, y):
+        return self.function(x, y)
+
+
+def recorded(folder, function, *inputs, shapes=(A,)):
+    """The manifest, and the recorder to make goldens with."""
+    model = (OneFn if len(inputs) == 1 else TwoFn)(function).eval()
+    recorder = GoldenRecorder(folder)
+    recorder.record(model, *inputs, dynamic_shapes=list(shapes))
+    path = recorder.save("m")
+    return json.loads(path.read_text()), recorder, model
+
+
+def limits(manifest):
+    return {s["name"]: (s["min"], s["max"]) for s in manifest["symbols"]}
+
+
+def holds(manifest):
+    return [c["holds"] for c in manifest.get("conditions", [])]
+
+
+def right_or_refused(recorder, model, *shapes):
+    """For each of the shapes: whether goldens can be made, which compares them with the model."""
+    taken = []
+    for shape in shapes:
+        inputs = tuple(draw(s) for s in shape) if isinstance(shape, list) else (draw(shape),)
+        try:
+            recorder.record_goldens(model, inputs, case="x")
+        except RecordError as error:
+            assert "holds only where" in str(error) or "outside" in str(error)
+            taken.append(False)
+        else:
+            taken.append(True)
+    return taken
+
+
+def test_one_size_left_out_is_a_condition_with_its_line(tmp_path):
+    def branches(x):
+        if x.shape[0] == 77:
+            return x * 2
+        return x + 1
+
+    manifest, recorder, model = recorded(tmp_path, branches, draw(4, 2))
+    assert limits(manifest) == {"a": (0, None)}
+    (condition,) = manifest["conditions"]
+    assert condition["holds"] == {"ne": ["a", 77]}
+    assert condition["at"].startswith("test_conditions.py:")
+    assert manifest["version"] == [2, 0]
+    assert right_or_refused(recorder, model, (76, 2), (77, 2), (78, 2)) == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        lambda x: x.shape[0] == 0,
+        lambda x: x.numel() == 0,
+        lambda x: x.shape[0] < 1,
+        lambda x: F.linear(x, torch.ones(2, 2)).shape[0] == 0,
+    ],
+)
+def test_a_branch_on_nothing_at_all_is_seen(tmp_path, asks):
+    manifest, recorder, model = recorded(
+        tmp_path, lambda x: x.sum() + 3 if asks(x) else x.sum(), draw(4, 2)
+    )
+    assert limits(manifest) == {"a": (1, None)}
+    assert right_or_refused(recorder, model, (0, 2), (1, 2)) == [False, True]
+
+
+def test_a_manifest_without_conditions_does_not_have_the_list(tmp_path):
+    manifest, _, _ = recorded(tmp_path, torch.exp, draw(4, 2))
+    assert "conditions" not in manifest and manifest["version"] == [1, 0]
+
+
+def test_a_remainder_is_a_condition(tmp_path):
+    manifest, recorder, model = recorded(
+        tmp_path, lambda x: x + 1 if x.shape[0] % 64 else x * 2, draw(5, 2)
+    )
+    assert holds(manifest) == [{"ne": [{"mod": ["a", 64]}, 0]}]
+    assert right_or_refused(recorder, model, (63, 2), (64, 2), (130, 2)) == [True, False, True]
+
+
+def test_intervals_become_ranges_however_they_are_written(tmp_path):
+    def narrow(x):
+        torch._check(3 * x.shape[0] - 7 <= 50)  # at most 19
+        torch._check((x.shape[0] + 1) // 2 >= 2)  # at least 3
+        torch._check(-2 * x.shape[0] < -6)  # at least 4
+        torch._check(max(x.shape[0], 3) < 19)  # at most 18
+        return x + 1
+
+    manifest, recorder, model = recorded(tmp_path, narrow, draw(8))
+    assert limits(manifest) == {"a": (4, 18)} and holds(manifest) == []
+    assert right_or_refused(recorder, model, (3,), (4,), (18,), (19,)) == [False, True, True, False]
+
+
+def test_far_ends_of_a_range_are_exact(tmp_path):
+    def far(x):
+        if x.shape[0] * 1000 + 1 < 10**12:
+            return x + 1
+        return x * 2
+
+    manifest, _, _ = recorded(tmp_path, far, draw(8))
+    assert limits(manifest) == {"a": (0, 10**9 - 1)}
+
+
+def test_a_condition_at_the_end_of_a_range_moves_the_end(tmp_path):
+    def edges(x):
+        torch._check(x.shape[0] >= 1)
+        torch._check(x.shape[0] <= 9)
+        if x.shape[0] == 1 or x.shape[0] == 2 or x.shape[0] == 9 or x.shape[0] == 12:
+            return x * 2
+        return x + 1
+
+    manifest, _, _ = recorded(tmp_path, edges, draw(5))
+    assert limits(manifest) == {"a": (3, 8)} and holds(manifest) == []
+
+
+@pytest.mark.parametrize(
+    ("asks", "condition", "taken"),
+    [
+        (lambda a, b: a < b, {"lt": ["a", "b"]}, [True, False, False]),
+        (lambda a, b: a + b < 12, {"le": [{"add": ["a", "b"]}, 11]}, [True, True, False]),
+        (lambda a, b: a != b, {"ne": ["a", "b"]}, [True, False, True]),
+        (lambda a, b: a * 2 >= b, {"le": ["b", {"mul": ["a", 2]}]}, [False, True, True]),
+        (lambda a, b: max(a, b) < 6, None, [True, True, False]),
+    ],
+)
+def test_relations_of_two_sizes(tmp_path, asks, condition, taken):
+    def both(x, y):
+        return x.sum() + y.sum() if asks(x.shape[0], y.shape[0]) else x.sum() - y.sum()
+
+    inputs = draw(3), draw(5)
+    manifest, recorder, model = recorded(tmp_path, both, *inputs, shapes=(A, B))
+    assert condition is None or condition in holds(manifest)
+    assert right_or_refused(recorder, model, [(2,), (5,)], [(4,), (4,)], [(7,), (6,)]) == taken
+
+
+def test_two_names_for_what_the_model_makes_one_size_are_an_error(tmp_path):
+    with pytest.raises(RecordError, match=r"`a` and `b`.*equal \(test_conditions.py:\d+\)"):
+        recorded(tmp_path, lambda x, y: x + y, draw(4), draw(4), shapes=(A, B))
+
+
+def test_sizes_that_happen_to_be_equal_stay_two(tmp_path):
+    manifest, recorder, model = recorded(
+        tmp_path, lambda x, y: x.sum() + y.sum(), draw(4), draw(4), shapes=(A, B)
+    )
+    assert [i["shape"] for i in manifest["inputs"]] == [["a"], ["b"]]
+    assert right_or_refused(recorder, model, [(3,), (7,)]) == [True]
+
+
+def test_a_size_that_the_model_fixes_is_an_error_with_name_and_line(tmp_path):
+    weight = draw(5, 8)
+    for function in (
+        lambda x: F.linear(x, weight),
+        lambda x: x @ weight.T,
+        lambda x: torch.einsum("ij,kj->ik", x, weight),
+        lambda x: x.reshape(4, 4) + 1,
+    ):
+        with pytest.raises(RecordError, match=r"test_conditions.py:\d+: the size `n` .*only be 8"):
+            recorded(tmp_path, function, draw(2, 8), shapes=({1: "n"},))
+
+
+def test_a_mask_of_fixed_length_fixes_the_length(tmp_path):
+    def attend(x, mask):
+        return F.scaled_dot_product_attention(x, x, x, attn_mask=mask)
+
+    with pytest.raises(RecordError, match=r"`n`.*can only be 5"):
+        inputs = draw(2, 2, 5, 4), draw(1, 1, 5, 5)
+        recorded(tmp_path, attend, *inputs, shapes=({2: "n"}, None))
+
+
+def test_a_branch_on_one_is_seen_after_a_layer_asked_the_same(tmp_path):
+    weight = draw(4, 4)
+
+    def after(x):
+        y = F.linear(x, weight)
+        return y * 2 if x.shape[0] == 1 else y + 1
+
+    manifest, recorder, model = recorded(tmp_path, after, draw(3, 2, 4))
+    assert holds(manifest) == [{"ne": ["a", 1]}]
+    assert right_or_refused(recorder, model, (1, 2, 4), (2, 2, 4)) == [False, True]
+
+
+@pytest.mark.parametrize(
+    "squeeze",
+    [
+        lambda x: x.squeeze(),
+        lambda x: x.squeeze(0),
+        lambda x: x.squeeze(-3),
+        lambda x: x.squeeze((0, 1)),
+        lambda x: x.clone().squeeze_(0),
+    ],
+)
+def test_squeeze_keeps_an_open_size_that_is_not_one(tmp_path, squeeze):
+    manifest, recorder, model = recorded(tmp_path, squeeze, draw(4, 1, 3))
+    assert holds(manifest) == [{"ne": ["a", 1]}]
+    assert right_or_refused(recorder, model, (1, 1, 3), (2, 1, 3)) == [False, True]
+
+
+def test_squeeze_of_a_size_that_is_at_least_one_moves_the_range(tmp_path):
+    def squeeze(x):
+        torch._check(x.shape[0] >= 1)
+        return x.squeeze()
+
+    manifest, _, _ = recorded(tmp_path, squeeze, draw(4, 1, 3))
+    assert limits(manifest) == {"a": (2, None)} and holds(manifest) == []
+
+
+def test_squeeze_of_a_computed_size(tmp_path):
+    manifest, recorder, model = recorded(tmp_path, lambda x: x[3:].squeeze(), draw(8, 1, 3))
+    (condition,) = holds(manifest)
+    assert [n for n in range(9) if not evaluate(_dim(condition), {"a": n})] == [4]
+    assert right_or_refused(recorder, model, (4, 1, 3), (5, 1, 3)) == [False, True]
+
+
+def test_squeeze_traced_at_one_is_an_error(tmp_path):
+    with pytest.raises(RecordError, match=r"test_conditions.py:\d+: .*made with a = 1; trace with"):
+        recorded(tmp_path, lambda x: x.squeeze(0), draw(1, 1, 3))
+
+
+def test_a_broadcast_size_is_one_and_others_are_equal(tmp_path):
+    manifest, recorder, model = recorded(
+        tmp_path, lambda x, y: torch.where(x > 0, x, y), draw(4, 3), draw(1, 3), shapes=(A, B)
+    )
+    assert limits(manifest) == {"a": (0, None), "b": (1, 1)}
+    taken = right_or_refused(recorder, model, [(5, 3), (1, 3)], [(5, 3), (5, 3)])
+    assert taken == [True, False]
+    manifest, recorder, model = recorded(tmp_path, torch.add, draw(4, 3), draw(4, 3), shapes=(A, A))
+    assert right_or_refused(recorder, model, [(1, 3), (1, 3)], [(0, 3), (0, 3)]) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "taken"),
+    [
+        (lambda x: x.split(2)[1], lambda n: (n, 3), {3, 4}),
+        (lambda x: x.chunk(2)[1], lambda n: (n, 3), {2, 3, 4, 5, 6, 7, 8, 9}),
+        (lambda x: x.view(-1, 4), lambda n: (n, 2), {0, 2, 4, 6, 8}),
+        (lambda x: x.unflatten(0, (2, -1)), lambda n: (n, 3), {0, 2, 4, 6, 8}),
+        (lambda x: x[:5].sum(0), lambda n: (n, 3), set(range(10))),
+        (lambda x: x[-5:].sum(0), lambda n: (n, 3), set(range(10))),
+        (lambda x: x[2], lambda n: (n, 3), {3, 4, 5, 6, 7, 8, 9}),
+        (lambda x: F.pixel_unshuffle(x, 2), lambda n: (1, 3, n, 4), {2, 4, 6, 8}),
+        (lambda x: F.pad(x, (2, 2), mode="reflect"), lambda n: (3, n), {3, 4, 5, 6, 7, 8, 9}),
+        (lambda x: F.avg_pool1d(x, 3, 2), lambda n: (1, 3, n), {3, 4, 5, 6, 7, 8, 9}),
+    ],
+)
+def test_operators_are_right_or_refused_at_every_size(tmp_path, function, shape, taken):
+    start = draw(shape(4))
+    axis = next(i for i, (m, n) in enumerate(zip(shape(4), shape(5), strict=True)) if m != n)
+    _, recorder, model = recorded(tmp_path, function, start, shapes=({axis: "n"},))
+    got = right_or_refused(recorder, model, *map(shape, range(10)))
+    assert {n for n, right in enumerate(got) if right} == taken
+
+
+def test_what_a_manifest_cannot_say_is_an_error(tmp_path):
+    def half(x):
+        return x + 1 if (x.shape[0] / 3) ** 0.5 != 5.5 else x * 2
+
+    pattern = r"test_conditions.py:\d+: .*cannot say; leave `a` out of dynamic_shapes, or give"
+    with pytest.raises(RecordError, match=pattern):
+        recorded(tmp_path, half, draw(4))
+
+
+def test_a_given_range_in_which_a_condition_always_holds_leaves_none(tmp_path):
+    a = torch.export.Dim("a", min=2, max=64)
+    manifest, _, _ = recorded(
+        tmp_path, lambda x: x + 1 if x.shape[0] != 77 else x * 2, draw(4), shapes=({0: a},)
+    )
+    assert limits(manifest) == {"a": (2, 64)} and holds(manifest) == []
+
+
+class Net(nn.Module):
+    """Batch, two sequences that depend on each other, and a cut of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(4, 4)
+
+    def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        both = torch.cat([memory, self.mix(query)], 1)
+        attended = F.scaled_dot_product_attention(query, both, both)
+        if memory.shape[1] >= query.shape[1]:
+            attended = attended + memory[:, : query.shape[1]]
+        return attended.unflatten(1, (2, -1))
+
+
+def test_several_open_sizes_at_other_sizes_than_the_traced(tmp_path):
+    shapes = ({0: "batch", 1: "queries"}, {0: "batch", 1: "memory"})
+    recorder = GoldenRecorder(tmp_path)
+    model = Net().eval()
+    recorder.record(model, draw(2, 4, 4), draw(2, 6, 4), dynamic_shapes=list(shapes))
+    for batch in (1, 2, 5):
+        for queries in range(0, 9):
+            for memory in range(0, 9):
+                inputs = [(batch, queries, 4), (batch, memory, 4)]
+                expected = queries % 2 == 0 and memory >= queries
+                assert right_or_refused(recorder, model, inputs) == [expected]
+
+
+def _dim(form):
+    if isinstance(form, dict):
+        ((op, operands),) = form.items()
+        return DimExpr(op, tuple(_dim(o) for o in operands))
+    return form
