@@ -5,6 +5,7 @@
 //! itself could not run.
 
 mod codegen;
+mod extract;
 mod inspect;
 mod outcome;
 mod parity;
@@ -27,6 +28,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Codegen(codegen::Args),
+    Extract(extract::Args),
     Inspect(inspect::Args),
     Parity(parity::Args),
 }
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments());
     let outcome = match cli.command {
         Command::Codegen(args) => codegen::run(&args),
+        Command::Extract(args) => extract::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Parity(args) => parity::run(&args),
     };
