@@ -3,9 +3,9 @@
 //! Layers hold handles and call [`linear`]; nothing else looks at how weights are stored.
 //! Today every parameter is a dense tensor; borrowed and quantized ones become further arms here.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
-use crate::{Error, Param, Result, ops};
+use crate::{Param, Result, ops};
 
 /// How the weight of a linear map lies in memory.
 ///
@@ -52,41 +52,5 @@ pub fn linear(x: &Tensor, weight: &Param, bias: Option<&Param>, layout: Layout) 
 
 /// [`linear`] with a weight that is already a tensor.
 pub fn dense(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, layout: Layout) -> Result<Tensor> {
-    match layout {
-        Layout::OutIn => ops::linear(x, weight, bias),
-        Layout::InOut => transposed(x, weight, bias),
-    }
-}
-
-fn transposed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (&[ref batch @ .., inner], &[rows, out]) = (x.dims(), weight.dims()) else {
-        return Err(mismatch(x, weight));
-    };
-    if inner != rows || x.dtype() != weight.dtype() {
-        return Err(mismatch(x, weight));
-    }
-    // Half precision goes through f32, so that the bias is added before the only rounding.
-    let (dtype, wide) = match x.dtype() {
-        DType::F64 => (DType::F64, DType::F64),
-        dtype => (dtype, DType::F32),
-    };
-    // One product of two matrices, however many batch dimensions there are.
-    let m = batch.iter().product::<usize>();
-    let x = ops::to_dtype(&x.reshape((m, inner))?, wide)?;
-    let mut y = ops::matmul(&x, &ops::to_dtype(weight, wide)?)?;
-    if let Some(bias) = bias {
-        y = ops::add(&y, &ops::to_dtype(bias, wide)?)?;
-    }
-    let shape = [batch, &[out]].concat();
-    Ok(ops::to_dtype(&y, dtype)?.reshape(shape)?)
-}
-
-fn mismatch(x: &Tensor, weight: &Tensor) -> Error {
-    Error::msg(format!(
-        "linear: input {:?} {:?} and transposed weight {:?} {:?} do not fit",
-        x.dtype(),
-        x.dims(),
-        weight.dtype(),
-        weight.dims()
-    ))
+    ops::linear_with(x, weight, bias, layout)
 }

@@ -320,16 +320,9 @@ impl Block {
 
     fn scores<T: Narrow>(&mut self, job: &Job<'_, T>, at: (usize, usize, usize), keys: usize) {
         let (data, offset, stride) = block_of(&job.k, at, keys, job.d, &mut self.wide);
-        let view = |rows, columns, row_stride, column_stride, offset| Matrix {
-            offset,
-            rows,
-            columns,
-            row_stride,
-            column_stride,
-        };
-        let out = view(self.rows, keys, keys, 1, 0);
-        let q = view(self.rows, job.d, job.d, 1, 0);
-        let k = view(job.d, keys, 1, stride, offset);
+        let out = Matrix::packed(self.rows, keys);
+        let q = Matrix::packed(self.rows, job.d);
+        let k = Matrix::columns(keys, stride, offset..offset + job.d).t();
         gemm(
             &mut self.scores,
             out,
@@ -345,27 +338,9 @@ impl Block {
 
     fn values<T: Narrow>(&mut self, job: &Job<'_, T>, at: (usize, usize, usize), keys: usize) {
         let (data, offset, stride) = block_of(&job.v, at, keys, job.d_v, &mut self.wide);
-        let out = Matrix {
-            offset: 0,
-            rows: self.rows,
-            columns: job.d_v,
-            row_stride: job.d_v,
-            column_stride: 1,
-        };
-        let p = Matrix {
-            offset: 0,
-            rows: self.rows,
-            columns: keys,
-            row_stride: keys,
-            column_stride: 1,
-        };
-        let v = Matrix {
-            offset,
-            rows: keys,
-            columns: job.d_v,
-            row_stride: stride,
-            column_stride: 1,
-        };
+        let out = Matrix::packed(self.rows, job.d_v);
+        let p = Matrix::packed(self.rows, keys);
+        let v = Matrix::columns(keys, stride, offset..offset + job.d_v);
         gemm(
             &mut self.out,
             out,

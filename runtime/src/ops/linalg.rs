@@ -1,16 +1,15 @@
 //! Matrix products. Half types are multiplied in `f32` and rounded once.
 
+use std::ops::Range;
+
 use candle_core::{DType, Tensor, WithDType};
 
 use super::Result;
 use super::cast::to_dtype;
 use super::composed::widened;
 use super::elementwise::add;
-use super::gemv;
 use super::map::{always_chunks, same_dtype};
-use super::memory::{
-    Narrow, fail, from_f32, is_half, on_cpu, tensor, widen, with_narrow, with_storage,
-};
+use super::memory::{fail, is_half, tensor, with_storage};
 use super::scalar::mul_scalar;
 use super::walk::{broadcast_shape, expand_to};
 
@@ -25,6 +24,33 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
+    /// Row after row, from the first element on.
+    pub(super) fn packed(rows: usize, columns: usize) -> Self {
+        Self::columns(rows, columns, 0..columns)
+    }
+
+    /// Some columns of a packed matrix of `width` columns.
+    pub(super) fn columns(rows: usize, width: usize, columns: Range<usize>) -> Self {
+        Self {
+            offset: columns.start,
+            rows,
+            columns: columns.len(),
+            row_stride: width,
+            column_stride: 1,
+        }
+    }
+
+    /// The transposed matrix.
+    pub(super) fn t(self) -> Self {
+        Self {
+            offset: self.offset,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+
     fn check(&self, len: usize) -> bool {
         self.rows == 0
             || self.columns == 0
@@ -199,13 +225,7 @@ fn batched_on_cpu<T: Multiplied>(
             if out.is_empty() {
                 return tensor(out, shape);
             }
-            let out_view = Matrix {
-                offset: 0,
-                rows: m,
-                columns: n,
-                row_stride: n,
-                column_stride: 1,
-            };
+            let out_view = Matrix::packed(m, n);
             let one = |i: usize, out: &mut [T], parallel: bool| {
                 let one = T::from_f64(1.0);
                 gemm(
@@ -282,132 +302,6 @@ fn integer_product(a: &Tensor, b: &Tensor, batch: &[usize], shape: &[usize]) -> 
             tensor(out, shape)
         })
     })
-}
-
-/// `x w^T + b`: `[.., in]` by `[out, in]` gives `[.., out]`. (`aten.linear`)
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    same_dtype("linear", x, weight)?;
-    let (&[ref batch @ .., k], &[n, k2]) = (x.dims(), weight.dims()) else {
-        fail!("linear: shapes {:?} and {:?}", x.dims(), weight.dims());
-    };
-    if k != k2 || bias.is_some_and(|b| b.elem_count() != n) {
-        fail!(
-            "linear: input {:?}, weight {:?}, bias {:?}",
-            x.dims(),
-            weight.dims(),
-            bias.map(Tensor::dims)
-        );
-    }
-    let m: usize = batch.iter().product();
-    let shape = [batch, &[n]].concat();
-    let narrow = is_half(x.dtype()) || x.dtype() == DType::F32;
-    if !narrow || m == 0 || n == 0 || k == 0 || !x.device().is_cpu() {
-        let y = matmul(x, &weight.t()?)?;
-        return match bias {
-            Some(bias) => add(&y, bias),
-            None => Ok(y),
-        };
-    }
-    let mut inputs = vec![x, weight];
-    inputs.extend(bias);
-    on_cpu(&inputs, |inputs| {
-        let (x, weight) = (inputs[0], inputs[1].contiguous()?);
-        let bias = match inputs.get(2) {
-            Some(bias) => Some(super::memory::to_f32(bias)?),
-            None => None,
-        };
-        let rows = super::memory::to_f32(x)?;
-        with_narrow!(x.dtype(), "linear", T => {
-            let out = with_storage::<T, _>(&weight, |w, layout| {
-                let start = layout.start_offset();
-                Ok(product_rows(&rows, &w[start..start + n * k], bias.as_deref(), [m, n, k]))
-            })?;
-            from_f32(out, &shape, x.dtype())
-        })
-    })
-}
-
-/// Weight rows that one task multiplies.
-const PANEL: usize = 128;
-
-fn product_rows<T: Narrow>(
-    x: &[f32],
-    weight: &[T],
-    bias: Option<&[f32]>,
-    [m, n, k]: [usize; 3],
-) -> Vec<f32> {
-    if m <= gemv::ROWS {
-        return gemv::product(x, weight, bias, [m, n, k]);
-    }
-    let mut out = match bias {
-        Some(bias) => bias.repeat(m),
-        None => vec![0.0f32; m * n],
-    };
-    let x_view = Matrix {
-        offset: 0,
-        rows: m,
-        columns: k,
-        row_stride: k,
-        column_stride: 1,
-    };
-    let mut panel = vec![
-        0.0f32;
-        if T::DTYPE == DType::F32 {
-            0
-        } else {
-            (8 * PANEL).min(n) * k
-        }
-    ];
-    let rows_at_once = if T::DTYPE == DType::F32 { n } else { 8 * PANEL };
-    for first in (0..n).step_by(rows_at_once) {
-        let rows = rows_at_once.min(n - first);
-        let source = &weight[first * k..(first + rows) * k];
-        let source = match as_f32(source) {
-            Some(source) => source,
-            None => {
-                let wide = &mut panel[..rows * k];
-                always_chunks(wide, 16 * 1024, &|at, to: &mut [f32]| {
-                    widen(&source[at..at + to.len()], to)
-                });
-                &*wide
-            }
-        };
-        let view = Matrix {
-            offset: 0,
-            rows: k,
-            columns: rows,
-            row_stride: 1,
-            column_stride: k,
-        };
-        let out_view = Matrix {
-            offset: first,
-            rows: m,
-            columns: rows,
-            row_stride: n,
-            column_stride: 1,
-        };
-        gemm(
-            &mut out,
-            out_view,
-            bias.is_some(),
-            x,
-            x_view,
-            source,
-            view,
-            1.0,
-            true,
-        );
-    }
-    out
-}
-
-/// The slice itself when its elements are `f32`.
-fn as_f32<T: Narrow>(source: &[T]) -> Option<&[f32]> {
-    if T::DTYPE == DType::F32 {
-        Some(T::load(source, &mut []))
-    } else {
-        None
-    }
 }
 
 /// `beta bias + alpha a b`, of matrices; half types in `f32`, rounded once. (`aten.addmm`)

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::ops::Range;
 
 use super::Result;
+use super::isa::{Isa, Kernel, dispatch};
 
 /// Elements converted at a time between a half type and `f32`; a few kilobytes, so it stays in the
 /// first-level cache.
@@ -210,6 +211,8 @@ pub(super) trait Narrow: WithDType {
     fn write(out: &mut [Self], f: impl FnMut(Range<usize>, &mut [f32]));
     /// One element as `f32`.
     fn wide(self) -> f32;
+    /// Sixteen elements as `f32`, in registers.
+    fn lanes<S: Isa>(from: &[Self; 16]) -> S::Lanes;
     /// The nearest element to an `f32`.
     fn nearest(value: f32) -> Self;
 }
@@ -230,6 +233,10 @@ impl Narrow for f32 {
     #[inline(always)]
     fn wide(self) -> f32 {
         self
+    }
+    #[inline(always)]
+    fn lanes<S: Isa>(from: &[Self; 16]) -> S::Lanes {
+        S::load(from)
     }
     #[inline(always)]
     fn nearest(value: f32) -> Self {
@@ -261,6 +268,10 @@ impl Narrow for bf16 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
     #[inline(always)]
+    fn lanes<S: Isa>(from: &[Self; 16]) -> S::Lanes {
+        S::load_bf16(from)
+    }
+    #[inline(always)]
     fn nearest(value: f32) -> Self {
         // Round half to even, without the branch that would keep the loop from vectorising.
         let bits = value.to_bits();
@@ -288,6 +299,10 @@ impl Narrow for f16 {
     #[inline(always)]
     fn wide(self) -> f32 {
         self.to_f32()
+    }
+    #[inline(always)]
+    fn lanes<S: Isa>(from: &[Self; 16]) -> S::Lanes {
+        S::load_f16(from)
     }
     #[inline(always)]
     fn nearest(value: f32) -> Self {
@@ -319,17 +334,17 @@ pub(super) fn to_f32(x: &Tensor) -> Result<Vec<f32>> {
 /// Converts a slice to `f32`.
 pub(super) fn widen<T: Narrow>(source: &[T], out: &mut [f32]) {
     struct Widen<'a, T>(&'a [T], &'a mut [f32]);
-    impl<T: Narrow> super::isa::Kernel for Widen<'_, T> {
+    impl<T: Narrow> Kernel for Widen<'_, T> {
         type Out = ();
         #[inline(always)]
-        fn run<S: super::isa::Isa>(self) {
+        fn run<S: Isa>(self) {
             let mut buffer = [0.0f32; BLOCK];
             for (from, to) in self.0.chunks(BLOCK).zip(self.1.chunks_mut(BLOCK)) {
                 to.copy_from_slice(T::load(from, &mut buffer));
             }
         }
     }
-    super::isa::dispatch(Widen(source, out));
+    dispatch(Widen(source, out));
 }
 
 /// Rounds `f32` values to a dtype and makes them a tensor.
@@ -345,12 +360,12 @@ pub(super) fn from_f32(values: Vec<f32>, shape: &[usize], dtype: DType) -> Resul
 /// Rounds `f32` values into a slice.
 pub(super) fn narrow<T: Narrow>(values: &[f32], out: &mut [T]) {
     struct Round<'a, T>(&'a [f32], &'a mut [T]);
-    impl<T: Narrow> super::isa::Kernel for Round<'_, T> {
+    impl<T: Narrow> Kernel for Round<'_, T> {
         type Out = ();
         #[inline(always)]
-        fn run<S: super::isa::Isa>(self) {
+        fn run<S: Isa>(self) {
             T::store(self.0, self.1);
         }
     }
-    super::isa::dispatch(Round(values, out));
+    dispatch(Round(values, out));
 }

@@ -35,6 +35,7 @@ mod flash;
 mod gemv;
 mod index;
 mod linalg;
+mod linear;
 mod map;
 mod memory;
 mod norm;
@@ -50,6 +51,8 @@ mod upsample;
 mod isa;
 mod vmath;
 mod walk;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use activation::*;
 pub use attention::*;
@@ -62,6 +65,7 @@ pub use create::*;
 pub use elementwise::*;
 pub use index::*;
 pub use linalg::*;
+pub use linear::*;
 pub use norm::*;
 pub use pool::*;
 pub use reduce::*;

@@ -168,26 +168,6 @@ pub(super) fn dot<S: Isa>(a: &[f32], b: &[f32]) -> f32 {
     join(lanes)
 }
 
-/// The inner products of two rows with one: two streams of memory keep more of it on the way.
-#[inline(always)]
-pub(super) fn dot2<S: Isa>(a: &[f32], b: &[f32], x: &[f32]) -> [f32; 2] {
-    let (mut a_lanes, mut b_lanes) = ([0.0f32; 64], [0.0f32; 64]);
-    let (a_blocks, a_rest) = a.as_chunks::<64>();
-    let (b_blocks, b_rest) = b.as_chunks::<64>();
-    let (x_blocks, x_rest) = x.as_chunks::<64>();
-    for ((a, b), x) in a_blocks.iter().zip(b_blocks).zip(x_blocks) {
-        for lane in 0..64 {
-            a_lanes[lane] = S::fma(a[lane], x[lane], a_lanes[lane]);
-        }
-        for lane in 0..64 {
-            b_lanes[lane] = S::fma(b[lane], x[lane], b_lanes[lane]);
-        }
-    }
-    add_rest(&mut a_lanes, a_rest, x_rest);
-    add_rest(&mut b_lanes, b_rest, x_rest);
-    [join(a_lanes), join(b_lanes)]
-}
-
 /// What is left behind the last block, in lanes of its own: a variable index would keep the others
 /// out of registers.
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! The numbers are PyTorch 2.15's.
 
 use super::*;
+use crate::dispatch::Layout;
 
 #[test]
 fn matmul_shapes() -> Result<()> {
@@ -82,6 +83,31 @@ fn linear_layers() -> Result<()> {
     check(&baddbmm(&v(&[NAN], DType::F32), &seq(&[2, 3, 4], DType::F32, 37), &seq(&[2, 4, 1],
         DType::F32, 5), 0.0, 2.0)?, &[2, 3, 1], DType::F32, &[1.15625, -3.84375, 4.09375, -4.21875,
         4.28125, 1.28125], 1e-6);
+    Ok(())
+}
+
+#[test]
+fn linear_layers_of_any_size_round_once() -> Result<()> {
+    // Small multiples of 1/8: products and sums are exact, so that only the rounding is left.
+    for dtype in [DType::F32, DType::BF16, DType::F16, DType::F64] {
+        for (n, k) in [(1, 1), (5, 33), (37, 300), (1100, 70), (70, 1100)] {
+            for m in 1..=6 {
+                let (x, bias) = (seq(&[m, k], dtype, 37), seq(&[n], dtype, 3));
+                let weight = seq(&[n, k], dtype, 5);
+                let wide = |t: &Tensor| t.to_dtype(DType::F64);
+                let y = matmul(&wide(&x)?, &wide(&weight)?.t()?)?;
+                let once = |y: &Tensor| y.to_dtype(dtype).map(|y| values(&y));
+                let biased = once(&add(&y, &wide(&bias)?)?)?;
+                let turned = weight.t()?.contiguous()?;
+                for (weight, layout) in [(&weight, Layout::OutIn), (&turned, Layout::InOut)] {
+                    let out = linear_with(&x, weight, Some(&bias), layout)?;
+                    assert_eq!(values(&out), biased, "{dtype:?} {layout:?} {m} {n} {k}");
+                    let out = linear_with(&x, weight, None, layout)?;
+                    assert_eq!(values(&out), once(&y)?, "{dtype:?} {layout:?} {m} {n} {k}");
+                }
+            }
+        }
+    }
     Ok(())
 }
 
