@@ -45,7 +45,7 @@ pub fn dedup(graph: &Graph, tree: &Tree, lowered: &[Lowered]) -> Defs {
             let mut local = body::body(graph, tree, lowered, &done, call);
             let mut values = Vec::new();
             local.body.take_numbers();
-            local.body.lits(&mut |_, lit| {
+            local.body.lits(&defs, &mut |_, lit| {
                 values.push(std::mem::replace(lit, Lit::Hole(0)));
             });
             let group = *index.entry(local.body.clone()).or_insert_with(|| {
@@ -56,9 +56,9 @@ pub fn dedup(graph: &Graph, tree: &Tree, lowered: &[Lowered]) -> Defs {
         }
         for (mut body, calls) in groups {
             let def = DefId(defs.len());
-            let holes = fill(&mut body, &calls);
+            let holes = fill(&mut body, &defs, &calls);
             let traced = body.syms.len();
-            body.put_numbers();
+            body.put_numbers(&holes);
             let mut symbols = calls[0].1.symbols.clone();
             symbols.extend((traced..body.syms.len()).map(|_| "size".to_owned()));
             for (call, local, values) in &calls {
@@ -91,10 +91,10 @@ pub fn dedup(graph: &Graph, tree: &Tree, lowered: &[Lowered]) -> Defs {
 
 /// Puts the literals back that all calls agree on; returns name and position of the others. Two
 /// positions that agree in every call are one hole.
-fn fill(body: &mut Body, calls: &[Member]) -> Vec<(String, usize)> {
+fn fill(body: &mut Body, defs: &[Def], calls: &[Member]) -> Vec<(String, usize)> {
     let mut holes: Vec<(String, usize)> = Vec::new();
     let mut at = 0;
-    body.lits(&mut |name, lit| {
+    body.lits(defs, &mut |name, lit| {
         let column = |at: usize| calls.iter().map(move |(_, _, values)| &values[at]);
         let first = &calls[0].2[at];
         *lit = if column(at).all(|l| l == first) {

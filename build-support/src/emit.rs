@@ -4,7 +4,9 @@ mod expr;
 mod forward;
 mod load;
 mod parts;
+mod repeat;
 mod root;
+mod types;
 
 use std::collections::BTreeSet;
 
@@ -95,17 +97,7 @@ fn outside_in(structs: &[Struct]) -> Vec<usize> {
 
 fn structs(graph: &Graph, defs: Defs, model: &Root) -> Vec<Struct> {
     let (root, last) = (model.name, defs.defs.len() - 1);
-    let mut types = Unique::new(&[root, &format!("{root}Output")]);
-    let mut named: Vec<String> = Vec::new();
-    // Names go to the outermost structs first, as they are written.
-    for (i, def) in defs.defs.iter().enumerate().rev() {
-        named.push(if i == last {
-            root.to_owned()
-        } else {
-            types.take(&names::camel(&def.body.class))
-        });
-    }
-    named.reverse();
+    let named = types::types(graph, &defs.defs, root);
     let fields: Vec<Vec<String>> = defs
         .defs
         .iter()

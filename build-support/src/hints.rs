@@ -4,14 +4,18 @@
 //! taken over from the value that is worked on (`q` stays `q` through a reshape), and used again
 //! once its value is no longer needed.
 
+mod roles;
+mod sources;
+
 use std::collections::HashMap;
 
 use crate::body::{Body, FieldKind, FieldPath, Loop, LoopArg, Stmt};
 use crate::dedup::Def;
 use crate::graph::Graph;
 use crate::ir::{Expr, FieldId, Var};
-use crate::manifest::{Dtype, Source, ValueId};
 use crate::names::{self, Unique};
+use roles::{begins, is_residual, lone, roles, shown};
+pub use sources::Sources;
 
 /// Functions whose result has a name of its own.
 const RESULTS: &[(&str, &str)] = &[
@@ -129,18 +133,33 @@ pub fn choose(sources: &Sources, def: &Def, fields: &[String], outputs: &[Vec<St
         outputs,
         inputs: body.inputs,
         roles: roles(body),
+        begins: begins(body),
         reserved: reserved.iter().map(|s| (*s).to_owned()).collect(),
         last,
+        beside: vec![false; body.inputs],
+        lone: lone(body),
         vars: vec![String::new(); body.vars],
+        bases: vec![String::new(); body.vars],
         held: HashMap::new(),
     };
     let mut inputs = Unique::new(&reserved);
+    let mut streams = 0;
     for i in 0..body.inputs {
-        let name = inputs.take(&sources.input(def, i));
+        let mut name = sources.input(def, i);
+        if name == STREAM {
+            streams += 1;
+            if streams > 1 {
+                namer.beside[i] = true;
+                let maker = sources.maker(def, i);
+                let residual = || is_residual(body, Var(i)).then(|| "residual".to_owned());
+                name = maker.or_else(residual).unwrap_or(name);
+            }
+        }
+        let name = inputs.take(&name);
         namer.hold(Var(i), name);
     }
     for (at, stmt) in body.stmts.iter().enumerate() {
-        namer.stmt(at, stmt);
+        namer.stmt(at, stmt, body.stmts.get(at + 1));
     }
     Names {
         vars: namer.vars,
@@ -172,118 +191,6 @@ fn cache_names(body: &Body) -> Vec<String> {
     }
 }
 
-/// Which variables end up, alone, as query, key or value of attention.
-fn roles(body: &Body) -> Vec<Option<&'static str>> {
-    let mut roles = vec![None; body.vars];
-    let mut uses = vec![0; body.vars];
-    for stmt in &body.stmts {
-        stmt.reads(&mut |v| uses[v.0] += 1);
-    }
-    for stmt in body.stmts.iter().rev() {
-        let (Stmt::Let(_, expr) | Stmt::LetTuple(_, expr)) = stmt else {
-            continue;
-        };
-        let mut mark = |expr: &Expr, role| {
-            if let Some(v) = worked_on(expr)
-                && uses[v.0] == 1
-            {
-                roles[v.0] = Some(role);
-            }
-        };
-        expr.visit(&mut |e| {
-            if let Expr::Op("sdpa", args) = e {
-                for (arg, role) in args.iter().zip(["q", "k", "v"]) {
-                    mark(arg, role);
-                }
-            }
-        });
-        if let Stmt::Let(var, expr) = stmt
-            && let Some(role) = roles[var.0]
-            && let Some(from) = worked_on(expr)
-            && uses[from.0] == 1
-        {
-            roles[from.0] = Some(role);
-        }
-    }
-    roles
-}
-
-/// The variable that a chain of views, rotations and appends starts from.
-fn worked_on(expr: &Expr) -> Option<Var> {
-    match expr {
-        Expr::Var(v) => Some(*v),
-        Expr::Method(recv, _, _) => worked_on(recv),
-        Expr::Append { new, .. } => worked_on(new),
-        Expr::Op("rope", args) => worked_on(args.first()?),
-        _ => None,
-    }
-}
-
-/// A graph, and which node makes each value.
-#[derive(Debug)]
-pub struct Sources<'a> {
-    graph: &'a Graph<'a>,
-    made_by: HashMap<ValueId, usize>,
-}
-
-impl<'a> Sources<'a> {
-    /// Looks at all nodes once.
-    pub fn new(graph: &'a Graph<'a>) -> Self {
-        let nodes = graph.nodes.iter().enumerate();
-        let made_by = nodes.flat_map(|(i, n)| n.out.iter().map(move |v| (*v, i)));
-        Self {
-            made_by: made_by.collect(),
-            graph,
-        }
-    }
-
-    /// What all calls of a struct would call an input.
-    fn input(&self, def: &Def, input: usize) -> String {
-        let of = |i: usize| self.name(def.calls[i].1.inputs[input], 8);
-        let same = |name: &String| (1..def.calls.len()).all(|i| of(i).as_ref() == Some(name));
-        of(0).filter(same).unwrap_or_else(|| {
-            let source = def.calls[0].1.inputs[input];
-            let name = match self.graph.dtype(source) {
-                Dtype::Bool => "mask",
-                d if d.is_float() => STREAM,
-                _ => "ids",
-            };
-            name.to_owned()
-        })
-    }
-
-    /// A telling name for a graph value, if it has one.
-    fn name(&self, source: Source, depth: usize) -> Option<String> {
-        let Source::Value(value) = source else {
-            return None;
-        };
-        let graph = self.graph;
-        if let Some(input) = graph.m.inputs.iter().find(|i| i.value == value) {
-            return Some(names::snake(&input.name));
-        }
-        if graph.dtype(source) == Dtype::Bool {
-            return Some("mask".to_owned());
-        }
-        let node = &graph.nodes[*self.made_by.get(&value)?];
-        let base = node
-            .op
-            .trim_start_matches("aten.")
-            .trim_start_matches("pycandle.");
-        let base = base.split('.').next().unwrap_or(base);
-        match base {
-            "cos" | "sin" => Some(base.to_owned()),
-            "arange" => Some("positions".to_owned()),
-            "add" | "_to_copy" | "unsqueeze" | "view" | "expand" | "slice" | "transpose"
-                if depth > 0 && (base != "add" || !graph.dtype(source).is_float()) =>
-            {
-                let from = node.args.iter().find_map(|(_, a)| a.tensor())?;
-                self.name(from, depth - 1)
-            }
-            _ => None,
-        }
-    }
-}
-
 /// The name of what goes from layer to layer.
 const STREAM: &str = "hidden";
 
@@ -297,9 +204,17 @@ struct Namer<'a> {
     inputs: usize,
     /// What attention takes a variable as.
     roles: Vec<Option<&'static str>>,
+    /// Whether a loop begins with a variable, and nothing else reads it.
+    begins: Vec<bool>,
     reserved: Vec<String>,
     last: Vec<usize>,
+    /// Whether an input is a second one beside the stream of hidden values.
+    beside: Vec<bool>,
+    /// Whether a field is known by its index alone.
+    lone: Vec<bool>,
     vars: Vec<String>,
+    /// The names without the numbers that make them unique.
+    bases: Vec<String>,
     /// The variable that holds each name.
     held: HashMap<String, Var>,
 }
@@ -307,15 +222,17 @@ struct Namer<'a> {
 impl Namer<'_> {
     fn hold(&mut self, var: Var, name: String) {
         self.held.insert(name.clone(), var);
+        self.bases[var.0].clone_from(&name);
         self.vars[var.0] = name;
     }
 
-    fn stmt(&mut self, at: usize, stmt: &Stmt) {
+    fn stmt(&mut self, at: usize, stmt: &Stmt, next: Option<&Stmt>) {
         match stmt {
             Stmt::Let(var, expr) => {
                 let wanted = match self.roles[var.0] {
                     Some(role) => role.to_owned(),
-                    None => self.of(expr),
+                    None if self.begins[var.0] => STREAM.to_owned(),
+                    None => shown(*var, next).unwrap_or_else(|| self.of(expr)),
                 };
                 self.give(at, *var, &wanted, &[]);
             }
@@ -331,6 +248,7 @@ impl Namer<'_> {
                 // One output is named after the module, several after what the module calls them.
                 for (i, var) in vars.iter().enumerate() {
                     let wanted = match vars.len() {
+                        1 if self.begins[var.0] => STREAM.to_owned(),
                         1 => self.field(*field),
                         _ => self.outputs[field.0][i].clone(),
                     };
@@ -381,13 +299,17 @@ impl Namer<'_> {
 
     /// Gives a variable the wanted name, or one like it when that is still needed after `at`.
     fn give(&mut self, at: usize, var: Var, wanted: &str, taken: &[String]) {
-        let mut name = wanted.to_owned();
-        let mut n = 2;
-        while taken.contains(&name) || self.is_taken(at, &name) {
-            name = format!("{wanted}{n}");
-            n += 1;
-        }
+        let free = |name: &String| !taken.contains(name) && !self.is_taken(at, name);
+        // A name that has a number already does not get another.
+        let of = self.held.get(wanted);
+        let base = of.map_or(wanted, |v| &self.bases[v.0]).to_owned();
+        let numbered = (2..).map(|n| format!("{base}{n}"));
+        let mut names = [wanted.to_owned(), base.clone()]
+            .into_iter()
+            .chain(numbered);
+        let name = names.find(free).unwrap_or_default();
         self.hold(var, name);
+        self.bases[var.0] = base;
     }
 
     fn is_taken(&self, at: usize, name: &str) -> bool {
@@ -400,12 +322,17 @@ impl Namer<'_> {
     }
 
     fn is_stream(&self, var: Var) -> bool {
-        var.0 < self.inputs || self.vars[var.0] == STREAM
+        (var.0 < self.inputs && !self.beside[var.0]) || self.vars[var.0] == STREAM
     }
 
     fn field(&self, field: FieldId) -> String {
         let name = &self.fields[field.0];
-        name.strip_suffix("_proj").unwrap_or(name).to_owned()
+        match name.strip_suffix("_proj") {
+            _ if self.lone[field.0] => STREAM.to_owned(),
+            // What is left of `o_proj` says nothing.
+            Some(short) if short.len() > 1 || "qkv".contains(short) => short.to_owned(),
+            _ => name.clone(),
+        }
     }
 
     /// The name for an expression's value.
@@ -423,6 +350,11 @@ impl Namer<'_> {
             Expr::Binary(_, a, b) => match (&**a, &**b) {
                 // What is added to the stream of hidden values becomes the stream.
                 (_, Expr::Var(v)) if self.is_stream(*v) => self.of(b),
+                (_, Expr::Var(v)) | (Expr::Var(v), _)
+                    if self.beside.get(v.0).copied().unwrap_or_default() =>
+                {
+                    STREAM.to_owned()
+                }
                 (Expr::Var(_), _) => self.of(a),
                 (_, Expr::Var(_)) => self.of(b),
                 _ => self.of(a),

@@ -208,8 +208,8 @@ pub enum Lit {
 pub enum LayerArg {
     /// A literal, with the name it gets when it becomes an argument of `load`.
     Lit(&'static str, Lit),
-    /// An array of literals.
-    Array(&'static str, Vec<Lit>),
+    /// An array of literals, with their names; the last is also that of those behind it.
+    Array(&'static [&'static str], Vec<Lit>),
     /// A struct literal of the runtime: type, then fields.
     Struct(&'static str, Vec<(&'static str, LayerArg)>),
 }

@@ -195,6 +195,8 @@ pub struct Module {
     pub path: String,
     /// Class name without its Python module.
     pub class: String,
+    /// Whether the class is one of `torch.nn`, and not the model's.
+    pub library: bool,
 }
 
 /// One call of a module.

@@ -95,10 +95,13 @@ pub fn camel(name: &str) -> String {
 /// What one element of a list is called: a `layer` of `layers`.
 pub fn element(list: &str) -> String {
     let list = list.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
-    match list.strip_suffix('s') {
-        Some(one) if one.len() > 2 => valid(one.to_owned()),
-        _ => "layer".to_owned(),
-    }
+    valid(singular(list).unwrap_or("layer").to_owned())
+}
+
+/// `layers` as `layer`; `None` for what is no plural.
+pub fn singular(list: &str) -> Option<&str> {
+    list.strip_suffix('s')
+        .filter(|one| one.len() > 2 && !one.ends_with('s'))
 }
 
 /// Adds an underscore to what Rust keeps for itself.
@@ -166,6 +169,7 @@ pub fn pattern<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<String> {
     patterns
 }
 
-fn is_index(segment: &str) -> bool {
+/// Whether a segment of a path is the index of a list's element.
+pub fn is_index(segment: &str) -> bool {
     !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_digit())
 }

@@ -1,10 +1,11 @@
 //! Generates every manifest under `tests/models` and `tests/ops`, with fusions and without, and one
-//! test per recorded golden.
+//! test per recorded golden; and one model as often as `tests/long.rs` applies it, as one graph.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use pycandle_build::{Config, generate, write_if_changed};
+use pycandle_build::{Config, Report, generate, write_if_changed};
+use pycandle_deepen::iterate;
 
 fn main() {
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
@@ -32,10 +33,30 @@ fn main() {
         for (file, text) in [("modules", modules), ("tests", tests)] {
             let path = out.join(format!("{set}_{file}.rs"));
             if let Err(report) = write_if_changed(&path, &text) {
-                println!("cargo::error={report}");
+                fail(&report);
             }
         }
     }
+    if let Err(report) = long(&root.join("../models"), &out) {
+        fail(&report);
+    }
+}
+
+/// How often the long model applies the short one: it is 3000 operations then.
+const TIMES: usize = 12;
+
+/// Writes the manifest of a long model and generates it into a module of its own.
+fn long(models: &Path, out: &Path) -> Result<(), Report> {
+    let text = std::fs::read_to_string(models.join("flat_manifest.json")).unwrap_or_default();
+    let long = iterate(&text, TIMES).unwrap_or_else(|error| error.to_string());
+    write_if_changed(&out.join("long_manifest.json"), &long)?;
+    let generated = generate(&Config::new("long_manifest.json").root(out).name("Model"))?;
+    let source = format!(
+        "/// How often this model applies the short one.\npub const TIMES: usize = {TIMES};\n{}",
+        generated.source
+    );
+    write_if_changed(&out.join("long.rs"), &source)?;
+    Ok(())
 }
 
 /// Generates one model into a module of its own; a model that cannot be generated fails the build.
@@ -59,9 +80,13 @@ fn model(folder: &Path, out: &Path, name: &str, fuse: bool, suffix: &str, module
         Ok(())
     });
     if let Err(report) = generated {
-        for line in report.to_string().lines() {
-            println!("cargo::error={line}");
-        }
+        fail(&report);
+    }
+}
+
+fn fail(report: &Report) {
+    for line in report.to_string().lines() {
+        println!("cargo::error={line}");
     }
 }
 

@@ -1,31 +1,40 @@
 //! The literals of a body: what may differ between modules that are otherwise equal.
 
-use super::{Body, Field, FieldKind, FieldPath, LoopArg, Stmt, SymBind};
+use super::{Body, DefId, Field, FieldKind, FieldPath, LoopArg, Stmt, SymBind};
+use crate::dedup::Def;
 use crate::ir::{Expr, FieldId, LayerArg, Lit};
 use crate::manifest::{Dim, SymbolId};
 
 impl Body {
-    /// Calls `f` for every literal that may differ between instances, with its name.
-    pub fn lits(&mut self, f: &mut impl FnMut(&str, &mut Lit)) {
+    /// Calls `f` for every literal that may differ between instances, with its name; `defs` are the
+    /// structs that the body holds.
+    pub fn lits(&mut self, defs: &[Def], f: &mut impl FnMut(&str, &mut Lit)) {
+        let hole = |def: &DefId, i: usize| defs[def.0].holes[i].0.as_str();
         for field in &mut self.fields {
             match &mut field.kind {
                 FieldKind::Layer { layer, .. } => layer.args.iter_mut().for_each(|a| a.lits(f)),
                 FieldKind::LayerOf { layer, params } => {
                     layer.args.iter_mut().for_each(|a| a.lits(f));
                     for held in params.iter_mut().flatten() {
-                        held.shape.iter_mut().for_each(|l| f("size", l));
+                        sizes(&held.path, &mut held.shape, f);
                     }
                 }
-                FieldKind::Param(shape) => shape.iter_mut().for_each(|l| f("size", l)),
-                FieldKind::Child(_, load) => load.iter_mut().for_each(|l| f("size", l)),
-                FieldKind::Children(_, _, loads) => {
-                    loads.iter_mut().flatten().for_each(|l| f("size", l));
+                FieldKind::Param(shape) => sizes(&field.path, shape, f),
+                FieldKind::Child(def, load) => {
+                    let lits = load.iter_mut().enumerate();
+                    lits.for_each(|(i, l)| f(hole(def, i), l));
                 }
-                FieldKind::Number(lit) => f("size", lit),
+                FieldKind::Children(def, _, loads) => {
+                    for load in loads {
+                        let lits = load.iter_mut().enumerate();
+                        lits.for_each(|(i, l)| f(hole(def, i), l));
+                    }
+                }
+                FieldKind::Number(lit) => f(number(lit), lit),
                 FieldKind::Const(_) => {}
             }
         }
-        self.numbers.iter_mut().for_each(|l| f("size", l));
+        self.numbers.iter_mut().for_each(|l| f(number(l), l));
     }
 
     /// Takes the sizes and floats out of the statements, so that they can be compared as literals.
@@ -48,8 +57,9 @@ impl Body {
         self.numbers = numbers;
     }
 
-    /// Puts the numbers back; those that differ between instances become fields.
-    pub fn put_numbers(&mut self) {
+    /// Puts the numbers back; those that differ between instances become fields, which `holes` are
+    /// the names of.
+    pub fn put_numbers(&mut self, holes: &[(String, usize)]) {
         let numbers = std::mem::take(&mut self.numbers);
         let first = self.syms.len();
         let mut fields: Vec<(Lit, FieldId)> = Vec::new();
@@ -59,7 +69,7 @@ impl Body {
             {
                 fields.push((lit.clone(), FieldId(self.fields.len())));
                 self.fields.push(Field {
-                    path: FieldPath::Own(format!("size_{k}")),
+                    path: FieldPath::Own(holes[*k].0.clone()),
                     kind: FieldKind::Number(lit.clone()),
                     dtype: None,
                 });
@@ -121,6 +131,26 @@ impl Body {
     }
 }
 
+/// The sizes of a parameter, named after it.
+fn sizes(path: &FieldPath, shape: &mut [Lit], f: &mut impl FnMut(&str, &mut Lit)) {
+    let (FieldPath::Own(path) | FieldPath::Root(path)) = path;
+    let name = path.rsplit('.').next().unwrap_or(path);
+    let many = shape.len() > 1;
+    for (i, lit) in shape.iter_mut().enumerate() {
+        match many {
+            true => f(&format!("{name}_dim{i}"), lit),
+            false => f(&format!("{name}_size"), lit),
+        }
+    }
+}
+
+fn number(lit: &Lit) -> &'static str {
+    match lit {
+        Lit::Float(_) => "value",
+        _ => "size",
+    }
+}
+
 impl Expr {
     /// Rebuilds the sizes of this expression, not of those below it.
     fn map_dims(self, f: &mut impl FnMut(Dim) -> Dim) -> Expr {
@@ -158,7 +188,12 @@ impl LayerArg {
     fn lits(&mut self, f: &mut impl FnMut(&str, &mut Lit)) {
         match self {
             LayerArg::Lit(name, lit) => f(name, lit),
-            LayerArg::Array(name, lits) => lits.iter_mut().for_each(|l| f(name, l)),
+            LayerArg::Array(names, lits) => {
+                for (i, lit) in lits.iter_mut().enumerate() {
+                    let name = names.get(i).or(names.last());
+                    f(name.unwrap_or(&"size"), lit);
+                }
+            }
             LayerArg::Struct(_, fields) => fields.iter_mut().for_each(|(_, a)| a.lits(f)),
         }
     }

@@ -5,6 +5,7 @@ use quote::quote;
 
 use super::Struct;
 use super::expr::{dtype, float, int, layer_arg, lit, literal};
+use super::forward::pattern;
 use crate::body::{DefId, Field, FieldKind, FieldPath, Held};
 use crate::graph::Graph;
 use crate::ir::{Float, Layer, LayerArg, Lit};
@@ -105,20 +106,20 @@ fn value(graph: &Graph, s: &Struct, all: &[Struct], field: &Field) -> TokenStrea
             quote!(#ty::load(&#scope #(, #args)*)?)
         }
         FieldKind::Children(def, first, loads) => {
-            let ty = child_type(all, *def);
-            children(&ty, &field.path, *first, loads, &s.holes)
+            let child = &all[def.0];
+            children(child, &field.path, *first, loads, &s.holes)
         }
     }
 }
 
 fn children(
-    ty: &TokenStream,
+    child: &Struct,
     path: &FieldPath,
     first: usize,
     loads: &[Vec<Lit>],
     holes: &[String],
 ) -> TokenStream {
-    let scope = sub_scope(path);
+    let (ty, scope) = (ident(&child.name), sub_scope(path));
     let (from, to) = (
         Literal::usize_unsuffixed(first),
         Literal::usize_unsuffixed(first + loads.len()),
@@ -130,17 +131,15 @@ fn children(
             (#from..#to).map(|i| #ty::load(&#scope.pp(i) #(, #args)*)).collect::<Result<_>>()?
         };
     }
-    let rows = loads.iter().map(|row| {
-        let row = row.iter().map(|l| lit(l, holes));
-        quote!((#(#row,)*))
-    });
-    let names: Vec<_> = (0..loads[0].len())
-        .map(|i| ident(&format!("a{i}")))
-        .collect();
+    let rows = loads
+        .iter()
+        .map(|row| pattern(row.iter().map(|l| lit(l, holes))));
+    let names: Vec<_> = child.holes.iter().map(|n| ident(n)).collect();
+    let row = pattern(names.iter().map(|n| quote!(#n)));
     quote! {
         (#from..)
             .zip([#(#rows),*])
-            .map(|(i, (#(#names,)*))| #ty::load(&#scope.pp(i) #(, #names)*))
+            .map(|(i, #row)| #ty::load(&#scope.pp(i) #(, #names)*))
             .collect::<Result<_>>()?
     }
 }

@@ -41,6 +41,9 @@ const CONV2D: Conv = Conv {
     function: "conv2d",
 };
 
+/// The dimensions of a convolution's weight.
+const WEIGHT: &[&str] = &["out_channels", "in_channels", "kernel"];
+
 fn conv(c: &Ctx, kind: &Conv) -> Result<Expr, Why> {
     let (x, weight, bias) = operands(c, kind.dims)?;
     let sizes = |name: &str, default| c.sizes(name, default, kind.dims);
@@ -56,23 +59,23 @@ fn conv(c: &Ctx, kind: &Conv) -> Result<Expr, Why> {
         }
     };
     let groups = c.int_or("groups", 1)?;
-    let setting = |name: &'static str, values: &[usize]| {
+    let setting = |name: &'static [&'static str; 1], values: &[usize]| {
         let mut lits = values
             .iter()
             .map(|&v| Lit::Int(v as i64))
             .collect::<Vec<_>>();
         let arg = match (kind.dims, lits.pop()) {
-            (1, Some(one)) => LayerArg::Lit(name, one),
+            (1, Some(one)) => LayerArg::Lit(name[0], one),
             (_, last) => LayerArg::Array(name, lits.into_iter().chain(last).collect()),
         };
-        (name, arg)
+        (name[0], arg)
     };
     let config = LayerArg::Struct(
         kind.config,
         vec![
-            setting("stride", &stride),
-            setting("padding", &padding),
-            setting("dilation", &dilation),
+            setting(&["stride"], &stride),
+            setting(&["padding"], &padding),
+            setting(&["dilation"], &dilation),
             ("groups", LayerArg::Lit("groups", Lit::Int(groups))),
         ],
     );
@@ -81,7 +84,7 @@ fn conv(c: &Ctx, kind: &Conv) -> Result<Expr, Why> {
         _ => None,
     });
     let shape: Option<Vec<_>> = shape.collect();
-    let args = shape.map(|s| vec![LayerArg::Array("weight", s), config]);
+    let args = shape.map(|s| vec![LayerArg::Array(WEIGHT, s), config]);
     let params = [("weight", Some(&weight)), ("bias", bias.as_ref())];
     if let Some(layer) = layer(&x, (kind.layer, ""), &params, args) {
         return Ok(layer);

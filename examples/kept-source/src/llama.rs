@@ -264,9 +264,9 @@ impl LlamaAttention {
         let attn = ops::sdpa(&q, &k, &v, Some(mask), false, Some(0.3535533905932738))?
             .transpose(1, 2)?
             .reshape((batch, sequence, 32))?;
-        let o = self.o_proj.forward(&attn, p)?;
-        p.record(&self.path, 0, &o);
-        Ok(o)
+        let o_proj = self.o_proj.forward(&attn, p)?;
+        p.record(&self.path, 0, &o_proj);
+        Ok(o_proj)
     }
 }
 

@@ -1,14 +1,20 @@
+//! Manifests that are too large to be kept, made from recorded ones.
+//!
 //! In: the manifest of a model of few layers. Out: the manifest that recording the same model with
 //! more layers gives, up to the names of values.
 //!
 //! A manifest of 80 layers is a megabyte and a half and says nothing that one of two does not, so
 //! only the latter is kept.
 
+mod iterate;
+
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+
+pub use iterate::iterate;
 
 /// JSON that keeps the order of its keys, which is the order of an operator's arguments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +24,15 @@ enum Json {
     List(Vec<Json>),
     Text(String),
     Leaf(serde_json::Value),
+}
+
+impl Json {
+    fn items(&self) -> &[Json] {
+        match self {
+            Json::List(items) => items,
+            _ => &[],
+        }
+    }
 }
 
 /// Why a manifest cannot be made deeper.

@@ -304,11 +304,11 @@ impl BertSelfOutput {
     fn forward(
         &self,
         hidden: &Tensor,
-        hidden2: &Tensor,
+        residual: &Tensor,
         p: &mut impl Probe,
     ) -> Result<Tensor> {
-        let hidden2 = (self.dense.forward(hidden, p)? + hidden2)?;
-        let layer_norm = self.layer_norm.forward(&hidden2, p)?;
+        let hidden = (self.dense.forward(hidden, p)? + residual)?;
+        let layer_norm = self.layer_norm.forward(&hidden, p)?;
         p.record(&self.path, 0, &layer_norm);
         Ok(layer_norm)
     }
@@ -330,10 +330,10 @@ impl BertIntermediate {
     }
 
     fn forward(&self, hidden: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
-        let dense = ops::gelu(&self.dense.forward(hidden, p)?)?;
-        p.record_child(&self.path, "intermediate_act_fn", 0, &dense);
-        p.record(&self.path, 0, &dense);
-        Ok(dense)
+        let intermediate_act = ops::gelu(&self.dense.forward(hidden, p)?)?;
+        p.record_child(&self.path, "intermediate_act_fn", 0, &intermediate_act);
+        p.record(&self.path, 0, &intermediate_act);
+        Ok(intermediate_act)
     }
 }
 
@@ -357,11 +357,11 @@ impl BertOutput {
     fn forward(
         &self,
         hidden: &Tensor,
-        hidden2: &Tensor,
+        attention: &Tensor,
         p: &mut impl Probe,
     ) -> Result<Tensor> {
-        let hidden2 = (self.dense.forward(hidden, p)? + hidden2)?;
-        let layer_norm = self.layer_norm.forward(&hidden2, p)?;
+        let hidden = (self.dense.forward(hidden, p)? + attention)?;
+        let layer_norm = self.layer_norm.forward(&hidden, p)?;
         p.record(&self.path, 0, &layer_norm);
         Ok(layer_norm)
     }
@@ -384,10 +384,10 @@ impl BertPooler {
 
     fn forward(&self, hidden: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let dense = self.dense.forward(&ops::select(hidden, 1, 0)?, p)?;
-        let dense = ops::tanh(&dense)?;
-        p.record_child(&self.path, "activation", 0, &dense);
-        p.record(&self.path, 0, &dense);
-        Ok(dense)
+        let activation = ops::tanh(&dense)?;
+        p.record_child(&self.path, "activation", 0, &activation);
+        p.record(&self.path, 0, &activation);
+        Ok(activation)
     }
 }
 

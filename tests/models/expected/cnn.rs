@@ -8,7 +8,7 @@ use pycandle::{
 /// Cnn, traced from PyTorch.
 #[derive(Debug, Clone)]
 pub struct Cnn {
-    features: Sequential,
+    features: CnnFeatures,
     head: Linear,
     dtype: DType,
     path: Path,
@@ -26,7 +26,7 @@ impl Cnn {
         bind::dtype(DType::F32, dtype)?;
         let w = &weights.scope(dtype, device);
         Ok(Self {
-            features: Sequential::load(&w.pp("features"))?,
+            features: CnnFeatures::load(&w.pp("features"))?,
             head: Linear::load(&w.pp("head"), 8, 4)?,
             dtype: w.dtype(),
             path: w.path(),
@@ -48,9 +48,9 @@ impl Cnn {
         let [batch, _, _, _] = bind::dims("image", image)?;
         let image = &bind::input("image", image, &[batch, 2, 8, 8], self.dtype)?;
         let features = self.features.forward(image, p)?;
-        let features = ops::adaptive_avg_pool2d(&features, (1, 1))?;
-        p.record_child(&self.path, "pool", 0, &features);
-        let head = self.head.forward(&features.reshape((batch, 8))?, p)?;
+        let pool = ops::adaptive_avg_pool2d(&features, (1, 1))?;
+        p.record_child(&self.path, "pool", 0, &pool);
+        let head = self.head.forward(&pool.reshape((batch, 8))?, p)?;
         p.record(&self.path, 0, &head);
         Ok(head)
     }
@@ -58,7 +58,7 @@ impl Cnn {
 
 /// `features` (Sequential)
 #[derive(Debug, Clone)]
-struct Sequential {
+struct CnnFeatures {
     conv2d_0: Conv2d,
     batch_norm_1: BatchNorm,
     conv2d_4: Conv2d,
@@ -66,7 +66,7 @@ struct Sequential {
     path: Path,
 }
 
-impl Sequential {
+impl CnnFeatures {
     fn load(w: &Scope) -> Result<Self> {
         Ok(Self {
             conv2d_0: Conv2d::load(
@@ -94,27 +94,16 @@ impl Sequential {
     }
 
     fn forward(&self, image: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
-        let batch_norm_1 = self
-            .batch_norm_1
-            .forward(&self.conv2d_0.forward(image, p)?, p)?;
-        let batch_norm_1 = ops::relu(&batch_norm_1)?;
-        p.record_child(&self.path, "2", 0, &batch_norm_1);
-        let batch_norm_1 = ops::max_pool2d(
-            &batch_norm_1,
-            (2, 2),
-            (2, 2),
-            (0, 0),
-            (1, 1),
-            false,
-        )?;
-        p.record_child(&self.path, "3", 0, &batch_norm_1);
-        let group_norm_5 = self
-            .group_norm_5
-            .forward(&self.conv2d_4.forward(&batch_norm_1, p)?, p)?;
-        let group_norm_5 = ops::silu(&group_norm_5)?;
-        p.record_child(&self.path, "6", 0, &group_norm_5);
-        p.record(&self.path, 0, &group_norm_5);
-        Ok(group_norm_5)
+        let hidden = self.batch_norm_1.forward(&self.conv2d_0.forward(image, p)?, p)?;
+        let hidden = ops::relu(&hidden)?;
+        p.record_child(&self.path, "2", 0, &hidden);
+        let hidden = ops::max_pool2d(&hidden, (2, 2), (2, 2), (0, 0), (1, 1), false)?;
+        p.record_child(&self.path, "3", 0, &hidden);
+        let hidden = self.group_norm_5.forward(&self.conv2d_4.forward(&hidden, p)?, p)?;
+        let hidden = ops::silu(&hidden)?;
+        p.record_child(&self.path, "6", 0, &hidden);
+        p.record(&self.path, 0, &hidden);
+        Ok(hidden)
     }
 }
 

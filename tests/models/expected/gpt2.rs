@@ -113,7 +113,7 @@ impl GPT2Model {
         let wte = self.wte.forward(input_ids, p)?;
         let positions = ops::range(past, past + sequence, input_ids.device())?
             .unsqueeze(0)?;
-        let wte = ops::add(&wte, &self.wpe.forward(&positions, p)?)?;
+        let mut hidden = ops::add(&wte, &self.wpe.forward(&positions, p)?)?;
         let mask = ops::causal_mask(
             sequence,
             past + sequence,
@@ -122,7 +122,6 @@ impl GPT2Model {
             Some(&ops::to_bool(attention_mask)?),
             input_ids.device(),
         )?;
-        let mut hidden = wte;
         for (i, layer) in self.h.iter().enumerate() {
             hidden = layer.forward(&hidden, &mask, cache.layer(i), p)?;
         }
@@ -212,9 +211,9 @@ impl GPT2Attention {
         let attn = ops::sdpa(&q, &k, &v, Some(mask), false, Some(0.3535533905932738))?
             .transpose(1, 2)?
             .reshape((batch, sequence, 32))?;
-        let c = self.c_proj.forward(&attn, p)?;
-        p.record(&self.path, 0, &c);
-        Ok(c)
+        let c_proj = self.c_proj.forward(&attn, p)?;
+        p.record(&self.path, 0, &c_proj);
+        Ok(c_proj)
     }
 }
 
@@ -236,11 +235,11 @@ impl GPT2MLP {
     }
 
     fn forward(&self, hidden: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
-        let c_fc = ops::gelu_tanh(&self.c_fc.forward(hidden, p)?)?;
-        p.record_child(&self.path, "act", 0, &c_fc);
-        let c = self.c_proj.forward(&c_fc, p)?;
-        p.record(&self.path, 0, &c);
-        Ok(c)
+        let act = ops::gelu_tanh(&self.c_fc.forward(hidden, p)?)?;
+        p.record_child(&self.path, "act", 0, &act);
+        let c_proj = self.c_proj.forward(&act, p)?;
+        p.record(&self.path, 0, &c_proj);
+        Ok(c_proj)
     }
 }
 

@@ -7,7 +7,7 @@ use pycandle::{
 /// Twice, traced from PyTorch.
 #[derive(Debug, Clone)]
 pub struct Twice {
-    block: Sequential,
+    block: TwiceBlock,
     head: Linear,
     dtype: DType,
     path: Path,
@@ -25,7 +25,7 @@ impl Twice {
         bind::dtype(DType::F32, dtype)?;
         let w = &weights.scope(dtype, device);
         Ok(Self {
-            block: Sequential::load(&w.pp("block"))?,
+            block: TwiceBlock::load(&w.pp("block"))?,
             head: Linear::load(&w.pp("head"), 4, 3)?,
             dtype: w.dtype(),
             path: w.path(),
@@ -56,12 +56,12 @@ impl Twice {
 
 /// `block` (Sequential)
 #[derive(Debug, Clone)]
-struct Sequential {
+struct TwiceBlock {
     linear_0: Linear,
     path: Path,
 }
 
-impl Sequential {
+impl TwiceBlock {
     fn load(w: &Scope) -> Result<Self> {
         Ok(Self {
             linear_0: Linear::load(&w.pp("0"), 4, 4)?,
@@ -70,10 +70,10 @@ impl Sequential {
     }
 
     fn forward(&self, hidden: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
-        let linear_0 = ops::tanh(&self.linear_0.forward(hidden, p)?)?;
-        p.record_child(&self.path, "1", 0, &linear_0);
-        p.record(&self.path, 0, &linear_0);
-        Ok(linear_0)
+        let hidden = ops::tanh(&self.linear_0.forward(hidden, p)?)?;
+        p.record_child(&self.path, "1", 0, &hidden);
+        p.record(&self.path, 0, &hidden);
+        Ok(hidden)
     }
 }
 

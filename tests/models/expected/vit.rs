@@ -85,8 +85,7 @@ impl ViTModel {
     }
 
     fn forward(&self, pixel_values: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
-        let embeddings = self.embeddings.forward(pixel_values, p)?;
-        let mut hidden = embeddings;
+        let mut hidden = self.embeddings.forward(pixel_values, p)?;
         for layer in &self.layers {
             hidden = layer.forward(&hidden, p)?;
         }
@@ -242,9 +241,9 @@ impl ViTAttention {
         let attn = ops::sdpa(&q, &k, &v, None, false, Some(0.3535533905932738))?
             .transpose(1, 2)?
             .reshape((batch, 5, 32))?;
-        let o = self.o_proj.forward(&attn, p)?;
-        p.record(&self.path, 0, &o);
-        Ok(o)
+        let o_proj = self.o_proj.forward(&attn, p)?;
+        p.record(&self.path, 0, &o_proj);
+        Ok(o_proj)
     }
 }
 
@@ -266,9 +265,9 @@ impl ViTMLP {
     }
 
     fn forward(&self, hidden: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
-        let fc1 = ops::gelu(&self.fc1.forward(hidden, p)?)?;
-        p.record_child(&self.path, "activation_fn", 0, &fc1);
-        let fc2 = self.fc2.forward(&fc1, p)?;
+        let activation = ops::gelu(&self.fc1.forward(hidden, p)?)?;
+        p.record_child(&self.path, "activation_fn", 0, &activation);
+        let fc2 = self.fc2.forward(&activation, p)?;
         p.record(&self.path, 0, &fc2);
         Ok(fc2)
     }

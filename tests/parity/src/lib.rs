@@ -12,3 +12,8 @@ pub mod models {
 pub mod ops {
     include!(concat!(env!("OUT_DIR"), "/ops_modules.rs"));
 }
+
+/// A model applied to its own output again and again, as one graph of 3000 operations.
+pub mod long {
+    include!(concat!(env!("OUT_DIR"), "/long.rs"));
+}

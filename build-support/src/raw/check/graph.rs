@@ -33,6 +33,7 @@ impl Checker<'_, '_, '_> {
             modules.push(Module {
                 path: path.to_owned(),
                 class,
+                library: element.is.class.starts_with("torch.nn."),
             });
         }
         if modules.is_empty() {
