@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::RenameRule;
 use crate::config::Config;
 use crate::report::{At, Error, Report};
 
@@ -22,6 +23,8 @@ use crate::report::{At, Error, Report};
 #[must_use = "nothing is generated before `compile`"]
 pub struct Builder {
     config: Config,
+    /// Rename rules that are none.
+    problems: Vec<String>,
 }
 
 impl Default for Builder {
@@ -36,6 +39,7 @@ impl Builder {
         let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
         Self {
             config: Config::new("").root(root),
+            problems: Vec::new(),
         }
     }
 
@@ -45,9 +49,31 @@ impl Builder {
         self
     }
 
-    /// Sets the checkpoint that has to fit the manifest: a safetensors file, an index or a folder.
+    /// Sets the checkpoint that has to fit the manifest: a safetensors or GGUF file, an index or a
+    /// folder.
     pub fn weights(mut self, path: impl Into<PathBuf>) -> Self {
         self.config = self.config.weights(path);
+        self
+    }
+
+    /// Adds a rule that renames the checkpoint's keys, as [`RenameRule`] describes; rules apply in
+    /// the order in which they are added, each to what the one before made of the key.
+    ///
+    /// ```no_run
+    /// # let builder = pycandle_build::Builder::new();
+    /// builder.rename(r"^model\.model\.", "model.").compile("my_model");
+    /// ```
+    pub fn rename(mut self, pattern: &str, replacement: &str) -> Self {
+        match RenameRule::new(pattern, replacement) {
+            Ok(rule) => self.config = self.config.rename(rule),
+            Err(problem) => self.problems.push(problem),
+        }
+        self
+    }
+
+    /// Says whether keys that the model does not need are an error; they are not by default.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.config = self.config.strict(strict);
         self
     }
 
@@ -90,7 +116,16 @@ impl Builder {
                 "OUT_DIR is not set, `Builder` is for build scripts",
             )
         })?;
+        let mut report = Report::new();
+        for problem in &self.problems {
+            let text = format!("rename: {problem}");
+            report.push(Error::whole(At::default(), text));
+        }
+        report.into_result(())?;
         let generated = crate::generate(&self.config)?;
+        for warning in &generated.warnings {
+            println!("cargo::warning={warning}");
+        }
         for path in &generated.tracked {
             println!("cargo::rerun-if-changed={}", path.display());
         }

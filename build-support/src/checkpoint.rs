@@ -4,45 +4,72 @@
 //! error that says everything that does not fit. What fits is decided in `pycandle-checkpoint`, which
 //! the runtime asks as well; here is only what a manifest has to say of it.
 
+mod rename;
+
 use std::path::{Path, PathBuf};
 
-use pycandle_checkpoint::{Checkpoint, Expected, Need, validate};
+use pycandle_checkpoint::{Checkpoint, Expected, Need, config_facts, validate};
 
+use crate::config::Config;
 use crate::manifest::{Dtype, Manifest};
 use crate::report::{Error, Report};
+
+pub use rename::RenameRule;
 
 /// What is known of a checkpoint that fits.
 #[derive(Debug, Clone, Default)]
 pub struct Checked {
     /// Files that were read: a change in one of them calls for another look.
     pub files: Vec<PathBuf>,
+    /// Need → key where they differ, as [`Expected::renames`] says.
+    pub renames: Vec<(String, String)>,
     /// What is no mistake, but good to know.
     pub notes: Vec<String>,
+    /// What is probably a mistake, though everything fits.
+    pub warnings: Vec<String>,
 }
 
-/// Opens the checkpoint at `path` and validates it against the manifest; messages call it `shown`.
+/// Opens the checkpoint of `config`, if it names one, and validates it against the manifest.
 ///
 /// # Errors
-/// Everything that is wrong with any of its files, or one error with everything that does not fit.
-pub fn check(manifest: &Manifest, path: &Path, shown: &Path) -> Result<Checked, Report> {
+/// Everything that is wrong with any of its files, names that two keys become, or one error with
+/// everything that does not fit.
+pub fn check(manifest: &Manifest, config: &Config) -> Result<Checked, Report> {
+    let Some((path, shown)) = config.weights_path() else {
+        return Ok(Checked::default());
+    };
     if !path.exists() {
         let text = format!("no checkpoint at `{}`", shown.display());
         return Err(Error::weights(text).into());
     }
-    let checkpoint = Checkpoint::open_shown(path, shown)
+    let checkpoint = Checkpoint::open_shown(&path, shown)
         .map_err(|error| Error::weights(format!("cannot use the checkpoint: {error}")))?;
-    let config = manifest.config.as_ref().map(ToString::to_string);
+    let needs = needs(manifest);
+    let resolved = rename::resolve(&config.renames, &needs, &checkpoint)
+        .map_err(|lines| Error::weights(lines.join("\n")))?;
+    let renames = resolved.renames.iter();
+    let facts = facts(manifest);
     let expected = Expected {
         trace: &manifest.file,
-        needs: &needs(manifest),
-        config: config.as_deref(),
-        ..Expected::DEFAULT
+        needs: &needs,
+        renames: &renames
+            .map(|(need, key)| (&**need, &**key))
+            .collect::<Vec<_>>(),
+        config: facts.as_deref(),
+        strict: config.strict,
     };
     let validated = validate(&expected, &checkpoint).map_err(Error::mismatch)?;
     Ok(Checked {
         files: checkpoint.files().map(Path::to_path_buf).collect(),
+        renames: resolved.renames,
         notes: validated.notes,
+        warnings: resolved.warnings,
     })
+}
+
+/// The facts of the trace's config that a checkpoint's config is held against, as JSON on one line.
+pub fn facts(manifest: &Manifest) -> Option<String> {
+    config_facts(&manifest.config.as_ref()?.to_string())
 }
 
 /// What the traced model needs of a checkpoint.
@@ -56,7 +83,8 @@ pub fn needs(manifest: &Manifest) -> Vec<Need<'_>> {
     params.collect()
 }
 
-fn dtype(dtype: Dtype) -> pycandle_checkpoint::Dtype {
+/// The type of a file that holds a tensor of this dtype as it is.
+pub(crate) fn dtype(dtype: Dtype) -> pycandle_checkpoint::Dtype {
     use pycandle_checkpoint::Dtype as File;
     match dtype {
         Dtype::Bool => File::Bool,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::RenameRule;
 use crate::manifest::{Constant, Data, Manifest};
 use crate::report::{At, Error};
 
@@ -11,6 +12,8 @@ pub struct Config {
     pub(crate) root: PathBuf,
     pub(crate) manifest: PathBuf,
     pub(crate) weights: Option<PathBuf>,
+    pub(crate) renames: Vec<RenameRule>,
+    pub(crate) strict: bool,
     pub(crate) name: Option<String>,
     pub(crate) fuse: bool,
 }
@@ -22,6 +25,8 @@ impl Config {
             root: PathBuf::new(),
             manifest: manifest.into(),
             weights: None,
+            renames: Vec::new(),
+            strict: false,
             name: None,
             fuse: true,
         }
@@ -33,9 +38,22 @@ impl Config {
         self
     }
 
-    /// Sets the checkpoint that has to fit: a safetensors file, an index or a folder.
+    /// Sets the checkpoint that has to fit: a safetensors or GGUF file, an index or a folder.
     pub fn weights(mut self, path: impl Into<PathBuf>) -> Self {
         self.weights = Some(path.into());
+        self
+    }
+
+    /// Adds a rule that renames the checkpoint's keys: rules apply in the order in which they are
+    /// added, each to what the one before made of the key.
+    pub fn rename(mut self, rule: RenameRule) -> Self {
+        self.renames.push(rule);
+        self
+    }
+
+    /// Says whether keys that the model does not need are an error; they are not by default.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
         self
     }
 
@@ -76,6 +94,14 @@ impl Config {
         );
         let at = At::file(&manifest.file);
         self.manifest.is_absolute().then(|| Error::whole(at, text))
+    }
+
+    /// An error when there are rename rules and no keys to apply them to.
+    pub(crate) fn renames_nothing(&self) -> Option<Error> {
+        let text = "rename rules apply to the keys of a checkpoint: name it as `weights`; where it \
+                    is absent when building, keep what `cargo pycandle lock` writes of it";
+        let alone = self.weights.is_none() && !self.renames.is_empty();
+        alone.then(|| Error::whole(At::default(), text))
     }
 
     /// Where the checkpoint is, and its path as it was given.

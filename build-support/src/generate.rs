@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use proc_macro2::TokenStream;
 
+use crate::checkpoint::Checked;
 use crate::config::Config;
 use crate::dedup::{Defs, dedup};
 use crate::emit::{Root, emit};
@@ -29,8 +30,23 @@ pub struct Generated {
     pub tracked: Vec<PathBuf>,
     /// What is no mistake of the checkpoint, but good to know.
     pub notes: Vec<String>,
+    /// What is probably a mistake, though the checkpoint fits.
+    pub warnings: Vec<String>,
+    /// What the code holds a checkpoint against when it loads one.
+    pub expects: Expects,
     /// The name of the model's struct.
     pub name: String,
+}
+
+/// What generated code says of the checkpoints that it loads, beside what it needs of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expects {
+    /// Need → key where they differ, as `pycandle_checkpoint::Expected` reads them.
+    pub renames: Vec<(String, String)>,
+    /// Facts of the trace's config, as JSON on one line.
+    pub config: Option<String>,
+    /// Whether keys that nothing needs are an error.
+    pub strict: bool,
 }
 
 /// Generates a model: reads the manifest, checks the checkpoint against it when there is one, and
@@ -51,19 +67,17 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
     let manifest = raw::read_shown(&path, &config.manifest)?;
     let mut report = Report::new();
     let mut tracked = vec![path];
-    let mut notes = Vec::new();
     if let Some(problem) = config.side_files_out_of_reach(&manifest) {
         report.push(problem);
     }
-    if let Some((weights, shown)) = config.weights_path() {
-        match checkpoint::check(&manifest, &weights, shown) {
-            Ok(checked) => {
-                tracked.extend(checked.files);
-                notes = checked.notes;
-            }
-            Err(problems) => report.extend(problems),
-        }
+    if let Some(problem) = config.renames_nothing() {
+        report.push(problem);
     }
+    let checked = checkpoint::check(&manifest, config).unwrap_or_else(|problems| {
+        report.extend(problems);
+        Checked::default()
+    });
+    tracked.extend(checked.files);
     let name = match &config.name {
         Some(name) => name.clone(),
         None => names::camel(&manifest.class),
@@ -83,7 +97,13 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
                 source: format::header(&manifest.file) + &text,
                 tokens,
                 tracked,
-                notes,
+                notes: checked.notes,
+                warnings: checked.warnings,
+                expects: Expects {
+                    renames: checked.renames,
+                    config: checkpoint::facts(&manifest),
+                    strict: config.strict,
+                },
                 name: name.clone(),
             })
         }),

@@ -28,7 +28,8 @@ mod report;
 mod tree;
 
 pub use builder::{Builder, write_if_changed};
+pub use checkpoint::RenameRule;
 pub use config::Config;
-pub use generate::{Generated, generate, unsupported};
+pub use generate::{Expects, Generated, generate, unsupported};
 pub use ops::{documentation, supported};
 pub use report::{At, Error, Report};

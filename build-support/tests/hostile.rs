@@ -59,7 +59,8 @@ fn open_weights(bytes: &[u8]) -> Result<(), String> {
     let path = folder.path().join("m.safetensors");
     std::fs::write(&path, bytes).map_err(|error| error.to_string())?;
     let manifest = raw::parse("m.json", MANIFEST).map_err(|report| report.to_string())?;
-    checkpoint::check(&manifest, &path, Path::new("m.safetensors"))
+    let config = Config::new("m.json").weights(&path);
+    checkpoint::check(&manifest, &config)
         .map(drop)
         .map_err(|report| report.to_string())
 }

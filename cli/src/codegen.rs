@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use pycandle_build::Config;
+use pycandle_build::{Config, RenameRule};
 
-use crate::outcome::{Outcome, print, progress};
+use crate::outcome::{Outcome, print, print_warning, progress};
 
 /// Write a model's Rust source to a file.
 #[derive(clap::Args)]
@@ -12,9 +12,16 @@ pub struct Args {
     /// The manifest that was recorded
     #[arg(long)]
     manifest: PathBuf,
-    /// A checkpoint that has to fit: a safetensors file, an index or a folder
+    /// A checkpoint that has to fit: a safetensors or GGUF file, an index or a folder
     #[arg(long)]
     weights: Option<PathBuf>,
+    /// Rename keys of the checkpoint: a regular expression and what stands for its matches, `$1`
+    /// for a group; several rules apply in the order in which they are given
+    #[arg(long, value_name = "PATTERN=REPLACEMENT", value_parser = rule)]
+    rename: Vec<RenameRule>,
+    /// Make keys of the checkpoint that the model does not need an error
+    #[arg(long)]
+    strict: bool,
     /// Name of the model's struct [default: its Python class]
     #[arg(long)]
     name: Option<String>,
@@ -31,9 +38,14 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Outcome {
-    let mut config = Config::new(&args.manifest).fuse(!args.no_fuse);
+    let mut config = Config::new(&args.manifest)
+        .fuse(!args.no_fuse)
+        .strict(args.strict);
     if let Some(weights) = &args.weights {
         config = config.weights(weights);
+    }
+    for rule in &args.rename {
+        config = config.rename(rule.clone());
     }
     if let Some(name) = &args.name {
         config = config.name(name);
@@ -42,6 +54,10 @@ pub fn run(args: &Args) -> Outcome {
         Ok(generated) => generated,
         Err(report) => return Outcome::of_report(&report),
     };
+    generated.warnings.iter().for_each(print_warning);
+    for note in &generated.notes {
+        progress(note);
+    }
     if args.out == Path::new("-") {
         print(generated.source.trim_end());
         return Outcome::Ok;
@@ -67,6 +83,14 @@ pub fn run(args: &Args) -> Outcome {
         Err(report) => return Outcome::Broken(report.to_string()),
     }
     Outcome::Ok
+}
+
+/// A rename rule as it is given: all before the first `=`, and all behind it.
+fn rule(text: &str) -> Result<RenameRule, String> {
+    let (pattern, replacement) = text
+        .split_once('=')
+        .ok_or("expected a regular expression, `=`, and what stands for its matches")?;
+    RenameRule::new(pattern, replacement)
 }
 
 /// Whether the file is absent, empty or begins with the mark of generated source.

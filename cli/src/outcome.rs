@@ -31,6 +31,11 @@ pub fn print_error(message: impl Display) {
     }
 }
 
+/// Prints to stderr what may be a mistake.
+pub fn print_warning(message: impl Display) {
+    eprintln!("warning: {message}");
+}
+
 /// Prints a result to stdout. A reader that has gone away is not an error.
 pub fn print(text: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");

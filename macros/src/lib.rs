@@ -6,10 +6,10 @@
 mod args;
 
 use args::Args;
-use proc_macro2::TokenStream;
-use pycandle_build::{Config, Generated, Report};
-use quote::{format_ident, quote};
-use syn::{Error, Fields, ItemStruct, LitStr};
+use proc_macro2::{Span, TokenStream};
+use pycandle_build::{Config, Generated};
+use quote::{format_ident, quote, quote_spanned};
+use syn::{Error, Fields, ItemStruct};
 
 /// Files up to this size are tracked by their content, which makes rustc read them.
 const TRACKED_BYTES: u64 = 16 << 20;
@@ -22,7 +22,13 @@ const TRACKED_BYTES: u64 = 16 << 20;
 /// ```
 ///
 /// * `manifest`: the manifest's path.
-/// * `weights`: optional; a checkpoint (safetensors file, index or folder) whose headers have to fit.
+/// * `weights`: optional; a checkpoint (safetensors or GGUF file, index or folder) whose headers have
+///   to fit.
+/// * `rename`: optional; rules that rename the checkpoint's keys, as `[("^model\\.", ""), …]`: regular
+///   expressions of the crate `regex` and what stands for their matches, with `$1` or `${1}` for a
+///   group. They apply in order, each to what the one before made of the key, and are resolved when
+///   the crate is built.
+/// * `strict`: optional; `true` makes keys that the model does not need an error.
 /// * `fuse`: optional; `false` turns all fusions off.
 ///
 /// Paths are relative to the package root. The model and the structs it consists of have the
@@ -35,7 +41,8 @@ const TRACKED_BYTES: u64 = 16 << 20;
 ///
 /// # Errors
 /// A compile error at the literal to blame: a manifest that breaks its format, operators without a
-/// lowering, or a checkpoint with missing keys, other shapes or other dtypes.
+/// lowering, a rename that is no rule, or a checkpoint that does not fit, with everything in which it
+/// does not.
 #[proc_macro_attribute]
 pub fn pycandle_model(
     args: proc_macro::TokenStream,
@@ -68,18 +75,30 @@ fn expand(args: &Args, item: &ItemStruct) -> TokenStream {
     let config = Config::new(args.manifest.value())
         .root(root)
         .name(item.ident.to_string())
+        .strict(args.strict)
         .fuse(args.fuse);
+    let renames = args.rename.as_ref();
+    let rules = renames.map_or(&[][..], |renames| &renames.rules);
     let Some(weights) = &args.weights else {
+        let span = renames.map_or(args.manifest.span(), |renames| renames.span);
+        let config = rules.iter().cloned().fold(config, Config::rename);
         return match pycandle_build::generate(&config) {
             Ok(generated) => model(item, &generated),
-            Err(report) => skeleton(item, &at(&args.manifest, &report)),
+            Err(report) => skeleton(item, &Error::new(span, report)),
         };
     };
-    match pycandle_build::generate(&config.clone().weights(weights.value())) {
-        Ok(generated) => model(item, &generated),
+    let with_weights = config.clone().weights(weights.value());
+    let with_weights = rules.iter().cloned().fold(with_weights, Config::rename);
+    match pycandle_build::generate(&with_weights) {
+        Ok(generated) => {
+            let span = renames.map_or(weights.span(), |renames| renames.span);
+            let warnings = generated.warnings.iter().map(|text| warning(text, span));
+            let model = model(item, &generated);
+            quote!(#(#warnings)* #model)
+        }
         Err(report) if report.is_about_weights() => {
             // The code does not depend on the weights: with it there is only this one error.
-            let error = at(weights, &report);
+            let error = Error::new(weights.span(), report);
             match pycandle_build::generate(&config) {
                 Ok(generated) => {
                     let (model, error) = (model(item, &generated), error.into_compile_error());
@@ -88,12 +107,20 @@ fn expand(args: &Args, item: &ItemStruct) -> TokenStream {
                 Err(_) => skeleton(item, &error),
             }
         }
-        Err(report) => skeleton(item, &at(&args.manifest, &report)),
+        Err(report) => skeleton(item, &Error::new(args.manifest.span(), report)),
     }
 }
 
-fn at(literal: &LitStr, report: &Report) -> Error {
-    Error::new(literal.span(), report)
+/// A warning of the compiler at this place; macros have no other way to one than the use of
+/// something that is deprecated.
+fn warning(text: &str, span: Span) -> TokenStream {
+    quote_spanned! {span=>
+        const _: () = {
+            #[deprecated(note = #text)]
+            const RENAME: () = ();
+            RENAME
+        };
+    }
 }
 
 /// The model in a module of its own, so that its parts cannot clash with the user's names.

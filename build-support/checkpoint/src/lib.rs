@@ -28,5 +28,5 @@ pub use open::{Checkpoint, Shard, Tensor};
 pub use snapshot::Snapshot;
 pub use validate::{
     Class, Expected, Finding, Form, Mismatch, Names, Need, Rows, Source, Validated, config_facts,
-    validate,
+    need_of_key, validate,
 };

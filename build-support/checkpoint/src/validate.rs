@@ -22,6 +22,7 @@ use crate::dtype::Dtype;
 use crate::open::Checkpoint;
 
 pub use config::config_facts;
+pub use forms::need_of_key;
 pub use mismatch::{Class, Finding, Mismatch};
 pub use names::Names;
 
@@ -47,8 +48,8 @@ pub struct Expected<'a> {
     pub trace: &'a str,
     /// Every tensor that the model needs.
     pub needs: &'a [Need<'a>],
-    /// Need → key in the checkpoint, where they differ. A segment `*` on both sides stands for any
-    /// number, the n-th on the one side for the n-th on the other. A checkpoint that has the need
+    /// Need → key in the checkpoint, where they differ, as [`Names`] reads them: a segment `*` stands
+    /// for a number, the n-th of the need for the n-th of the key. A checkpoint that has the need
     /// under its own name is as good.
     pub renames: &'a [(&'a str, &'a str)],
     /// The `config.json` of the trace, as JSON; `None` where there was none.

@@ -153,6 +153,14 @@ impl Forms {
     }
 }
 
+/// The name of the weight that this key is the main part of in a quantized form, as `qweight` is;
+/// `None` of any other.
+pub fn need_of_key(key: &str) -> Option<String> {
+    let rows = ROWS.iter().filter(|row| row.main != row.end());
+    let mut stems = rows.filter_map(|row| Some((key.strip_suffix(row.main)?, row.end())));
+    stems.next().map(|(stem, end)| format!("{stem}{end}"))
+}
+
 /// The keys that belong to the one that holds the numbers of a weight in this form.
 pub(super) fn beside(key: &str, form: Form) -> impl Iterator<Item = String> {
     let same = move |row: &&Row| row.form == form || (row.form, form) == (Form::Gptq, Form::Awq);

@@ -21,7 +21,8 @@ impl<'a> Names<'a> {
         Self(renames.iter().copied().collect())
     }
 
-    /// The key of a need; `None` when nothing renames it.
+    /// The key of a need; `None` when nothing renames it. A name by itself goes before a template,
+    /// one in which every number is a `*` before one in which only the first is.
     pub fn key(&self, need: &str) -> Option<String> {
         if self.0.is_empty() {
             return None;
@@ -29,15 +30,50 @@ impl<'a> Names<'a> {
         if let Some(&key) = self.0.get(need) {
             return Some(key.to_owned());
         }
-        let (template, numbers) = split(need);
-        let key = self.0.get(template.as_str())?;
-        Some(join(key, &numbers))
+        [Self::all_numbers, Self::first_number]
+            .into_iter()
+            .find_map(|template| {
+                let (template, numbers) = template(need);
+                let key = self.0.get(template.as_str())?;
+                Some(join(key, &numbers))
+            })
+    }
+
+    /// A name with `*` for every segment that is a number, and those numbers.
+    pub fn all_numbers(name: &str) -> (String, Vec<u32>) {
+        split(name)
+    }
+
+    /// A name with `*` for the first segment that is a number, and that number.
+    pub fn first_number(name: &str) -> (String, Vec<u32>) {
+        split_first(name, 1)
+    }
+
+    /// The template of which [`Names::key`] makes this key with these numbers: its own numbers are
+    /// `*` as far as they are these, in order, and stay what they are otherwise. `None` where one of
+    /// these is not in it.
+    pub fn with_numbers(key: &str, numbers: &[u32]) -> Option<String> {
+        if key.contains('*') {
+            return None;
+        }
+        let mut left = numbers.iter().peekable();
+        let segments = key.split('.').map(|segment| {
+            let is_next = number(segment).is_some_and(|n| left.next_if_eq(&&n).is_some());
+            if is_next { "*" } else { segment }
+        });
+        let template = segments.collect::<Vec<_>>().join(".");
+        left.peek().is_none().then_some(template)
     }
 }
 
 /// A name with `*` for every segment that is a number, and those numbers. A name with a `*` of its
 /// own has none.
-pub fn split(name: &str) -> (String, Vec<u32>) {
+pub(crate) fn split(name: &str) -> (String, Vec<u32>) {
+    split_first(name, usize::MAX)
+}
+
+/// [`split`] with so many numbers at most.
+fn split_first(name: &str, most: usize) -> (String, Vec<u32>) {
     let mut numbers = Vec::new();
     if name.contains('*') {
         return (name.to_owned(), numbers);
@@ -47,7 +83,7 @@ pub fn split(name: &str) -> (String, Vec<u32>) {
         if i > 0 {
             template.push('.');
         }
-        match number(segment) {
+        match number(segment).filter(|_| numbers.len() < most) {
             Some(number) => {
                 numbers.push(number);
                 template.push('*');

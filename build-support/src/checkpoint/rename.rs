@@ -1,0 +1,237 @@
+//! Rename rules: regular expressions over a checkpoint's keys, resolved before anything is generated.
+//!
+//! In: rules and keys. Out: need → key as templates, so that no regular expression is left to run.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use pycandle_checkpoint::{Checkpoint, Names, Need, need_of_key};
+use regex::Regex;
+
+/// Lines of one kind that are spelled out.
+const SHOWN: usize = 12;
+
+/// A rule: every match of a regular expression in a key is replaced.
+///
+/// The syntax is that of the crate `regex`; in the replacement, `$1`, `${1}` and `${name}` stand for
+/// groups and `$$` for a dollar sign.
+///
+/// ```
+/// use pycandle_build::RenameRule;
+/// let rule = RenameRule::new(r"^transformer\.h\.(\d+)", "model.layers.${1}")?;
+/// assert_eq!(rule.apply("transformer.h.3.ln_1.weight"), "model.layers.3.ln_1.weight");
+/// assert!(RenameRule::new("(", "").is_err());
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct RenameRule {
+    pattern: Regex,
+    replacement: String,
+}
+
+impl RenameRule {
+    /// A rule with this pattern and replacement.
+    ///
+    /// # Errors
+    /// A sentence when the pattern is no regular expression, or when the replacement names a group
+    /// that the pattern does not have.
+    pub fn new(pattern: &str, replacement: &str) -> Result<Self, String> {
+        let compiled = Regex::new(pattern).map_err(|error| {
+            let text = error.to_string();
+            // The last line says what is wrong, the others draw where.
+            let last = text.lines().last().unwrap_or_default();
+            let why = last.trim_start_matches("error: ");
+            format!("`{pattern}` is no regular expression: {why}")
+        })?;
+        for group in groups(replacement) {
+            let known = match group.parse() {
+                Ok(number) => compiled.captures_len() > number,
+                Err(_) => compiled.capture_names().flatten().any(|name| name == group),
+            };
+            if !known {
+                let digits = group.bytes().take_while(u8::is_ascii_digit).count();
+                let mend = match &group[..digits] {
+                    "" => "write `$$` for a dollar sign".to_owned(),
+                    number if number == group => "groups count from 1".to_owned(),
+                    number => format!("write `${{{number}}}` for group {number}"),
+                };
+                return Err(format!(
+                    "`{replacement}` names a group `{group}`, which `{pattern}` does not have: {mend}"
+                ));
+            }
+        }
+        Ok(Self {
+            pattern: compiled,
+            replacement: replacement.to_owned(),
+        })
+    }
+
+    /// The key after this rule.
+    pub fn apply(&self, key: &str) -> String {
+        self.pattern
+            .replace_all(key, &*self.replacement)
+            .into_owned()
+    }
+
+    /// The rule as it is written in Rust.
+    fn shown(&self) -> String {
+        format!("({:?}, {:?})", self.pattern.as_str(), self.replacement)
+    }
+}
+
+/// The groups that a replacement names, read as the crate `regex` reads them.
+fn groups(replacement: &str) -> Vec<&str> {
+    let mut groups = Vec::new();
+    let mut rest = replacement;
+    while let Some(dollar) = rest.find('$') {
+        rest = &rest[dollar + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+        } else if let Some(braced) = rest.strip_prefix('{') {
+            let Some(end) = braced.find('}') else {
+                continue;
+            };
+            groups.push(&braced[..end]);
+            rest = &braced[end..];
+        } else {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
+            if end > 0 {
+                groups.push(&rest[..end]);
+            }
+            rest = &rest[end..];
+        }
+    }
+    groups
+}
+
+/// What rules make of a checkpoint.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Resolved {
+    /// Need → key, as [`Expected::renames`](pycandle_checkpoint::Expected::renames) says.
+    pub renames: Vec<(String, String)>,
+    /// Rules that match nothing.
+    pub warnings: Vec<String>,
+}
+
+/// Applies the rules to every key, the first rule first, each to what the one before made of it.
+///
+/// # Errors
+/// One line for every name that two keys become.
+pub(super) fn resolve(
+    rules: &[RenameRule],
+    needs: &[Need<'_>],
+    checkpoint: &Checkpoint,
+) -> Result<Resolved, Vec<String>> {
+    if rules.is_empty() {
+        return Ok(Resolved::default());
+    }
+    let mut matched = vec![false; rules.len()];
+    // By the new name; of several keys the first by name counts, in whatever order they come.
+    let mut keys: HashMap<String, BTreeSet<&str>> = HashMap::new();
+    for tensor in checkpoint.iter() {
+        let mut name = tensor.name().to_owned();
+        for (rule, matched) in rules.iter().zip(&mut matched) {
+            if rule.pattern.is_match(&name) {
+                *matched = true;
+                name = rule.apply(&name);
+            }
+        }
+        keys.entry(name).or_default().insert(tensor.name());
+    }
+    let twice = keys.iter().filter(|(_, keys)| keys.len() > 1);
+    let mut twice: Vec<String> = twice.map(|(name, keys)| two(name, keys)).collect();
+    if !twice.is_empty() {
+        twice.sort_unstable();
+        return Err(cut(twice));
+    }
+    let keys = keys.into_iter();
+    let keys = keys.filter_map(|(name, keys)| Some((name, *keys.first()?)));
+    let renames = templates(needs, &pairs(needs, keys));
+    let idle = rules.iter().zip(matched).filter(|(_, matched)| !matched);
+    let warnings = idle.map(|(rule, _)| {
+        format!(
+            "the rename {} matches no key of the checkpoint",
+            rule.shown()
+        )
+    });
+    Ok(Resolved {
+        renames,
+        warnings: warnings.collect(),
+    })
+}
+
+fn two(name: &str, keys: &BTreeSet<&str>) -> String {
+    let keys: Vec<_> = keys.iter().copied().collect();
+    format!("rename: {} both become {name}", keys.join(" and "))
+}
+
+fn cut(mut lines: Vec<String>) -> Vec<String> {
+    let rest = lines.len().saturating_sub(SHOWN);
+    if rest > 0 {
+        lines.truncate(SHOWN);
+        lines.push(format!("  and {rest} more"));
+    }
+    lines
+}
+
+/// Every need that has another key; of a weight in several parts, the key that it would have whole.
+fn pairs<'k>(
+    needs: &[Need<'_>],
+    keys: impl Iterator<Item = (String, &'k str)>,
+) -> BTreeMap<String, String> {
+    let names: BTreeSet<&str> = needs.iter().map(|need| &*need.name).collect();
+    let mut pairs = BTreeMap::new();
+    for (name, key) in keys {
+        if name == key {
+            continue;
+        }
+        if names.contains(&*name) {
+            pairs.insert(name, key.to_owned());
+        } else if let (Some(name), Some(key)) = (need_of_key(&name), need_of_key(key))
+            && names.contains(&*name)
+        {
+            pairs.entry(name).or_insert(key);
+        }
+    }
+    pairs
+}
+
+/// The pairs as templates, where a template says of every need that it names what the pairs say.
+fn templates(needs: &[Need<'_>], pairs: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let mut left: BTreeSet<&str> = pairs.keys().map(|need| &**need).collect();
+    let mut found = BTreeMap::new();
+    for template in [Names::all_numbers, Names::first_number] {
+        let mut groups: BTreeMap<String, Option<String>> = BTreeMap::new();
+        for need in needs {
+            let (need_template, numbers) = template(&need.name);
+            let key = match pairs.get(&*need.name) {
+                Some(key) => Names::with_numbers(key, &numbers),
+                // A tied one that is absent fits every template, one that keeps its name only that.
+                None if need.tied_to.is_some() => continue,
+                None => None,
+            };
+            let same = |old: Option<String>| old.filter(|old| key.as_ref() == Some(old));
+            match groups.remove(&need_template) {
+                Some(old) => groups.insert(need_template, same(old)),
+                None => groups.insert(need_template, key.clone()),
+            };
+        }
+        left.retain(|need| {
+            let (need_template, _) = template(need);
+            match groups.get(&need_template) {
+                Some(Some(key)) => {
+                    found.insert(need_template, key.clone());
+                    false
+                }
+                _ => true,
+            }
+        });
+    }
+    for need in left {
+        found.extend(pairs.get(need).map(|key| (need.to_owned(), key.clone())));
+    }
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

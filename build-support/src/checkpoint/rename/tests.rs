@@ -1,0 +1,206 @@
+use pycandle_checkpoint::{Dtype, Snapshot};
+
+use super::*;
+
+fn rules(rules: &[(&str, &str)]) -> Vec<RenameRule> {
+    let rules = rules.iter();
+    let rules = rules.map(|(pattern, replacement)| RenameRule::new(pattern, replacement));
+    rules.map(|rule| rule.expect("a rule")).collect()
+}
+
+fn needs<'a>(names: &[&'a str]) -> Vec<Need<'a>> {
+    let need = |name: &&'a str| Need {
+        name: (*name).into(),
+        shape: vec![1].into(),
+        dtype: Dtype::F32,
+        tied_to: None,
+    };
+    names.iter().map(need).collect()
+}
+
+fn checkpoint(keys: &[&str]) -> Checkpoint {
+    let mut snapshot = Snapshot::default();
+    for key in keys {
+        snapshot.tensor(key, Dtype::F32, &[1]).expect("a new key");
+    }
+    snapshot.into_checkpoint("w".as_ref(), "w".as_ref())
+}
+
+/// Resolves rules over keys, holds the templates to what the rules say, and shows them.
+#[track_caller]
+fn check(given: &[(&str, &str)], names: &[&str], keys: &[&str], expected: &[(&str, &str)]) {
+    let rules = rules(given);
+    let needs = needs(names);
+    let resolved = resolve(&rules, &needs, &checkpoint(keys)).expect("no collision");
+    let renames = resolved.renames.iter();
+    let renames: Vec<_> = renames.map(|(need, key)| (&**need, &**key)).collect();
+    let templates = Names::new(&renames);
+    for key in keys {
+        let name = rules
+            .iter()
+            .fold((*key).to_owned(), |name, rule| rule.apply(&name));
+        if names.contains(&&*name) {
+            let found = templates.key(&name).unwrap_or_else(|| name.clone());
+            assert_eq!(&found, key, "{renames:?}");
+        }
+    }
+    assert_eq!(renames, expected);
+}
+
+#[test]
+fn rules_apply_in_order_each_to_what_the_one_before_made() {
+    check(
+        &[("^a", "b"), ("^b", "c"), ("^a", "d")],
+        &["c.w"],
+        &["a.w"],
+        &[("c.w", "a.w")],
+    );
+    check(&[("x", "y")], &["y.y"], &["x.x"], &[("y.y", "x.x")]);
+}
+
+#[test]
+fn layers_are_one_template() {
+    check(
+        &[(r"^transformer\.h\.(\d+)", "model.layers.${1}")],
+        &[
+            "model.layers.0.w",
+            "model.layers.1.w",
+            "model.layers.2.w",
+            "head",
+        ],
+        &[
+            "transformer.h.0.w",
+            "transformer.h.1.w",
+            "transformer.h.2.w",
+            "head",
+        ],
+        &[("model.layers.*.w", "transformer.h.*.w")],
+    );
+    // Two numbers, the later first.
+    check(
+        &[(r"^e(\d+)\.", "experts.$1.")],
+        &["experts.3.1.w", "experts.12.0.w"],
+        &["e3.1.w", "e12.0.w"],
+        &[("experts.12.0.w", "e12.0.w"), ("experts.3.1.w", "e3.1.w")],
+    );
+}
+
+/// Three layers of names in which `*` is the number.
+fn layers(names: &[&str]) -> Vec<String> {
+    let of = |l: u32| {
+        names
+            .iter()
+            .map(move |name| name.replace('*', &l.to_string()))
+    };
+    (0..3).flat_map(of).collect()
+}
+
+#[test]
+fn numbers_that_belong_to_one_side_only_stay_in_the_template() {
+    let plain = layers(&["layers.*.up.w", "layers.*.down.w"]);
+    let numbered = layers(&["h.*.mlp.1.w", "h.*.mlp.2.w"]);
+    let plain: Vec<&str> = plain.iter().map(|name| &**name).collect();
+    let numbered: Vec<&str> = numbered.iter().map(|name| &**name).collect();
+    check(
+        &[
+            (r"^h\.(\d+)\.mlp\.1", "layers.$1.up"),
+            (r"^h\.(\d+)\.mlp\.2", "layers.$1.down"),
+        ],
+        &plain,
+        &numbered,
+        &[
+            ("layers.*.down.w", "h.*.mlp.2.w"),
+            ("layers.*.up.w", "h.*.mlp.1.w"),
+        ],
+    );
+    check(
+        &[
+            (r"^layers\.(\d+)\.up", "h.$1.mlp.1"),
+            (r"^layers\.(\d+)\.down", "h.$1.mlp.2"),
+        ],
+        &numbered,
+        &plain,
+        &[
+            ("h.*.mlp.1.w", "layers.*.up.w"),
+            ("h.*.mlp.2.w", "layers.*.down.w"),
+        ],
+    );
+}
+
+#[test]
+fn what_no_template_says_is_a_pair() {
+    check(
+        &[(r"^layers\.1\.", "layers.2."), (r"^last\.", "layers.1.")],
+        &["layers.0.w", "layers.1.w", "layers.2.w"],
+        &["layers.0.w", "last.w", "layers.1.w"],
+        &[("layers.1.w", "last.w"), ("layers.2.w", "layers.1.w")],
+    );
+}
+
+#[test]
+fn a_weight_in_parts_is_renamed_as_if_it_were_whole() {
+    check(
+        &[("^a", "b")],
+        &["b.0.weight"],
+        &["a.0.qweight", "a.0.qzeros", "a.0.scales"],
+        &[("b.*.weight", "a.*.weight")],
+    );
+}
+
+#[test]
+fn two_keys_that_become_one_are_an_error() {
+    let lines = resolve(&rules(&[("[ab]", "c")]), &[], &checkpoint(&["a", "b", "d"]));
+    assert_eq!(lines, Err(vec!["rename: a and b both become c".to_owned()]));
+    let keys: Vec<String> = (0..40)
+        .map(|i| format!("{}{i}", if i < 20 { "" } else { "x." }))
+        .collect();
+    let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
+    let lines =
+        resolve(&rules(&[("^.*$", "same")]), &[], &checkpoint(&keys)).expect_err("one name");
+    assert_eq!(lines.len(), 1);
+}
+
+#[test]
+fn a_rule_that_matches_nothing_is_a_warning() {
+    let resolved = resolve(
+        &rules(&[("a", "b"), (r"x\.", "")]),
+        &[],
+        &checkpoint(&["a"]),
+    );
+    let warnings = resolved.expect("no collision").warnings;
+    let expected = r#"the rename ("x\\.", "") matches no key of the checkpoint"#;
+    assert_eq!(warnings, [expected]);
+}
+
+#[test]
+fn rules_that_are_none_say_why() {
+    for (pattern, replacement, expected) in [
+        ("(", "", "`(` is no regular expression: unclosed group"),
+        (
+            "(a)",
+            "$1_b",
+            "`$1_b` names a group `1_b`, which `(a)` does not have: write `${1}` for group 1",
+        ),
+        (
+            "a",
+            "$b",
+            "`$b` names a group `b`, which `a` does not have: write `$$` for a dollar sign",
+        ),
+        (
+            "(a)",
+            "${2}",
+            "`${2}` names a group `2`, which `(a)` does not have: groups count from 1",
+        ),
+    ] {
+        assert_eq!(
+            RenameRule::new(pattern, replacement).err().as_deref(),
+            Some(expected)
+        );
+    }
+    for (pattern, replacement) in [("(?<n>a)", "${n}$n$0"), ("a", "$$b$"), ("a", "${")] {
+        assert!(
+            RenameRule::new(pattern, replacement).is_ok(),
+            "{replacement}"
+        );
+    }
+}
