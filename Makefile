@@ -53,6 +53,7 @@ fixtures: $(READY)
 	$(BIN)/python recorder/fixtures/structural.py
 	$(BIN)/python recorder/fixtures/transformers_models.py
 	$(BIN)/python recorder/fixtures/gguf_files.py
+	$(BIN)/python recorder/fixtures/conversions.py
 	$(BIN)/python recorder/fixtures/ops.py
 	$(BIN)/python recorder/fixtures/bench.py
 	$(BIN)/python examples/quickstart/train.py

@@ -11,8 +11,8 @@ use crate::dtype::Dtype;
 /// Turns one block into its values.
 pub(crate) type Decode = fn(block: &[u8], values: &mut [f32]);
 
-/// How blocks of this format are read; `None` for plain types, and for the formats of activations,
-/// which no file holds.
+/// How blocks of this format are read; `None` for plain types, and for the formats that
+/// [`validate`](crate::validate()) refuses because nothing multiplies by them.
 ///
 /// `block` and `values` have the lengths that [`Dtype::block`] gives.
 pub(crate) fn decoder(dtype: Dtype) -> Option<Decode> {
@@ -27,9 +27,6 @@ pub(crate) fn decoder(dtype: Dtype) -> Option<Decode> {
         Dtype::Q4_K => q4_k,
         Dtype::Q5_K => q5_k,
         Dtype::Q6_K => q6_k,
-        Dtype::TQ1_0 => tq1_0,
-        Dtype::TQ2_0 => tq2_0,
-        Dtype::MXFP4 => mxfp4,
         _ => return None,
     })
 }
@@ -160,41 +157,5 @@ fn q6_k(b: &[u8], y: &mut [f32]) {
         let nibble = low[i / 128 * 64 + i % 64] >> (4 * (i / 64 % 2)) & 15;
         let q = nibble | two_bits(high, i) << 4;
         *y = d * f32::from(scales[i / 16] as i8) * (i32::from(q) - 32) as f32;
-    }
-}
-
-fn tq1_0(b: &[u8], y: &mut [f32]) {
-    let (q, high, d) = (&b[..48], &b[48..52], half(b, 52));
-    for (i, y) in y.iter_mut().enumerate() {
-        let (byte, digit) = match i {
-            0..160 => (q[i % 32], i / 32),
-            160..240 => (q[32 + i % 16], (i - 160) / 16),
-            _ => (high[i % 4], (i - 240) / 4),
-        };
-        // Five ternary digits are one byte as a fraction of 256: multiplying brings one to the top.
-        let shifted = byte.wrapping_mul([1, 3, 9, 27, 81][digit]);
-        *y = d * (i32::from(u16::from(shifted) * 3 >> 8) - 1) as f32;
-    }
-}
-
-fn tq2_0(b: &[u8], y: &mut [f32]) {
-    let d = half(b, 64);
-    for (i, y) in y.iter_mut().enumerate() {
-        *y = d * (i32::from(two_bits(&b[..64], i)) - 1) as f32;
-    }
-}
-
-/// E2M1 values, doubled; the scale below is halved.
-const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
-
-fn mxfp4(b: &[u8], y: &mut [f32]) {
-    // Half of 2^(e - 127), which is subnormal for the two smallest exponents.
-    let d = f32::from_bits(match b[0] {
-        e @ 0..2 => 0x0020_0000 << e,
-        e => u32::from(e - 1) << 23,
-    });
-    for i in 0..16 {
-        y[i] = d * f32::from(E2M1[usize::from(b[1 + i] & 15)]);
-        y[i + 16] = d * f32::from(E2M1[usize::from(b[1 + i] >> 4)]);
     }
 }

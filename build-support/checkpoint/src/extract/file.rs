@@ -73,7 +73,7 @@ impl<'a> Planned<'a> {
         // Spaces up to where the data has to start.
         let (start, unit) = (self.layout.start as usize, self.layout.unit as usize);
         let end = (text.len() + unit - start).next_multiple_of(unit) + start - unit;
-        debug_assert!(end >= text.len() && end as u64 % LINE == 0);
+        debug_assert!(end >= text.len() && (end as u64).is_multiple_of(LINE));
         text.resize(end, b' ');
         let len = text.len() - 8;
         if len > MAX_HEADER {

@@ -48,7 +48,7 @@ pub(super) struct Size {
 ///
 /// Without `padding`, tensors that no order aligns lie at a multiple of their element.
 pub(super) fn layout(sizes: &[Size], padding: bool) -> Layout {
-    let lies_on = |index: &usize, unit: u64| sizes[*index].bytes % unit == 0;
+    let lies_on = |index: &usize, unit: u64| sizes[*index].bytes.is_multiple_of(unit);
     let (large, small): (Vec<usize>, Vec<usize>) =
         (0..sizes.len()).partition(|&index| sizes[index].bytes >= LARGE);
     let (whole, rest): (Vec<_>, Vec<_>) = large.into_iter().partition(|i| lies_on(i, PAGE));
@@ -113,7 +113,7 @@ impl<'a> Placed<'a> {
             _ => LINE,
         };
         let gap = self.len.next_multiple_of(unit) - self.len;
-        if gap % LINE == 0 {
+        if gap.is_multiple_of(LINE) {
             for filler in fillers.take((gap / LINE) as usize) {
                 self.push(filler);
             }
@@ -157,7 +157,7 @@ impl<'a> Fillers<'a> {
     fn new(sizes: &'a [Size], small: Vec<usize>) -> Self {
         let (useful, others) = small
             .into_iter()
-            .partition(|&index| sizes[index].bytes % PAGE != 0);
+            .partition(|&index| !sizes[index].bytes.is_multiple_of(PAGE));
         Self {
             sizes,
             useful,
@@ -232,7 +232,9 @@ mod tests {
                     seen[index] += 1;
                     let unit = if bytes[index] >= LARGE { PAGE } else { LINE };
                     assert!(
-                        !padding || bytes[index] == 0 || (layout.start + start) % unit == 0,
+                        !padding
+                            || bytes[index] == 0
+                            || (layout.start + start).is_multiple_of(unit),
                         "{} bytes at {start} of {bytes:?}",
                         bytes[index]
                     );
@@ -283,7 +285,8 @@ mod tests {
         let layout = layout(&sizes, false);
         for entry in layout.entries {
             if let Entry::Tensor { index, start } = entry {
-                assert_eq!((layout.start + start) % sizes[index].element, 0);
+                let at = layout.start + start;
+                assert!(at.is_multiple_of(sizes[index].element));
             }
         }
     }
@@ -299,7 +302,7 @@ mod tests {
             let lines = lines.into_iter().map(|n| n * LINE);
             let pages = pages.into_iter().map(|n| LARGE + n * LINE);
             let bytes: Vec<u64> = small.into_iter().chain(lines).chain(large).chain(pages).collect();
-            let uneven = bytes.iter().filter(|&n| n % LINE != 0 || *n >= LARGE && n % PAGE != 0);
+            let uneven = bytes.iter().filter(|&n| !n.is_multiple_of(if *n >= LARGE { PAGE } else { LINE }));
             let most = uneven.count();
             prop_assert!(check(&bytes, true) <= most);
             check(&bytes, false);
