@@ -1,5 +1,6 @@
 //! Emission: the finished structs as tokens. Nothing here can fail.
 
+mod conditions;
 mod expr;
 mod forward;
 mod load;

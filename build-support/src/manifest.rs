@@ -78,6 +78,29 @@ pub struct Symbol {
     pub max: Option<usize>,
 }
 
+/// How two sizes compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Comparison {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+}
+
+/// What the sizes must meet beside their ranges, or the trace does not hold.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// How they must compare.
+    pub comparison: Comparison,
+    /// Left side.
+    pub left: Dim,
+    /// Right side.
+    pub right: Dim,
+    /// Python `file:line` that asks for it.
+    pub at: Option<String>,
+}
+
 /// A tensor in the graph.
 #[derive(Debug, Clone)]
 pub struct Value {
@@ -265,6 +288,8 @@ pub struct Manifest {
     pub dtype: Dtype,
     /// Symbols.
     pub symbols: Vec<Symbol>,
+    /// What the sizes must meet beside their ranges; no divisor in them can be 0.
+    pub conditions: Vec<Condition>,
     /// Tensor inputs, in call order.
     pub inputs: Vec<Input>,
     /// Tensor outputs.

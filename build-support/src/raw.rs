@@ -18,8 +18,8 @@ use crate::manifest::Manifest;
 use crate::report::{At, Error, Report};
 use locate::Lines;
 
-/// The format that this version reads: any minor of this major.
-const MAJOR: u32 = 1;
+/// The formats that this version reads, any minor of them; 2 has `conditions` of the sizes.
+const MAJORS: std::ops::RangeInclusive<u32> = 1..=2;
 
 /// Reads and checks the manifest at `path`.
 ///
@@ -112,6 +112,7 @@ struct Elements<'a> {
     model: Element<json::Model<'a>>,
     dtype: json::Dtype,
     symbols: Vec<Element<json::Symbol<'a>>>,
+    conditions: Vec<Element<json::Condition<'a>>>,
     inputs: Vec<Element<json::Input<'a>>>,
     outputs: Vec<Element<json::Output<'a>>>,
     states: Vec<Element<json::State<'a>>>,
@@ -135,9 +136,9 @@ impl<'a> Source<'a> {
     fn version(&mut self, raw: Option<&'a RawValue>) -> Result<(u32, u32), Report> {
         let version: Option<(u32, u32)> = self.field("version", raw);
         match version {
-            Some((MAJOR, minor)) => return Ok((MAJOR, minor)),
+            Some(known) if MAJORS.contains(&known.0) => return Ok(known),
             Some((major, minor)) => {
-                let mend = match major > MAJOR {
+                let mend = match major > *MAJORS.end() {
                     true => {
                         "upgrade the `pycandle` crates, or record again with an older `pycandle-recorder`"
                     }
@@ -145,7 +146,9 @@ impl<'a> Source<'a> {
                 };
                 let line = raw.map_or(1, |raw| self.lines.of(raw.get()));
                 let message = format!(
-                    "the manifest has format version {major}.{minor}, this pycandle reads {MAJOR}.*: {mend}"
+                    "the manifest has format version {major}.{minor}, this pycandle reads {}.* to {}.*: {mend}",
+                    MAJORS.start(),
+                    MAJORS.end()
                 );
                 self.error(line, "version", message);
             }
@@ -159,6 +162,10 @@ impl<'a> Source<'a> {
         let model = self.field("model", top.model);
         let dtype = self.field("dtype", top.dtype);
         let symbols = self.list("symbols", top.symbols);
+        let conditions = match top.conditions {
+            Some(raw) => self.list("conditions", Some(raw)),
+            None => Some(Vec::new()),
+        };
         let inputs = self.list("inputs", top.inputs);
         let outputs = self.list("outputs", top.outputs);
         let states = self.list("states", top.states);
@@ -180,6 +187,7 @@ impl<'a> Source<'a> {
             },
             dtype: dtype?,
             symbols: symbols?,
+            conditions: conditions?,
             inputs: inputs?,
             outputs: outputs?,
             states: states?,

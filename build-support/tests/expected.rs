@@ -36,4 +36,7 @@ macro_rules! expected {
     )*};
 }
 
-expected! { bert cnn encoder_decoder gpt2 hidden_states llama many_inputs qwen3_bf16 recurrent resnet shared tied twice vit }
+expected! {
+    bert cnn encoder_decoder gpt2 hidden_states llama many_inputs qwen3_bf16 recurrent resnet shared
+    sized tied twice vit
+}

@@ -7,8 +7,7 @@ use quote::quote;
 
 use super::expr::{Scope, dtype, int};
 use super::forward::{Code, returned, statements};
-use super::load;
-use super::{Root, Struct, idents};
+use super::{Root, Struct, conditions, idents, load};
 use crate::graph::Graph;
 use crate::hints;
 use crate::lower::storage;
@@ -263,8 +262,9 @@ fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> Code {
             quote!(bind::size(#text, #size, #min, #max)?;)
         })
         .collect();
+    let conditions = conditions::conditions(m, &scope);
     let run = named_output(m, s, code.statements);
-    let rest = quote!(#ranges #checks #run);
+    let rest = quote!(#ranges #conditions #checks #run);
     let mut used = BTreeSet::new();
     idents(rest.clone(), &mut used);
     let bind = bind_sizes(m, s, &sizes, &used);

@@ -43,6 +43,7 @@ pub(super) fn check<'a>(source: &mut Source<'a>, raw: &Elements<'a>) -> Option<M
     };
     c.identity();
     let symbols = c.symbols();
+    let conditions = c.conditions(&symbols);
     let inputs = c.inputs();
     let params = c.params();
     let constants = c.constants();
@@ -72,6 +73,7 @@ pub(super) fn check<'a>(source: &mut Source<'a>, raw: &Elements<'a>) -> Option<M
             .map(|class| last(class).to_owned()),
         dtype: dtype(raw.dtype),
         symbols,
+        conditions,
         inputs,
         outputs,
         states,
@@ -206,6 +208,11 @@ fn name_problem(text: &str) -> Option<&'static str> {
         text if text.contains(char::is_control) => Some("the name has a control character"),
         _ => None,
     }
+}
+
+/// A text of the model's, on one line.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 /// A class without its Python module.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::json;
-use crate::manifest::{Dim, SymbolId};
+use crate::manifest::{Dim, Symbol, SymbolId};
 
 /// Symbols by name.
 pub(super) type Symbols<'s> = HashMap<&'s str, SymbolId>;
@@ -60,6 +60,67 @@ pub(super) fn expression(dim: &json::Dim<'_>, symbols: &Symbols<'_>) -> Result<D
         json::DimOp::Mul => Dim::Mul(operands),
         json::DimOp::Max => Dim::Max(operands),
         _ => Dim::Min(operands),
+    })
+}
+
+/// A size in a condition, which is computed before anything else is known of the inputs: no divisor
+/// in it can be 0, whatever the sizes within their ranges.
+pub(super) fn bounded(
+    dim: &json::Dim<'_>,
+    names: &Symbols<'_>,
+    symbols: &[Symbol],
+) -> Result<Dim, String> {
+    let dim = expression(dim, names)?;
+    match least(&dim, symbols) {
+        Some(_) => Ok(dim),
+        None => Err("a divisor in it can be 0".to_owned()),
+    }
+}
+
+/// A number that `dim` is never below; `None` where a divisor can be 0 or less.
+fn least(dim: &Dim, symbols: &[Symbol]) -> Option<i64> {
+    let all = |dims: &[Dim]| {
+        dims.iter()
+            .map(|dim| least(dim, symbols))
+            .collect::<Option<Vec<_>>>()
+    };
+    Some(match dim {
+        Dim::Size(size) => *size,
+        Dim::Sym(id) => symbols
+            .get(id.0)
+            .map_or(0, |symbol| i64::try_from(symbol.min).unwrap_or(i64::MAX)),
+        Dim::Add(dims) => all(dims)?.into_iter().fold(0, i64::saturating_add),
+        Dim::Mul(dims) => {
+            let bounds = all(dims)?;
+            match bounds.iter().all(|&bound| bound >= 0) {
+                true => bounds.into_iter().fold(1, i64::saturating_mul),
+                false => i64::MIN,
+            }
+        }
+        Dim::Max(dims) => all(dims)?.into_iter().max()?,
+        Dim::Min(dims) => all(dims)?.into_iter().min()?,
+        Dim::Sub(a, b) => {
+            let (a, _) = (least(a, symbols)?, least(b, symbols)?);
+            match **b {
+                Dim::Size(size) => a.saturating_sub(size),
+                _ => i64::MIN,
+            }
+        }
+        Dim::FloorDiv(a, b) => {
+            let (a, divisor) = (least(a, symbols)?, least(b, symbols)?);
+            match **b {
+                _ if divisor < 1 => return None,
+                Dim::Size(size) => a.div_euclid(size),
+                _ => a.min(0),
+            }
+        }
+        Dim::Mod(a, b) => {
+            least(a, symbols)?;
+            match least(b, symbols)? {
+                ..1 => return None,
+                _ => 0,
+            }
+        }
     })
 }
 

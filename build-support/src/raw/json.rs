@@ -24,6 +24,8 @@ pub(super) struct Top<'a> {
     #[serde(borrow)]
     pub symbols: Option<&'a RawValue>,
     #[serde(borrow)]
+    pub conditions: Option<&'a RawValue>,
+    #[serde(borrow)]
     pub inputs: Option<&'a RawValue>,
     #[serde(borrow)]
     pub outputs: Option<&'a RawValue>,
@@ -89,6 +91,27 @@ pub(super) struct Symbol<'a> {
     pub name: Str<'a>,
     pub min: usize,
     pub max: Option<usize>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Condition<'a> {
+    #[serde(borrow)]
+    pub holds: Holds<'a>,
+    #[serde(borrow)]
+    pub at: Option<Str<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Holds<'a> {
+    #[serde(borrow)]
+    Eq((Dim<'a>, Dim<'a>)),
+    #[serde(borrow)]
+    Ne((Dim<'a>, Dim<'a>)),
+    #[serde(borrow)]
+    Lt((Dim<'a>, Dim<'a>)),
+    #[serde(borrow)]
+    Le((Dim<'a>, Dim<'a>)),
 }
 
 #[derive(Deserialize)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::manifest::{Comparison, Dim, SymbolId};
 
 const GOOD: &str = r#"{
 "version": [1, 0],
@@ -79,15 +80,15 @@ fn accepts_a_newer_minor_version_and_unknown_fields() {
 fn refuses_another_major_version_and_says_what_to_do() {
     check(
         "[1, 0]",
-        "[2, 1]",
+        "[3, 1]",
         "2: version",
-        "the manifest has format version 2.1, this pycandle reads 1.*: upgrade",
+        "the manifest has format version 3.1, this pycandle reads 1.* to 2.*: upgrade",
     );
     check(
         "[1, 0]",
         "[0, 9]",
         "2: version",
-        "the manifest has format version 0.9, this pycandle reads 1.*: record again",
+        "the manifest has format version 0.9, this pycandle reads 1.* to 2.*: record again",
     );
     check("[1, 0]", "\"1\"", "2: version", "invalid type: string");
     check(
@@ -219,6 +220,85 @@ fn names_the_line_and_the_field() {
         "{\"mod\": [\"batch\", 0]}",
         "32: nodes[0].out[0].shape[0]",
         "division by zero",
+    );
+}
+
+/// The report on the good manifest with this condition.
+fn condition(holds: &str) -> String {
+    let list =
+        format!("\"conditions\": [\n{{\"holds\": {holds}, \"at\": \"m.py:3\"}}\n],\n\"inputs\": [");
+    report("\"inputs\": [", &list)
+}
+
+#[test]
+fn reads_conditions() {
+    let list =
+        r#""conditions": [{"holds": {"le": [1, {"mod": ["batch", 4]}]}, "at": "a\nb.py:3"}],"#;
+    let text = GOOD.replacen("\"inputs\"", &format!("{list}\n\"inputs\""), 1);
+    let text = text.replacen("[1, 0]", "[2, 0]", 1);
+    let manifest = parse("m.json", &text).unwrap_or_else(|report| panic!("{report}"));
+    let [read] = &manifest.conditions[..] else {
+        panic!("{:?}", manifest.conditions)
+    };
+    let batch = || Box::new(Dim::Sym(SymbolId(0)));
+    assert_eq!(read.comparison, Comparison::Le);
+    assert_eq!(read.left, Dim::Size(1));
+    assert_eq!(read.right, Dim::Mod(batch(), Box::new(Dim::Size(4))));
+    assert_eq!(read.at.as_deref(), Some("a b.py:3"));
+    assert_eq!(
+        condition(r#"{"ne": ["batch", {"sub": ["batch", 9]}]}"#),
+        "ok"
+    );
+    assert_eq!(
+        condition(r#"{"eq": [{"floordiv": [9, "batch"]}, 1]}"#),
+        "ok"
+    );
+}
+
+#[test]
+fn refuses_conditions_with_their_line_and_field() {
+    for (holds, message) in [
+        (
+            r#"{"ne": ["rows", 1]}"#,
+            "10: conditions[0].holds: no symbol is named `rows`",
+        ),
+        (
+            r#"{"ne": ["batch"]}"#,
+            "10: conditions[0].holds.ne[0]: invalid length 1",
+        ),
+        (r#"{"ne": ["batch", 1, 2]}"#, "10: conditions[0].holds.ne"),
+        (
+            r#"{"gt": ["batch", 1]}"#,
+            "10: conditions[0].holds: unknown variant `gt`",
+        ),
+        (
+            r#"{"eq": [1, 1]}"#,
+            "10: conditions[0].holds: the condition has no size in it",
+        ),
+        (
+            r#"{"eq": [{"mod": ["batch", 0]}, 1]}"#,
+            "10: conditions[0].holds: division by zero",
+        ),
+        (
+            r#"{"eq": [{"mod": [7, {"sub": ["batch", 1]}]}, 1]}"#,
+            "10: conditions[0].holds: a divisor in it can be 0",
+        ),
+        (
+            r#"{"eq": [{"floordiv": ["batch", {"mod": ["batch", 2]}]}, 1]}"#,
+            "10: conditions[0].holds: a divisor in it can be 0",
+        ),
+        (
+            r#"{"lt": ["batch", 1.5]}"#,
+            "10: conditions[0].holds.lt[1]: invalid type",
+        ),
+        ("null", "10: conditions[0].holds"),
+        ("[]", "10: conditions[0].holds"),
+    ] {
+        let report = condition(holds);
+        assert!(report.contains(message), "{message}\nis not in\n{report}");
+    }
+    assert!(
+        report("\"inputs\"", "\"conditions\": {}, \"inputs\"").contains("conditions: invalid type")
     );
 }
 

@@ -45,6 +45,19 @@ pub fn size(name: &str, size: usize, min: usize, max: Option<usize>) -> Result<(
     )))
 }
 
+/// Whether the sizes meet a condition of the trace, which `text` says with the line that asks for it.
+pub fn condition(holds: bool, text: &str, sizes: &[(&str, usize)]) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    let got = sizes.iter().map(|(name, size)| format!("{name} = {size}"));
+    let got = got.collect::<Vec<_>>().join(", ");
+    Err(Error::msg(format!(
+        "the trace holds only where {text}, not for {got}: \
+         record again with other sizes or another range in `dynamic_shapes`"
+    )))
+}
+
 /// How many positions a cache holds, the same in every layer.
 pub fn past(cache: &KvCache) -> Result<usize> {
     let layers = (0..cache.num_layers()).map(|i| cache.layer_ref(i));

@@ -59,7 +59,7 @@ impl BertModel {
         p: &mut impl Probe,
     ) -> Result<BertModelOutput> {
         let [batch, sequence] = bind::dims("input_ids", input_ids)?;
-        bind::size("sequence", sequence, 0, Some(128))?;
+        bind::size("sequence", sequence, 1, Some(128))?;
         let input_ids = &bind::int("input_ids", input_ids, &[batch, sequence])?;
         let attention_mask = &bind::int(
             "attention_mask",

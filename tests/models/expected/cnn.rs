@@ -46,6 +46,7 @@ impl Cnn {
     /// [`Self::forward`] that shows every module's outputs to `p`.
     pub fn forward_probed(&self, image: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let [batch, _, _, _] = bind::dims("image", image)?;
+        bind::size("batch", batch, 1, None)?;
         let image = &bind::input("image", image, &[batch, 2, 8, 8], self.dtype)?;
         let features = self.features.forward(image, p)?;
         let pool = ops::adaptive_avg_pool2d(&features, (1, 1))?;

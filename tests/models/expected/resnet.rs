@@ -52,6 +52,7 @@ impl ResNet {
     /// [`Self::forward`] that shows every module's outputs to `p`.
     pub fn forward_probed(&self, image: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let [batch, _, _, _] = bind::dims("image", image)?;
+        bind::size("batch", batch, 1, None)?;
         let image = &bind::input("image", image, &[batch, 3, 24, 24], self.dtype)?;
         let stem = self.stem.forward(image, p)?;
         let stage1 = self.stage1.forward(&stem, p)?;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Checker, last};
+use super::{Checker, last, plain};
 use crate::manifest::{Call, CallId, Module, ModuleId, Node, ValueId};
 
 impl Checker<'_, '_, '_> {
@@ -149,7 +149,7 @@ impl Checker<'_, '_, '_> {
                 args,
                 out,
                 call: CallId(node.call),
-                at: node.at.as_ref().map(|at| at.replace(char::is_control, " ")),
+                at: node.at.as_ref().map(|at| plain(at)),
                 line: element.line,
             });
         }

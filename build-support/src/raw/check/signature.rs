@@ -2,8 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::{Checker, is_identifier};
-use crate::manifest::{Arg, Dim, Input, Output, Source as From, State, Symbol, SymbolId, ValueId};
+use super::{Checker, is_identifier, plain};
+use crate::manifest::{
+    Arg, Comparison, Condition, Dim, Input, Output, Source as From, State, Symbol, SymbolId,
+    ValueId,
+};
+use crate::raw::dims;
+use crate::raw::json::Holds;
 
 /// More layers than any model has; a cache is allocated per layer.
 const MAX_LAYERS: usize = 65_536;
@@ -41,6 +46,37 @@ impl Checker<'_, '_, '_> {
             });
         }
         symbols
+    }
+
+    pub(super) fn conditions(&mut self, symbols: &[Symbol]) -> Vec<Condition> {
+        let mut conditions = Vec::with_capacity(self.raw.conditions.len());
+        for (i, element) in self.raw.conditions.iter().enumerate() {
+            let (comparison, (left, right)) = match &element.is.holds {
+                Holds::Eq(sides) => (Comparison::Eq, sides),
+                Holds::Ne(sides) => (Comparison::Ne, sides),
+                Holds::Lt(sides) => (Comparison::Lt, sides),
+                Holds::Le(sides) => (Comparison::Le, sides),
+            };
+            let side = |dim| dims::bounded(dim, &self.names.symbols, symbols);
+            match side(left).and_then(|left| Ok((left, side(right)?))) {
+                Ok((Dim::Size(_), Dim::Size(_))) => self.source.error(
+                    element.line,
+                    format!("conditions[{i}].holds"),
+                    "the condition has no size in it",
+                ),
+                Ok((left, right)) => conditions.push(Condition {
+                    comparison,
+                    left,
+                    right,
+                    at: element.is.at.as_ref().map(|at| plain(at)),
+                }),
+                Err(message) => {
+                    let field = format!("conditions[{i}].holds");
+                    self.source.error(element.line, field, message);
+                }
+            }
+        }
+        conditions
     }
 
     pub(super) fn inputs(&mut self) -> Vec<Input> {
