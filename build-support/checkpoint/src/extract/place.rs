@@ -29,16 +29,13 @@ impl Place {
             return Err(vec![text.into()]);
         };
         let place = Self {
-            folder: match out.parent() {
-                Some(folder) if folder != Path::new("") => folder.to_path_buf(),
-                _ => PathBuf::from("."),
-            },
+            folder: out.parent().unwrap_or(Path::new("")).to_path_buf(),
             stem: stem.to_owned(),
         };
         let family = place.family().map_err(|error| {
             vec![format!(
                 "cannot write to the folder {}: {error}",
-                place.folder.display()
+                place.folder().display()
             )]
         })?;
         let mut problems = Vec::new();
@@ -80,16 +77,16 @@ impl Place {
         self.folder.join(name)
     }
 
+    /// The folder as the system takes it.
+    fn folder(&self) -> &Path {
+        or_here(&self.folder)
+    }
+
     /// A source of several files is a folder of its own, in which nothing else is written.
     fn inside(&self, checkpoint: &Checkpoint) -> Option<String> {
-        let source = checkpoint.folder();
-        let source = if source == Path::new("") {
-            Path::new(".")
-        } else {
-            source
-        };
+        let source = or_here(checkpoint.folder());
         let several = checkpoint.files().nth(1).is_some() || checkpoint.path().is_dir();
-        let folder = fs::canonicalize(&self.folder).ok()?;
+        let folder = fs::canonicalize(self.folder()).ok()?;
         let inside = several && folder.ancestors().any(|folder| is_same(source, folder));
         inside.then(|| {
             format!(
@@ -102,7 +99,7 @@ impl Place {
     /// Everything in the folder that is the output of an earlier run.
     fn family(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
+        for entry in fs::read_dir(self.folder())? {
             names.extend(entry?.file_name().into_string().ok());
         }
         names.retain(|name| self.is_ours(name));
@@ -127,7 +124,7 @@ impl Place {
 
     /// Removes what runs left behind that were killed.
     pub fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(&self.folder) else {
+        let Ok(entries) = fs::read_dir(self.folder()) else {
             return;
         };
         for entry in entries.flatten() {
@@ -171,7 +168,7 @@ impl Place {
         }
         let mut old = self
             .family()
-            .map_err(|error| Error::io(&self.folder, &error))?;
+            .map_err(|error| Error::io(self.folder(), &error))?;
         if let Some(name) = old.first().filter(|_| !force) {
             return Err(Error::file(&self.join(name), vec![exists(name)]));
         }
@@ -205,8 +202,8 @@ impl Place {
         if cfg!(not(unix)) {
             return Ok(());
         }
-        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| Error::io(&self.folder, &error))
+        let synced = File::open(self.folder()).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| Error::io(self.folder(), &error))
     }
 }
 
@@ -243,6 +240,13 @@ impl Drop for Part {
 
 fn exists(name: &str) -> String {
     format!("`{name}` is there already: choose another name, or replace it with --force")
+}
+
+fn or_here(folder: &Path) -> &Path {
+    match folder == Path::new("") {
+        true => Path::new("."),
+        false => folder,
+    }
 }
 
 /// Whether two paths lead to one file or folder.
