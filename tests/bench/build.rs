@@ -23,13 +23,15 @@ fn run() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", manifests.display());
     let minilm = std::fs::read_to_string(manifests.join("minilm_manifest.json"))?;
     model(&out, "minilm", "MiniLm", &minilm)?;
-    let llama = std::fs::read_to_string(manifests.join("llama_half_b_manifest.json"))?;
-    model(
-        &out,
-        "llama",
-        "Llama",
-        &pycandle_deepen::deepen(&llama, LAYERS)?,
-    )
+    for (file, from) in [
+        ("llama", "llama_half_b"),
+        ("llama_bf16", "llama_half_b_bf16"),
+    ] {
+        let llama = std::fs::read_to_string(manifests.join(format!("{from}_manifest.json")))?;
+        let deep = pycandle_deepen::deepen(&llama, LAYERS)?;
+        model(&out, file, "Llama", &deep)?;
+    }
+    Ok(())
 }
 
 fn model(out: &Path, file: &str, name: &str, manifest: &str) -> Result<(), Box<dyn Error>> {

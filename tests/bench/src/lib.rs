@@ -15,3 +15,11 @@ pub mod llama {
     /// Where its manifest is.
     pub const MANIFEST: &str = concat!(env!("OUT_DIR"), "/llama_manifest.json");
 }
+
+/// The causal model, traced in bf16.
+pub mod llama_bf16 {
+    include!(concat!(env!("OUT_DIR"), "/llama_bf16.rs"));
+
+    /// Where its manifest is.
+    pub const MANIFEST: &str = concat!(env!("OUT_DIR"), "/llama_bf16_manifest.json");
+}

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use pycandle::{Error, Result};
-use pycandle_build::manifest::Manifest;
+use pycandle_build::manifest::{Dtype, Manifest, Param};
 use pycandle_build::raw;
 
 /// The checkpoint of a manifest; written once.
@@ -17,29 +17,40 @@ pub fn file(manifest: &str) -> Result<PathBuf> {
     let text = |error: &dyn std::fmt::Display| Error::msg(format!("{}: {error}", path.display()));
     let manifest = raw::read(Path::new(manifest)).map_err(|report| text(&report))?;
     let header = header(&manifest);
-    let bytes = header.len() as u64 + 4 * elements(&manifest);
-    if std::fs::metadata(&path).is_ok_and(|m| m.len() == bytes) {
+    let bytes = header.len() + manifest.params.iter().map(size).sum::<usize>();
+    if std::fs::metadata(&path).is_ok_and(|m| m.len() == bytes as u64) {
         return Ok(path);
     }
     write(&path, &header, &manifest).map_err(|error| text(&error))?;
     Ok(path)
 }
 
-fn elements(manifest: &Manifest) -> u64 {
-    let sizes = manifest
-        .params
-        .iter()
-        .map(|p| p.shape.iter().product::<usize>());
-    sizes.sum::<usize>() as u64
+/// The size of a checkpoint.
+pub fn bytes(file: &Path) -> Result<u64> {
+    let error = |error: std::io::Error| Error::msg(format!("{}: {error}", file.display()));
+    Ok(std::fs::metadata(file).map_err(error)?.len())
+}
+
+/// Bytes of a parameter, which is `f32` or `bf16`.
+fn size(parameter: &Param) -> usize {
+    let each = match parameter.dtype {
+        Dtype::Bfloat16 => 2,
+        _ => 4,
+    };
+    each * parameter.shape.iter().product::<usize>()
 }
 
 /// Length, JSON and padding.
 fn header(manifest: &Manifest) -> Vec<u8> {
     let mut at = 0;
     let entries = manifest.params.iter().map(|p| {
-        let end = at + 4 * p.shape.iter().product::<usize>();
+        let end = at + size(p);
+        let dtype = match p.dtype {
+            Dtype::Bfloat16 => "BF16",
+            _ => "F32",
+        };
         let entry = format!(
-            r#""{}":{{"dtype":"F32","shape":{:?},"data_offsets":[{at},{end}]}}"#,
+            r#""{}":{{"dtype":"{dtype}","shape":{:?},"data_offsets":[{at},{end}]}}"#,
             p.name, p.shape
         );
         at = end;
@@ -66,7 +77,14 @@ fn write(path: &Path, header: &[u8], manifest: &Manifest) -> std::io::Result<()>
             state ^= state >> 7;
             state ^= state << 17;
             let uniform = (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-            out.write_all(&(centre + spread * uniform).to_le_bytes())?;
+            let bytes = (centre + spread * uniform).to_le_bytes();
+            // The upper half of an `f32` is the `bf16` next to it towards zero.
+            let upper = &bytes[if parameter.dtype == Dtype::Bfloat16 {
+                2
+            } else {
+                0
+            }..];
+            out.write_all(upper)?;
         }
     }
     out.flush()
