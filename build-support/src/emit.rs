@@ -56,6 +56,8 @@ pub struct Root<'a> {
     pub fused: &'a [String],
     /// Folder of the manifest, from the package root; empty or with a slash behind it.
     pub folder: &'a str,
+    /// SHA-256 of the manifest.
+    pub hash: &'a str,
 }
 
 /// All items of a model.

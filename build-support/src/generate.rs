@@ -1,9 +1,10 @@
 //! The whole pipeline.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proc_macro2::TokenStream;
+use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Checked;
 use crate::config::Config;
@@ -17,7 +18,7 @@ use crate::manifest::{CallId, Manifest};
 use crate::names;
 use crate::report::{At, Error, Report};
 use crate::tree::tree;
-use crate::{checkpoint, raw};
+use crate::{checkpoint, constants, raw};
 
 /// The generated model.
 #[derive(Debug)]
@@ -66,12 +67,16 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
     let path = config.manifest_path();
     let manifest = raw::read_shown(&path, &config.manifest)?;
     let mut report = Report::new();
-    let mut tracked = vec![path];
+    let mut tracked = vec![path.clone()];
     if let Some(problem) = config.side_files_out_of_reach(&manifest) {
         report.push(problem);
     }
     if let Some(problem) = config.renames_nothing() {
         report.push(problem);
+    }
+    match constants::check(&manifest, &path) {
+        Ok(files) => tracked.extend(files),
+        Err(problems) => report.extend(problems),
     }
     let checked = checkpoint::check(&manifest, config).unwrap_or_else(|problems| {
         report.extend(problems);
@@ -85,6 +90,7 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
     let model = Model {
         name: &name,
         folder: &config.manifest_folder(),
+        hash: &hash(&path),
         config,
     };
     match tokens(&manifest, &model) {
@@ -128,6 +134,7 @@ pub fn unsupported(manifest: &Manifest) -> Report {
 struct Model<'a> {
     name: &'a str,
     folder: &'a str,
+    hash: &'a str,
     config: &'a Config,
 }
 
@@ -151,8 +158,21 @@ fn tokens(manifest: &Manifest, model: &Model) -> Result<TokenStream, Report> {
         name: model.name,
         fused: &fused,
         folder: model.folder,
+        hash: model.hash,
     };
     Ok(emit(&graph, defs, &root))
+}
+
+/// SHA-256 of a file in hexadecimal, as goldens name their manifest; empty when it is gone.
+fn hash(path: &Path) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    match bytes.is_empty() {
+        true => String::new(),
+        false => Sha256::digest(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    }
 }
 
 fn describe(graph: &Graph, failed: Vec<Unsupported>, report: &mut Report) {
@@ -196,7 +216,23 @@ fn unrecorded(manifest: &Manifest, graph: &Graph, defs: &Defs) -> Vec<String> {
             .iter()
             .filter(|(_, s)| s == suffix)
             .map(|(p, _)| p.as_str());
-        out.extend(names::pattern(paths).into_iter().map(|p| p + suffix));
+        for pattern in names::pattern(paths.clone()) {
+            // A pattern must not cover a key that is recorded.
+            let covered = |path: &str| names::pattern([path, path].into_iter()) == [&*pattern];
+            let shown = recorded.iter().any(|(c, i)| {
+                let call = &manifest.calls[c.0];
+                format!("#{}.out.{i}", call.index) == **suffix && covered(graph.path(*c))
+            });
+            match shown {
+                true => out.extend(
+                    paths
+                        .clone()
+                        .filter(|p| covered(p))
+                        .map(|p| p.to_owned() + suffix),
+                ),
+                false => out.push(pattern + suffix),
+            }
+        }
     }
     out
 }

@@ -9,6 +9,7 @@ mod body;
 mod builder;
 pub mod checkpoint;
 mod config;
+mod constants;
 mod dedup;
 mod emit;
 mod format;

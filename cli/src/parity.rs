@@ -38,7 +38,7 @@ pub struct Args {
     /// workspace uses, else the published one of this version]
     #[arg(long)]
     pycandle_path: Option<PathBuf>,
-    /// Print JSON
+    /// Print JSON; a number that is not finite is the text `inf` or `nan`
     #[arg(long)]
     json: bool,
     /// Print the table of every compared tensor
@@ -108,7 +108,7 @@ fn verify(args: &Args, found: Vec<Found>) -> Result<Vec<Verdict>, String> {
         let model = &found[index];
         let runs = model.goldens.iter().map(|(case, golden)| {
             progress(format!("running {} {case}", model.name));
-            let run = build::run(&built.program, index, &model.weights, golden);
+            let run = build::run(&built.program, index, model, golden);
             (case.clone(), run.unwrap_or_else(Run::Error))
         });
         verdicts[index] = Verdict::of_runs(&model.name, runs.collect());

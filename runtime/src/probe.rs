@@ -53,8 +53,9 @@ impl Display for Path {
 ///
 /// Generated models and layers call it in order of execution; `out` is the index of the value in the
 /// manifest's `calls[…].outputs`.
-/// A probe counts the calls of a module itself: the outputs of one call come in the order of their
-/// indices, so that an index not greater than the module's last one begins the module's next call.
+/// A probe counts the calls of a module itself: calls come in order, and the outputs of one call in
+/// the order of their indices. What a fusion hides ([`Traced::FUSED`](crate::parity::Traced::FUSED))
+/// is not shown, so a call may show some of its outputs or none.
 /// Output `out` of call `n` belongs to the golden `{module}#{n}.out.{out}`.
 ///
 /// ```

@@ -355,7 +355,7 @@ pub fn traced(graph: &Graph, s: &Struct, model: &Root) -> TokenStream {
         )
         .map(|name| name.replace("{layer}", "*").replace("{slot}", "*"))
         .collect();
-    let fused = model.fused;
+    let (fused, hash) = (model.fused, model.hash);
     let tensors = inputs(m).map(|i| {
         let name = &i.name;
         quote!(bind::named(inputs, #name)?)
@@ -386,6 +386,7 @@ pub fn traced(graph: &Graph, s: &Struct, model: &Root) -> TokenStream {
         impl Traced for #name {
             const INPUTS: Names = &[#(#inputs_const),*];
             const FUSED: Names = &[#(#fused),*];
+            const MANIFEST: &str = #hash;
 
             fn load(weights: &Weights, device: &Device) -> Result<Self> {
                 Self::load(weights, device)

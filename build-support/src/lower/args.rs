@@ -288,9 +288,13 @@ impl<'g> Ctx<'g> {
             Some(s) if s.len() == n => Ok(s),
             Some(s) if s.len() == 1 => Ok(vec![s[0]; n]),
             Some(s) if s.is_empty() => Ok(vec![default; n]),
-            _ => Err(Why(format!(
-                "argument `{name}` is {ints:?}, expected {n} sizes"
-            ))),
+            _ => {
+                let ints: Vec<String> = ints.iter().map(i64::to_string).collect();
+                Err(Why(format!(
+                    "argument `{name}` is [{}], expected one size or {n}, none below 0",
+                    ints.join(", ")
+                )))
+            }
         }
     }
 

@@ -226,7 +226,9 @@ fn div_mode(c: &Ctx) -> Result<Expr, Why> {
         "floor" => floor_divide(c),
         "trunc" => both(c, "trunc_divide"),
         "" => div(c),
-        mode => why(format!("rounding_mode={mode:?}")),
+        mode => why(format!(
+            "argument `rounding_mode` is `{mode}`, expected `floor`, `trunc` or none"
+        )),
     }
 }
 
@@ -373,7 +375,9 @@ fn gelu(c: &Ctx) -> Result<Expr, Why> {
     match c.str_or("approximate", "none")? {
         "none" => op("gelu", [x]),
         "tanh" => op("gelu_tanh", [x]),
-        other => why(format!("approximate={other:?}")),
+        other => why(format!(
+            "argument `approximate` is `{other}`, expected `none` or `tanh`"
+        )),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::find::Found;
 use super::result::Run;
 use super::scratch::{Place, Source};
 
@@ -123,10 +124,10 @@ fn error_of(line: &str) -> Option<(String, String)> {
 }
 
 /// Runs one model on one file of goldens.
-pub fn run(program: &Path, index: usize, weights: &Path, goldens: &Path) -> Result<Run, String> {
+pub fn run(program: &Path, index: usize, model: &Found, goldens: &Path) -> Result<Run, String> {
     let output = Command::new(program)
         .arg(index.to_string())
-        .args([weights, goldens])
+        .args([&model.weights, goldens, &model.manifest])
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("cannot run `{}`: {error}", program.display()))?;

@@ -27,8 +27,8 @@ pub struct Comparison {
     modules: usize,
     worst: Option<Worst>,
     detail: String,
-    ratio: Option<f64>,
-    burden: Option<f64>,
+    ratio: Option<Number>,
+    burden: Option<Number>,
     table: String,
 }
 
@@ -50,9 +50,25 @@ pub enum Status {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Worst {
     module: String,
-    /// Null in JSON when it is not finite.
-    rel: Option<f64>,
-    abs: Option<f64>,
+    rel: Number,
+    abs: Number,
+}
+
+/// A number, or the text `inf`, `-inf` or `nan`, for which JSON has no number.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Finite(f64),
+    Text(String),
+}
+
+impl Number {
+    fn value(&self) -> f64 {
+        match self {
+            Self::Finite(value) => *value,
+            Self::Text(text) => text.parse().unwrap_or(f64::NAN),
+        }
+    }
 }
 
 /// What came of a model, over all its files of goldens.
@@ -118,18 +134,18 @@ impl Verdict {
             match run {
                 Run::Compared(run) => {
                     verdict.modules += run.modules;
-                    let burden = run
-                        .burden
-                        .unwrap_or(if run.passed { 0.0 } else { f64::INFINITY });
-                    if run.worst.is_some() && burden >= heaviest {
+                    let burden = match run.burden.as_ref().map(Number::value) {
+                        Some(burden) if !burden.is_nan() => burden,
+                        None if run.passed => 0.0,
+                        _ => f64::INFINITY,
+                    };
+                    if let Some(worst) = run.worst.filter(|_| burden >= heaviest) {
                         heaviest = burden;
-                        verdict.off =
-                            match (run.ratio, run.worst.as_ref().and_then(|worst| worst.rel)) {
-                                (Some(ratio), _) => format!("{ratio:.1}×"),
-                                (None, Some(rel)) => format!("{rel:.1e}"),
-                                (None, None) => "-".to_owned(),
-                            };
-                        verdict.worst = run.worst;
+                        verdict.off = match run.ratio {
+                            Some(ratio) => format!("{:.1}×", ratio.value()),
+                            None => format!("{:.1e}", worst.rel.value()),
+                        };
+                        verdict.worst = Some(worst);
                     }
                     if !run.passed {
                         details.push(format!("{label}{}", run.detail));
@@ -214,7 +230,7 @@ mod tests {
 
     fn verdicts() -> Vec<Verdict> {
         let good = r#"{"passed":true,"modules":76,"worst":{"module":"layer.5.output","rel":2e-7,"abs":1e-6},"detail":"","ratio":1.3,"burden":0.6,"table":"t"}"#;
-        let bad = r#"{"passed":false,"modules":4,"worst":{"module":"b","rel":null,"abs":2.0},"detail":"first divergence: b","ratio":null,"burden":null,"table":"t"}"#;
+        let bad = r#"{"passed":false,"modules":4,"worst":{"module":"b","rel":"nan","abs":2.0},"detail":"first divergence: b","ratio":null,"burden":null,"table":"t"}"#;
         vec![
             Verdict::of_runs("mini", vec![(String::new(), run(good))]),
             Verdict::of_runs(
@@ -231,7 +247,7 @@ mod tests {
         let expected = "\
 model  modules  worst (× PyTorch's own error)  result
 mini        76  1.3×  layer.5.output           pass
-two         80  -  b                           fail: long: first divergence: b
+two         80  NaN  b                         fail: long: first divergence: b
 fft          0  -                              unsupported: aten.fft_rfft.default
 gone         0  -                              error: no";
         assert_eq!(table(&verdicts(), false), expected);
@@ -245,5 +261,7 @@ gone         0  -                              error: no";
             "{}",
             json(&verdicts())
         );
+        let not_finite = r#""worst":{"module":"b","rel":"nan","abs":2.0}"#;
+        assert!(json(&verdicts()).contains(not_finite));
     }
 }

@@ -1,11 +1,12 @@
 //! The file of tensors that PyTorch computed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 
+use super::origin::manifest_beside;
 use super::pattern::matches;
 use crate::{Error, Result, Weights};
 
@@ -31,6 +32,8 @@ pub struct Goldens {
     /// Keys of module outputs and outputs.
     keys: BTreeSet<String>,
     inputs: Vec<String>,
+    /// Where the manifest is, when that was said.
+    manifest: Option<PathBuf>,
 }
 
 impl Goldens {
@@ -82,7 +85,23 @@ impl Goldens {
             weights,
             keys,
             inputs,
+            manifest: None,
         })
+    }
+
+    /// Says where the manifest is that the goldens belong to, when it does not lie beside them
+    /// under the recorder's name, `<name>_manifest.json`.
+    ///
+    /// It is read only when a comparison failed, for the names of the weights.
+    #[must_use]
+    pub fn with_manifest(self, path: impl Into<PathBuf>) -> Self {
+        let manifest = Some(path.into());
+        Self { manifest, ..self }
+    }
+
+    pub(super) fn manifest_path(&self) -> PathBuf {
+        let beside = || manifest_beside(self.path());
+        self.manifest.clone().unwrap_or_else(beside)
     }
 
     /// The path of the file.

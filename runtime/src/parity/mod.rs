@@ -20,9 +20,15 @@
 //! does a doubled one.
 //! Integers and booleans are equal or fail; shapes and dtypes are equal or fail; NaN, infinities and the
 //! largest finite number of the dtype (which masks are made of) are in the same places or fail.
+//!
+//! # Goldens of something else
+//! Goldens name, by hash, the manifest and the weights that they were recorded with. When a
+//! comparison fails and one of them is another, the report says that instead of a divergence; see
+//! [`Origin`]. One that passes all the same passes, and the report notes the other manifest.
 
 mod compare;
 mod goldens;
+mod origin;
 mod pattern;
 mod probe;
 mod report;
@@ -34,6 +40,7 @@ use candle_core::{Device, Tensor};
 use crate::{Probe, Result, Weights};
 
 pub use goldens::Goldens;
+pub use origin::Origin;
 pub use report::{ParityReport, Row, Summary, Verdict};
 
 /// Tensors by manifest name.
@@ -66,6 +73,10 @@ pub trait Traced: Sized {
     /// `*` stands for any text within a dotted segment.
     const FUSED: Names = &[];
 
+    /// SHA-256 of the manifest that the code was generated from, in hexadecimal; empty when
+    /// unknown.
+    const MANIFEST: &str = "";
+
     /// Loads the model in the dtype of the trace.
     fn load(weights: &Weights, device: &Device) -> Result<Self>;
 
@@ -94,37 +105,48 @@ pub fn run<M: Traced>(
     goldens: &Goldens,
     device: &Device,
 ) -> Result<ParityReport> {
-    goldens.check_inputs(M::INPUTS)?;
-    let inputs = goldens.inputs(device)?;
     let model = M::load(weights, device)?;
-    run_model(&model, inputs, goldens, true)
+    let mut report = run_model(&model, goldens, device, true)?;
+    if !report.passed() {
+        report.weights = origin::weights(goldens, weights);
+    }
+    Ok(report)
 }
 
 /// [`run`] with a model that is already loaded, maybe in another dtype than the trace's: the dtypes
-/// of floating-point outputs are not compared.
+/// of floating-point outputs are not compared, nor are the weights' hashes.
 pub fn run_loaded<M: Traced>(
     model: &M,
     goldens: &Goldens,
     device: &Device,
 ) -> Result<ParityReport> {
-    goldens.check_inputs(M::INPUTS)?;
-    run_model(model, goldens.inputs(device)?, goldens, false)
+    run_model(model, goldens, device, false)
 }
 
 fn run_model<M: Traced>(
     model: &M,
-    inputs: BTreeMap<String, Tensor>,
     goldens: &Goldens,
+    device: &Device,
     strict: bool,
 ) -> Result<ParityReport> {
-    let mut probe = probe::Comparing::new(goldens, strict);
-    let outputs = model
-        .forward_named(&inputs, &mut probe)
-        .map_err(|err| err.at(format!("running on {}", goldens.path().display())))?;
-    for (name, value) in &outputs {
-        probe.compare(&format!("output.{name}"), value);
+    let manifest = origin::manifest(goldens, M::MANIFEST);
+    let compared = || {
+        goldens.check_inputs(M::INPUTS)?;
+        let inputs = goldens.inputs(device)?;
+        let mut probe = probe::Comparing::new(goldens, M::FUSED, strict);
+        let outputs = model
+            .forward_named(&inputs, &mut probe)
+            .map_err(|err| err.at(format!("running on {}", goldens.path().display())))?;
+        for (name, value) in &outputs {
+            probe.compare(&format!("output.{name}"), value);
+        }
+        probe.finish()
+    };
+    match (compared(), manifest) {
+        (Ok(report), manifest) => Ok(ParityReport { manifest, ..report }),
+        (Err(err), Origin::Other) => Err(err.at(report::OTHER_MANIFEST)),
+        (Err(err), _) => Err(err),
     }
-    probe.finish(M::FUSED)
 }
 
 /// What [`assert_golden!`](crate::assert_golden) expands to.

@@ -12,20 +12,75 @@ use crate::{Error, Path, Probe, Result};
 
 pub(super) struct Comparing<'a> {
     goldens: &'a Goldens,
-    /// By module: the number of the running call and the last output recorded of it.
-    calls: HashMap<String, (usize, usize)>,
+    fused: &'a [&'a str],
+    calls: HashMap<String, Calls>,
     strict: bool,
     rows: Vec<Row>,
     seen: BTreeSet<String>,
     error: Option<Error>,
 }
 
+/// The outputs of all calls of one module.
+#[derive(Default)]
+struct Calls {
+    /// Those with goldens: call, output, and whether a fusion hides it; in order.
+    expected: Vec<(usize, usize, bool)>,
+    /// How many of them lie behind.
+    passed: usize,
+    /// Call and output that came last.
+    last: Option<(usize, usize)>,
+}
+
+impl Calls {
+    /// The call that an output belongs to which the model shows next.
+    ///
+    /// A model shows what its fusions leave, in order: calls may show some of their outputs or none.
+    fn call_of(&mut self, out: usize) -> usize {
+        let ahead = || (self.passed..).zip(&self.expected[self.passed..]);
+        let mut alike = ahead().filter(|(_, e)| e.1 == out);
+        let shown = alike.clone().find(|(_, e)| !e.2);
+        let call = match shown.or_else(|| alike.next()) {
+            Some((at, &(call, ..))) => {
+                self.passed = at + 1;
+                call
+            }
+            // No golden: one that is not further on than the last begins a call.
+            None => match self.last {
+                None => 0,
+                Some((call, last)) => call + usize::from(out <= last),
+            },
+        };
+        self.last = Some((call, out));
+        call
+    }
+}
+
+/// Module, call and output of a golden's key.
+fn place(key: &str) -> Option<(&str, usize, usize)> {
+    let (module, rest) = key.rsplit_once('#')?;
+    let (call, out) = rest.split_once(".out.")?;
+    Some((module, call.parse().ok()?, out.parse().ok()?))
+}
+
 impl<'a> Comparing<'a> {
-    /// `strict`: floats must have the golden's dtype.
-    pub fn new(goldens: &'a Goldens, strict: bool) -> Self {
+    /// `fused`: patterns of the keys that the model does not show; `strict`: floats must have the
+    /// golden's dtype.
+    pub fn new(goldens: &'a Goldens, fused: &'a [&'a str], strict: bool) -> Self {
+        let mut calls: HashMap<String, Calls> = HashMap::new();
+        for key in goldens.keys() {
+            if let Some((module, call, out)) = place(key) {
+                let hidden = is_fused(fused, key);
+                let of_module = calls.entry(module.to_owned()).or_default();
+                of_module.expected.push((call, out, hidden));
+            }
+        }
+        for of_module in calls.values_mut() {
+            of_module.expected.sort_unstable();
+        }
         Self {
             goldens,
-            calls: HashMap::new(),
+            fused,
+            calls,
             strict,
             rows: Vec::new(),
             seen: BTreeSet::new(),
@@ -45,19 +100,13 @@ impl<'a> Comparing<'a> {
     }
 
     fn record_at(&mut self, module: String, out: usize, value: &Tensor) {
-        // Outputs come in the order of their indices: one that is not further on begins a call.
-        let call = match self.calls.get(&module) {
-            None => 0,
-            Some(&(call, last)) if out > last => call,
-            Some(&(call, _)) => call + 1,
-        };
-        let key = format!("{module}#{call}.out.{out}");
-        self.calls.insert(module, (call, out));
-        self.compare(&key, value);
+        let prefix = format!("{module}#");
+        let call = self.calls.entry(module).or_default().call_of(out);
+        self.compare(&format!("{prefix}{call}.out.{out}"), value);
     }
 
     /// Adds what was recorded in PyTorch and never seen here.
-    pub fn finish(self, fused: &[&str]) -> Result<ParityReport> {
+    pub fn finish(self) -> Result<ParityReport> {
         if let Some(err) = self.error {
             return Err(err);
         }
@@ -68,7 +117,7 @@ impl<'a> Comparing<'a> {
         }
         let mut rows = self.rows;
         for key in goldens.keys().filter(|key| !self.seen.contains(*key)) {
-            let verdict = match fused.iter().any(|pattern| matches(pattern, key)) {
+            let verdict = match is_fused(self.fused, key) {
                 true => Verdict::Fused,
                 false => Verdict::Missing,
             };
@@ -76,6 +125,10 @@ impl<'a> Comparing<'a> {
         }
         Ok(ParityReport::new(goldens, rows))
     }
+}
+
+fn is_fused(fused: &[&str], key: &str) -> bool {
+    fused.iter().any(|pattern| matches(pattern, key))
 }
 
 impl Probe for Comparing<'_> {

@@ -2,9 +2,16 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::Goldens;
+use super::{Goldens, Origin};
+
+/// What a comparison is that failed on goldens of another manifest.
+pub(super) const OTHER_MANIFEST: &str = "these goldens were recorded with another manifest than \
+     the model was generated from: record both again, and generate from that manifest";
+/// The same of other weights.
+const OTHER_WEIGHTS: &str = "these goldens were recorded with other weights: compare on those, or \
+     record goldens again for these";
 
 /// The result of one tensor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,8 +48,10 @@ pub enum Verdict {
         /// The first such element, row-major.
         at: usize,
         /// The model's value.
+        #[serde(serialize_with = "number")]
         ours: f64,
         /// PyTorch's value.
+        #[serde(serialize_with = "number")]
         golden: f64,
     },
     /// Recorded in PyTorch and part of a fused operation here: not compared.
@@ -79,6 +88,8 @@ impl fmt::Display for Verdict {
 }
 
 /// One compared tensor.
+///
+/// As JSON, a distance that is not finite is the text `inf` or `nan`; null is one that there is not.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// The golden's key, `{module}#{call}.out.{i}` or `output.{name}`.
@@ -86,12 +97,16 @@ pub struct Row {
     /// The result.
     pub verdict: Verdict,
     /// Our relative L2 distance, to the truth or, without one, to PyTorch.
+    #[serde(serialize_with = "option")]
     pub rel: Option<f64>,
     /// Our worst element's distance.
+    #[serde(serialize_with = "option")]
     pub abs: Option<f64>,
     /// PyTorch's relative L2 distance to the truth.
+    #[serde(serialize_with = "option")]
     pub torch: Option<f64>,
     /// The relative distance that passes.
+    #[serde(serialize_with = "option")]
     pub limit: Option<f64>,
 }
 
@@ -144,6 +159,10 @@ pub struct ParityReport {
     pub truth: Option<String>,
     /// dtype of the run that the goldens were recorded from.
     pub dtype: Option<String>,
+    /// Whether the goldens were recorded with the model's manifest.
+    pub manifest: Origin,
+    /// Whether they were recorded with these weights; looked at when something failed.
+    pub weights: Origin,
 }
 
 /// [`ParityReport`] in numbers.
@@ -164,14 +183,33 @@ pub struct Summary {
 }
 
 /// The tensor furthest off.
+///
+/// As JSON, a distance that is not finite is the text `inf` or `nan`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Worst {
     /// Its module path, or `output.{name}`.
     pub module: String,
     /// Relative L2 distance.
+    #[serde(serialize_with = "number")]
     pub rel: f64,
     /// Distance of the worst element.
+    #[serde(serialize_with = "number")]
     pub abs: f64,
+}
+
+/// A number that says so when it is not finite, for which JSON has no form.
+fn number<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+    match value.is_finite() {
+        true => to.serialize_f64(*value),
+        false => to.serialize_str(&value.to_string().to_lowercase()),
+    }
+}
+
+fn option<S: Serializer>(value: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => number(value, to),
+        None => to.serialize_none(),
+    }
 }
 
 impl ParityReport {
@@ -182,6 +220,8 @@ impl ParityReport {
             rows,
             truth: has_truth.then(|| get("truth_dtype").unwrap_or_else(|| "higher".into())),
             dtype: get("dtype"),
+            manifest: Origin::Unchecked,
+            weights: Origin::Unchecked,
         }
     }
 
@@ -225,8 +265,36 @@ impl ParityReport {
         compared.max_by(|a, b| burden(a).total_cmp(&burden(b)))
     }
 
-    /// What to tell about the first divergence; empty when there is none.
+    /// Why it failed; empty when it passed.
+    ///
+    /// Goldens of another manifest or other weights are named as such. Otherwise it is the first
+    /// divergence, and what the goldens leave open about where they come from.
     pub fn diagnosis(&self) -> String {
+        if self.passed() {
+            return String::new();
+        }
+        let other = [
+            (&self.manifest, OTHER_MANIFEST),
+            (&self.weights, OTHER_WEIGHTS),
+        ];
+        let other: Vec<&str> = other
+            .iter()
+            .filter(|(origin, _)| **origin == Origin::Other)
+            .map(|(_, text)| *text)
+            .collect();
+        if !other.is_empty() {
+            return other.join("; ");
+        }
+        let mut text = self.divergence();
+        for origin in [&self.manifest, &self.weights] {
+            if let Origin::Unknown(why) = origin {
+                text += &format!("; {why}");
+            }
+        }
+        text
+    }
+
+    fn divergence(&self) -> String {
         if let Some(first) = self.first_divergence() {
             let module = first.module();
             let prefix = format!("{module}.");
@@ -259,8 +327,7 @@ impl ParityReport {
         };
         let (missing, unexpected) = (count(Verdict::Missing), count(Verdict::Unexpected));
         match (missing, unexpected) {
-            (0, 0) if self.compared() == 0 => "nothing was compared".into(),
-            (0, 0) => String::new(),
+            (0, 0) => "nothing was compared".into(),
             _ => format!(
                 "{missing} goldens were never reported and {unexpected} outputs have no golden: \
                  the goldens are of another model or of another trace of it"
@@ -362,9 +429,13 @@ impl fmt::Display for ParityReport {
             "{} tensors compared, {failed} failed, {fused} fused",
             self.compared()
         )?;
-        match self.diagnosis() {
-            text if text.is_empty() => Ok(()),
-            text => write!(f, "\n{text}"),
+        match (self.diagnosis(), &self.manifest) {
+            (text, _) if !text.is_empty() => write!(f, "\n{text}"),
+            (_, Origin::Other) => {
+                f.write_str("\nnote: it passed on goldens that were recorded with another manifest")
+            }
+            (_, Origin::Unknown(why)) => write!(f, "\nnote: {why}"),
+            _ => Ok(()),
         }
     }
 }

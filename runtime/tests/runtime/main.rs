@@ -6,6 +6,7 @@ mod headers;
 mod layers;
 mod params;
 mod parity;
+mod reported;
 
 use std::path::Path;
 

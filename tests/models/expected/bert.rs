@@ -394,6 +394,7 @@ impl BertPooler {
 impl Traced for BertModel {
     const INPUTS: Names = &["input_ids", "attention_mask", "token_type_ids"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "7eb2dcc87f4571a00010d3b933a9218fa02121e3199283c8b38535a67cb05a95";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

@@ -111,6 +111,7 @@ impl CnnFeatures {
 impl Traced for Cnn {
     const INPUTS: Names = &["image"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "9d368645d0c32be49cbf295c9dd36412bd2e5ebd29f888216ab60ee8b7d8f896";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

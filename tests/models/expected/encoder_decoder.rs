@@ -348,6 +348,7 @@ impl DecoderLayerCross {
 impl Traced for EncoderDecoder {
     const INPUTS: Names = &["source", "target"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "a35a93624294cd39cd03efaacb96c79d77930bdf653f1601c6eab8bb768fcfb9";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

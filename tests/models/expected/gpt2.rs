@@ -246,6 +246,7 @@ impl GPT2MLP {
 impl Traced for GPT2LMHeadModel {
     const INPUTS: Names = &["input_ids", "attention_mask", "past_key_values_*_*"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "1469b08d2fdc3ab9a5b99ca5166614a7af0c8a70ee0d7c80a63467816616fef2";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

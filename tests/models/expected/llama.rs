@@ -303,6 +303,7 @@ impl LlamaMLP {
 impl Traced for LlamaForCausalLM {
     const INPUTS: Names = &["input_ids", "attention_mask", "past_key_values_*_*"];
     const FUSED: Names = &["model.layers.*.mlp.act_fn#0.out.0"];
+    const MANIFEST: &str = "93f6dd7b8ba293e64c202e3c00f4663ef40ae7a8133c7282c32e84087d9409b9";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

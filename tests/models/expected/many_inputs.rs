@@ -65,6 +65,7 @@ impl ManyInputs {
 impl Traced for ManyInputs {
     const INPUTS: Names = &["a", "b", "gate"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "4702f93250432796bae7070c906dc4ff3c197146eb12f37f9a634387c5986186";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

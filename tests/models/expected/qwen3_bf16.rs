@@ -303,6 +303,7 @@ impl Qwen3MLP {
 impl Traced for Qwen3ForCausalLM {
     const INPUTS: Names = &["input_ids", "attention_mask", "past_key_values_*_*"];
     const FUSED: Names = &["model.layers.*.mlp.act_fn#0.out.0"];
+    const MANIFEST: &str = "b67475e3c270777b21903b98df6ed60cc0759778994b6042f4e8210d2be9a21f";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

@@ -290,6 +290,7 @@ impl BasicBlockDownsample {
 impl Traced for ResNet {
     const INPUTS: Names = &["image"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "98ffd5b3b1d2aadbdeb7730f61c6e0fdcee1519abe630ea17d94ff8ba16233de";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

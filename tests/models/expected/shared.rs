@@ -60,6 +60,7 @@ impl Shared {
 impl Traced for Shared {
     const INPUTS: Names = &["x"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "09e869cad0d3bec814a88d66896588defd1c78e3a9f34a8717c3c0fa814ceaa6";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

@@ -87,6 +87,7 @@ impl BySize {
 impl Traced for BySize {
     const INPUTS: Names = &["query", "memory"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "d53638e389fbe886c9ba992e4a698bd3e7f392e8198446d4da24304c14c683fd";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

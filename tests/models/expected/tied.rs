@@ -59,6 +59,7 @@ impl Tied {
 impl Traced for Tied {
     const INPUTS: Names = &["ids"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "96d430c67324c3b5ddcac5ae4bb8046c21287b463225190a677b7390436fb444";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

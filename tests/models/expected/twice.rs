@@ -80,6 +80,7 @@ impl TwiceBlock {
 impl Traced for Twice {
     const INPUTS: Names = &["x"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "ba75f14c09f1b4c7e7b96c5b04308181a2aa2de7c2bf9cd95d85b4a55c2d7ded";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

@@ -276,6 +276,7 @@ impl ViTMLP {
 impl Traced for ViTForImageClassification {
     const INPUTS: Names = &["pixel_values"];
     const FUSED: Names = &[];
+    const MANIFEST: &str = "1380dbf354d6e0dd660936fc0f2cccc1d4d04cfbe2f1d93b6574b73f410b5798";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)
