@@ -1,4 +1,4 @@
-"""`python -m pycandle`: records a local Hugging Face model folder."""
+"""`python -m pycandle`: records a local Hugging Face model folder, or unpickles a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .errors import MissingWeightsError, RecordError
 from .examples import example
 from .meta import meta_device
 from .recorder import GoldenRecorder
+from .unpickle import unpickle
 
 _UNITS = ("", "k", "m", "g", "t")
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>[kmgt]?)(?P<binary>i?)b?")
@@ -46,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
 
     try:
+        if args.command == "unpickle":
+            return _unpickle(args)
         done = _record(args, say, started)
     except RecordError as error:
         if args.json:
@@ -85,9 +88,23 @@ def _parser() -> argparse.ArgumentParser:
         help="trace this operator as simpler ones, e.g. aten.glu; may be given several times",
     )
     record.add_argument("--seed", type=int, default=0, help="seed of the random inputs")
-    record.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    record.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    pickled = commands.add_parser(
+        "unpickle", help="rewrite a checkpoint of torch.save (.bin, .pt) as safetensors"
+    )
+    pickled.add_argument("path", type=Path, help="the file, or the index of several")
+    pickled.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
+    pickled.add_argument("--key", help="under which the file holds the tensors, as `state_dict`")
+    for command in (record, pickled):
+        command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+        command.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser
+
+
+def _unpickle(args: argparse.Namespace) -> int:
+    count = unpickle(args.path, args.out, args.key)
+    done = {"weights": str(args.out), "tensors": count}
+    print(json.dumps(done) if args.json else f"{args.out}: {count} tensors")
+    return 0
 
 
 def _record(args: argparse.Namespace, say: Any, started: float) -> Done:

@@ -23,7 +23,17 @@ _NAMES = {
     torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
+    torch.uint16: "U16",
+    torch.uint32: "U32",
+    torch.uint64: "U64",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
 }
+
+
+def holds(tensor: torch.Tensor) -> bool:
+    """Whether the format has a type for this tensor's elements, and they lie one by one."""
+    return tensor.dtype in _NAMES and tensor.layout is torch.strided
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:

@@ -1,0 +1,107 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from pycandle.cli import main
+from pycandle.errors import RecordError
+from pycandle.unpickle import unpickle
+
+
+def _state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    shared = torch.randn(3, 4)
+    return {
+        "a.weight": shared,
+        "tied.weight": shared,
+        "transposed": shared.t(),
+        "half": torch.randn(5).bfloat16(),
+        "eight": torch.arange(4).byte().view(torch.float8_e4m3fn),
+        "count": torch.tensor(7),
+        "none": torch.empty(0, 2),
+    }
+
+
+def _same(out: Path, state: dict[str, torch.Tensor]) -> None:
+    read = load_file(out)
+    assert read.keys() == state.keys()
+    for name, tensor in state.items():
+        assert read[name].dtype == tensor.dtype
+        assert read[name].shape == tensor.shape
+        flat = [t.contiguous().reshape(-1).view(torch.uint8) for t in (read[name], tensor)]
+        assert torch.equal(*flat)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_state_dict_is_rewritten(tmp_path: Path, zipped: bool) -> None:
+    path, out = tmp_path / "pytorch_model.bin", tmp_path / "out.safetensors"
+    state = _state()
+    if not zipped:  # the old format has no such tensors
+        del state["eight"]
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    before = path.read_bytes()
+    assert unpickle(path, out) == len(state)
+    _same(out, state)
+    assert path.read_bytes() == before
+    with safe_open(out, "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.safetensors", "pytorch_model.bin"]
+    with pytest.raises(RecordError, match="is there already"):
+        unpickle(path, out)
+
+
+def test_tensors_are_found_under_a_key(tmp_path: Path) -> None:
+    path, out = tmp_path / "last.ckpt", tmp_path / "out.safetensors"
+    torch.save({"epoch": 3, "state_dict": _state(), "optimizer": {"lr": 0.1}}, path)
+    unpickle(path, out)
+    _same(out, _state())
+    torch.save({"model": _state(), "ema": _state()}, path)
+    with pytest.raises(RecordError, match="under `model`, `ema`: choose one with --key"):
+        unpickle(path, tmp_path / "two.safetensors")
+    unpickle(path, tmp_path / "two.safetensors", key="ema")
+    _same(tmp_path / "two.safetensors", _state())
+
+
+def test_shards_are_put_together(tmp_path: Path) -> None:
+    state = _state()
+    halves = [dict(list(state.items())[:3]), dict(list(state.items())[3:])]
+    names = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]
+    weight_map = {}
+    for name, half in zip(names, halves, strict=True):
+        torch.save(half, tmp_path / name)
+        weight_map |= dict.fromkeys(half, name)
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    unpickle(index, tmp_path / "out.safetensors")
+    _same(tmp_path / "out.safetensors", state)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("raise SystemExit('this ran')",))
+
+
+def test_no_code_of_the_file_is_run(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    for held in ({"a": Evil()}, torch.nn.Linear(2, 2)):
+        torch.save(held, path)
+        with pytest.raises(RecordError, match="could run code"):
+            unpickle(path, tmp_path / "out.safetensors")
+
+
+def test_what_is_no_checkpoint_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "model.bin", tmp_path / "out.safetensors"
+    for bytes_ in (b"", b"PK\x03\x04 and nothing more", b"\x80\x02}q."):
+        path.write_bytes(bytes_)
+        assert main(["unpickle", str(path), "--out", str(out)]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and said.count("\n") == 1 and str(path) in said
+    assert main(["unpickle", str(tmp_path / "absent.bin"), "--out", str(out)]) == 1
+    torch.save({"a": torch.zeros(2)}, path)
+    assert main(["unpickle", str(path), "--out", str(out), "--json"]) == 0
+    assert '"tensors": 1' in capsys.readouterr().out
