@@ -1,12 +1,16 @@
-//! Products of a few rows with a matrix: bound by reading the weights, which are read once, in
-//! their own dtype.
+//! Products of a few rows with a matrix: the weights are read once, in their own dtype, and not
+//! rearranged.
 
 use super::isa::{Isa, Kernel, dispatch};
 use super::map::always_chunks;
 use super::memory::Narrow;
 
-/// At most this many rows are multiplied this way.
-pub(super) const ROWS: usize = 4;
+/// At most this many rows are multiplied this way: packing the weights, as a product of matrices
+/// does, pays from more rows on.
+pub(super) const ROWS: usize = 32;
+
+/// At most this many rows are multiplied this way where the weight is transposed; and at a time.
+pub(super) const FEW: usize = 4;
 
 /// Weight rows that one task multiplies.
 const TASK: usize = 64;
@@ -24,12 +28,7 @@ pub(super) fn product<T: Narrow>(x: &[f32], weight: &[T], [m, n, k]: [usize; 3])
     let run = |start: usize, out: &mut [f32]| {
         let first = start / m;
         let weight = &weight[first * k..(first + out.len() / m) * k];
-        match m {
-            1 => dispatch(Rows::<T, 1> { x, weight, k, out }),
-            2 => dispatch(Rows::<T, 2> { x, weight, k, out }),
-            3 => dispatch(Rows::<T, 3> { x, weight, k, out }),
-            _ => dispatch(Rows::<T, ROWS> { x, weight, k, out }),
-        }
+        dispatch(Rows { x, weight, k, out });
     };
     if n * k < SMALL {
         run(0, &mut out);
@@ -55,7 +54,7 @@ pub(super) fn transposed<T: Narrow>(x: &[f32], weight: &[T], [m, n, k]: [usize; 
             1 => dispatch(Columns::<T, 1> { x, k, weight, out }),
             2 => dispatch(Columns::<T, 2> { x, k, weight, out }),
             3 => dispatch(Columns::<T, 3> { x, k, weight, out }),
-            _ => dispatch(Columns::<T, ROWS> { x, k, weight, out }),
+            _ => dispatch(Columns::<T, FEW> { x, k, weight, out }),
         }
     };
     if n * k < SMALL {
@@ -72,81 +71,102 @@ pub(super) fn transposed<T: Narrow>(x: &[f32], weight: &[T], [m, n, k]: [usize; 
     parts
 }
 
-/// `M` rows of `k` times rows of weights, several at once: each is a stream of memory of its own,
-/// and each sum has registers of its own.
-struct Rows<'a, T, const M: usize> {
+/// Rows of `k` times rows of weights: several of both at once, because each row of weights is a
+/// stream of memory of its own, and each sum has registers of its own.
+struct Rows<'a, T> {
     x: &'a [f32],
     weight: &'a [T],
     k: usize,
-    /// `[weight rows, M]`
+    /// `[weight rows, rows]`
     out: &'a mut [f32],
 }
 
-impl<T: Narrow, const M: usize> Kernel for Rows<'_, T, M> {
+impl<T: Narrow> Kernel for Rows<'_, T> {
     type Out = ();
     #[inline(always)]
     fn run<S: Isa>(self) {
-        if M == 1 {
+        if S::MANY || self.x.len() == self.k {
             self.several::<S, 4>();
-        } else if S::MANY {
-            self.several::<S, 2>();
         } else {
             self.several::<S, 1>();
         }
     }
 }
 
-impl<T: Narrow, const M: usize> Rows<'_, T, M> {
+impl<T: Narrow> Rows<'_, T> {
     #[inline(always)]
     fn several<S: Isa, const R: usize>(self) {
         let Self { x, weight, k, out } = self;
-        let x: [&[f32]; M] = std::array::from_fn(|m| &x[m * k..(m + 1) * k]);
+        let m = x.len() / k;
         let groups = weight.chunks_exact(R * k);
         let rest = groups.remainder().chunks_exact(k);
-        let (many, few) = out.split_at_mut(groups.len() * R * M);
-        for (rows, out) in groups.zip(many.chunks_exact_mut(R * M)) {
-            let rows: [&[T]; R] = std::array::from_fn(|r| &rows[r * k..(r + 1) * k]);
-            out.copy_from_slice(dots::<S, T, R, M>(rows, x).as_flattened());
+        let (many, few) = out.split_at_mut(groups.len() * R * m);
+        for (rows, out) in groups.zip(many.chunks_exact_mut(R * m)) {
+            by_all::<S, T, R>(std::array::from_fn(|r| &rows[r * k..(r + 1) * k]), x, out);
         }
-        for (row, out) in rest.zip(few.chunks_exact_mut(M)) {
-            out.copy_from_slice(dots::<S, T, 1, M>([row], x).as_flattened());
+        for (row, out) in rest.zip(few.chunks_exact_mut(m)) {
+            by_all::<S, T, 1>([row], x, out);
         }
     }
 }
 
-/// All inner products of `R` rows of weights and `M` of `f32`, of one length.
+/// `R` rows of weights by all rows of `x`, `[R, rows of x]`. The weights come from memory once.
+#[inline(always)]
+fn by_all<S: Isa, T: Narrow, const R: usize>(weight: [&[T]; R], x: &[f32], out: &mut [f32]) {
+    let k = weight[0].len();
+    let m = x.len() / k;
+    for (group, x) in x.chunks(FEW * k).enumerate() {
+        let (out, first) = (&mut out[FEW * group..], group == 0);
+        match x.len() / k {
+            1 => dots::<S, T, R, 1>(weight, x, first, out, m),
+            2 => dots::<S, T, R, 2>(weight, x, first, out, m),
+            3 => dots::<S, T, R, 3>(weight, x, first, out, m),
+            _ => dots::<S, T, R, FEW>(weight, x, first, out, m),
+        }
+    }
+}
+
+/// All inner products of `R` rows of weights and `M` of `f32`, of one length; the results of a row
+/// of weights are `stride` after those of the one before.
 #[inline(always)]
 fn dots<S: Isa, T: Narrow, const R: usize, const M: usize>(
     weight: [&[T]; R],
-    x: [&[f32]; M],
-) -> [[f32; M]; R] {
-    let k = x[0].len();
+    x: &[f32],
+    first: bool,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let k = weight[0].len();
+    let x: [&[f32]; M] = std::array::from_fn(|m| &x[m * k..(m + 1) * k]);
     let whole = k / 16;
     let w = weight.map(|row| &row.as_chunks::<16>().0[..whole]);
     let y = x.map(|row| &row.as_chunks::<16>().0[..whole]);
-    // Two blocks of lanes, so that a sum does not wait for the one before.
+    // Two blocks of lanes for a single row, so that a sum does not wait for the one before.
     let mut sums = [[[S::splat(0.0); M]; R]; 2];
     for i in (0..whole / 2 * 2).step_by(2) {
         for row in weight {
             // The rows that come next: they begin where the hardware does not expect it.
             let ahead = row.as_ptr().wrapping_add(R * k + 16 * i);
             for line in 0..32 * size_of::<T>() / 64 {
-                S::prefetch(ahead.wrapping_byte_add(64 * line));
+                if first {
+                    S::prefetch(ahead.wrapping_byte_add(64 * line));
+                }
             }
         }
         step::<S, T, R, M>(&w, &y, i, &mut sums[0]);
-        step::<S, T, R, M>(&w, &y, i + 1, &mut sums[1]);
+        step::<S, T, R, M>(&w, &y, i + 1, &mut sums[usize::from(M == 1)]);
     }
     if whole % 2 == 1 {
         step::<S, T, R, M>(&w, &y, whole - 1, &mut sums[0]);
     }
-    let mut out = [[0.0f32; M]; R];
     for r in 0..R {
         for m in 0..M {
             let mut lanes = S::store(sums[0][r][m]);
-            let second = S::store(sums[1][r][m]);
-            for lane in 0..16 {
-                lanes[lane] += second[lane];
+            if M == 1 {
+                let second = S::store(sums[1][r][m]);
+                for lane in 0..16 {
+                    lanes[lane] += second[lane];
+                }
             }
             let mut width = 8;
             while width > 0 {
@@ -156,10 +176,9 @@ fn dots<S: Isa, T: Narrow, const R: usize, const M: usize>(
                 width /= 2;
             }
             let rest = weight[r][16 * whole..].iter().zip(&x[m][16 * whole..]);
-            out[r][m] = rest.fold(lanes[0], |sum, (w, &x)| S::fma(w.wide(), x, sum));
+            out[r * stride + m] = rest.fold(lanes[0], |sum, (w, &x)| S::fma(w.wide(), x, sum));
         }
     }
-    out
 }
 
 /// The products of sixteen columns.
@@ -285,7 +304,7 @@ mod tests {
                 Columns::<T, M> { x, k, weight, out }.run::<S>();
             } else {
                 let out = &mut out[..];
-                Rows::<T, M> { x, weight, k, out }.run::<S>();
+                Rows { x, weight, k, out }.run::<S>();
             }
             out
         }
@@ -329,7 +348,7 @@ mod tests {
         check::<T, 1>();
         check::<T, 2>();
         check::<T, 3>();
-        check::<T, ROWS>();
+        check::<T, FEW>();
     }
 
     #[test]

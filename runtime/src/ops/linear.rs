@@ -91,7 +91,11 @@ fn rows_by_weight<T: Narrow>(
     [m, n, k]: [usize; 3],
     layout: Layout,
 ) -> Vec<f32> {
-    if m > gemv::ROWS {
+    let few = match layout {
+        Layout::OutIn => gemv::ROWS,
+        Layout::InOut => gemv::FEW,
+    };
+    if m > few {
         return by_panels(x, weight, bias, [m, n, k], layout);
     }
     let mut out = match layout {
