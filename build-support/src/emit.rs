@@ -174,7 +174,6 @@ impl Struct {
     fn scope(&self) -> Scope {
         let inputs = self.body().inputs;
         let vars = self.names.vars.iter().enumerate();
-        let names = self.names.vars.iter().chain(&self.names.sizes);
         let fields = self.fields.iter().zip(&self.body().fields);
         Scope {
             vars: vars.map(|(i, name)| (name.clone(), i < inputs)).collect(),
@@ -185,7 +184,6 @@ impl Struct {
             caches: self.names.caches.clone(),
             lists: self.body().lists().collect(),
             mutable: BTreeSet::new(),
-            taken: names.chain(&self.names.caches).cloned().collect(),
             device: (inputs > 0).then_some(Var(0)),
         }
     }

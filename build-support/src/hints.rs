@@ -267,6 +267,7 @@ impl Namer<'_> {
         for (i, out) in l.outs.iter().enumerate() {
             if let Some((init, var)) = &out.carried {
                 let wanted = match init {
+                    Expr::Var(v) if self.begins[v.0] => self.of(init),
                     Expr::Var(v) if v.0 < self.inputs && self.last[v.0] <= at => self.of(init),
                     _ => STREAM.to_owned(),
                 };

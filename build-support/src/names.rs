@@ -100,8 +100,11 @@ pub fn element(list: &str) -> String {
 
 /// `layers` as `layer`; `None` for what is no plural.
 pub fn singular(list: &str) -> Option<&str> {
-    list.strip_suffix('s')
-        .filter(|one| one.len() > 2 && !one.ends_with('s'))
+    let hissing = list.strip_suffix("es");
+    let hissing =
+        hissing.filter(|one| ["ch", "sh", "ss", "x"].iter().any(|end| one.ends_with(end)));
+    let one = hissing.or_else(|| list.strip_suffix('s').filter(|one| !one.ends_with('s')));
+    one.filter(|one| one.len() > 2)
 }
 
 /// Adds an underscore to what Rust keeps for itself.

@@ -38,5 +38,5 @@ macro_rules! expected {
 
 expected! {
     bert cnn encoder_decoder gpt2 hidden_states llama many_inputs qwen3_bf16 recurrent resnet shared
-    sized tied twice vit
+    sized taps tied twice vit
 }

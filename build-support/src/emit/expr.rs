@@ -24,8 +24,6 @@ pub struct Scope {
     pub lists: BTreeSet<Var>,
     /// The variables that are changed later.
     pub mutable: BTreeSet<Var>,
-    /// All names of variables, sizes and caches.
-    pub taken: BTreeSet<String>,
     /// The variable whose device is the model's.
     pub device: Option<Var>,
 }

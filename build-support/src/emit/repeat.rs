@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
 
-use super::Struct;
 use super::expr::Scope;
 use super::forward::{call, pattern};
+use super::{Struct, idents};
 use crate::body::{CacheArg, FieldKind, Loop, LoopArg, LoopOut};
 use crate::ir::{Expr, Var};
 use crate::names::{self, ident};
@@ -31,7 +31,7 @@ pub fn repeat(s: &Struct, all: &[Struct], scope: &Scope, l: &Loop) -> TokenStrea
         }
     }
     let list = ident(&s.fields[l.field.0]);
-    let mut fresh = Fresh::new(scope);
+    let mut fresh = Fresh::new(scope, l);
     let element = fresh.take(&[&names::element(&s.fields[l.field.0])]);
     let layered = l
         .args
@@ -71,6 +71,7 @@ pub fn repeat(s: &Struct, all: &[Struct], scope: &Scope, l: &Loop) -> TokenStrea
     let round = round(
         scope,
         l,
+        child,
         &mut fresh,
         &quote!(#element.#call),
         counter.as_ref(),
@@ -97,6 +98,7 @@ fn begin(s: &Struct, scope: &Scope, init: &Expr, var: Var) -> Option<TokenStream
 fn round(
     scope: &Scope,
     l: &Loop,
+    child: &Struct,
     fresh: &mut Fresh,
     call: &TokenStream,
     counter: Option<&Ident>,
@@ -129,7 +131,11 @@ fn round(
     if let [out] = &l.outs[..] {
         return keep(out, call.clone()).unwrap_or_default();
     }
-    let results = l.outs.iter().map(|_| fresh.take(&["next"]));
+    let results = l.outs.iter().zip(child.output_names());
+    let results = results.map(|(out, name)| match out.carried {
+        Some(_) => fresh.take(&["next"]),
+        None => fresh.take(&[&name]),
+    });
     let results: Vec<Ident> = results.collect();
     let assigned = pattern(results.iter().map(|n| quote!(#n)));
     let parts = l
@@ -146,18 +152,23 @@ fn round(
     quote!(let #assigned = #call; #(#parts)*)
 }
 
-/// Names that are not taken in a function.
-struct Fresh<'a> {
-    scope: &'a Scope,
-    given: BTreeSet<String>,
-}
+/// Names for what is only there within a loop; they may hide what the loop does not use.
+struct Fresh(BTreeSet<String>);
 
-impl<'a> Fresh<'a> {
-    fn new(scope: &'a Scope) -> Self {
-        Self {
-            scope,
-            given: BTreeSet::new(),
+impl Fresh {
+    fn new(scope: &Scope, l: &Loop) -> Self {
+        let mut used = BTreeSet::from(["p".to_owned()]);
+        for arg in &l.args.tensors {
+            if let LoopArg::Same(e) = arg {
+                idents(scope.reference(e), &mut used);
+            }
         }
+        for size in &l.args.sizes {
+            idents(scope.size(size), &mut used);
+        }
+        used.extend(scope.caches.iter().cloned());
+        used.extend(l.vars().map(|v| scope.vars[v.0].0.clone()));
+        Self(used)
     }
 
     /// The first of these names that is free, or the last one with a number.
@@ -165,9 +176,8 @@ impl<'a> Fresh<'a> {
         let last = wanted.last().copied().unwrap_or("x");
         let numbered = (2..).map(|n| format!("{last}{n}"));
         let mut names = wanted.iter().map(|n| (*n).to_owned()).chain(numbered);
-        let name = names.find(|n| !self.scope.taken.contains(n) && !self.given.contains(n));
-        let name = name.unwrap_or_default();
-        self.given.insert(name.clone());
+        let name = names.find(|n| !self.0.contains(n)).unwrap_or_default();
+        self.0.insert(name.clone());
         ident(&name)
     }
 }
