@@ -304,6 +304,18 @@ def test_a_given_range_in_which_a_condition_always_holds_leaves_none(tmp_path):
     assert limits(manifest) == {"a": (2, 64)} and holds(manifest) == []
 
 
+def test_a_decomposition_asks_as_the_model_does(tmp_path):
+    model = OneFn(lambda x: F.adaptive_avg_pool2d(x, (4, 4))).eval()
+    taken = {}
+    for decompose in ((), ("aten.adaptive_avg_pool2d", "aten._adaptive_avg_pool2d")):
+        recorder = GoldenRecorder(tmp_path, decompose=decompose)
+        recorder.record(model, draw(1, 2, 8, 4), dynamic_shapes=[{2: "n"}])
+        shapes = [(1, 2, n, 4) for n in (4, 8, 9, 12)]
+        taken[len(decompose)] = right_or_refused(recorder, model, *shapes)
+    # The decomposition divides 8 by 4 into a kernel of 2.
+    assert taken == {0: [True] * 4, 2: [False, True, False, False]}
+
+
 class Net(nn.Module):
     """Batch, two sequences that depend on each other, and a cut of them."""
 

@@ -6,7 +6,7 @@ interval of one size narrows that size's range, by algebra and not by trial, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import sympy
@@ -64,7 +64,7 @@ def solve(
     relations = [_sharp(r, ranges) for r in relations if not _implied(r, ranges)]
     for relation in relations:
         _check_divisors(relation, ranges)
-    return tuple(_condition(r) for r in _without_repeats(relations))
+    return tuple(_condition(r, ranges) for r in _without_repeats(relations))
 
 
 def _parts(
@@ -257,8 +257,10 @@ def _without_repeats(relations: list[_Relation]) -> list[_Relation]:
     return kept
 
 
-def _condition(relation: _Relation) -> Condition:
+def _condition(relation: _Relation, names: Collection[str]) -> Condition:
     """With what is subtracted on the other side, as one would write it."""
+    if any(str(s) not in names for s in relation.difference.free_symbols):
+        raise _unsayable(relation.asked)
     op, difference = relation.op, relation.difference
     symbol = relation.symbol
     span = _span(difference, 0, 0) if op == "ne" and symbol is not None else None

@@ -7,12 +7,14 @@ question becomes a condition on the trace, and a model traced for five tokens wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import wraps
 from typing import Any
 
 import sympy
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -95,12 +97,37 @@ def layout_is_free() -> Iterator[None]:
         FakeTensorMode._get_output_tensor_from_cache_entry = from_cache  # type: ignore[method-assign]
 
 
+Decomposition = Callable[..., Any]
+
+
 @contextmanager
-def without_conditions(program: ExportedProgram) -> Iterator[None]:
-    """Inside, no comparison of the program's sizes leaves a condition: all were made before."""
-    env = shape_env(program)
-    with env.suppress_guards() if env is not None else nullcontext():
-        yield
+def only_conditions_of(
+    table: Mapping[OpOverload, Decomposition],
+) -> Iterator[dict[OpOverload, Decomposition]]:
+    """Inside, only the decompositions that it yields ask anything of the sizes of a program.
+
+    The rest of the program asked when it was traced.
+    """
+    evaluate_expr = ShapeEnv.evaluate_expr
+    asking: ContextVar[bool] = ContextVar("asking", default=False)
+
+    def evaluate(self: ShapeEnv, *args: Any, **kwargs: Any) -> Any:
+        with nullcontext() if asking.get() else self.suppress_guards():
+            return evaluate_expr(self, *args, **kwargs)
+
+    def asked(decomposition: Decomposition) -> Decomposition:
+        @wraps(decomposition)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with _set(asking, True):
+                return decomposition(*args, **kwargs)
+
+        return run
+
+    ShapeEnv.evaluate_expr = evaluate  # type: ignore
+    try:
+        yield {op: asked(decomposition) for op, decomposition in table.items()}
+    finally:
+        ShapeEnv.evaluate_expr = evaluate_expr  # type: ignore[method-assign]
 
 
 def shape_env(program: ExportedProgram) -> ShapeEnv | None:

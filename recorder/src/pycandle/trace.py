@@ -22,7 +22,7 @@ from .decompose import decompositions
 from .dims import SymbolTable
 from .errors import RecordError
 from .guards import noted
-from .layout import layout_is_free, without_conditions
+from .layout import layout_is_free, only_conditions_of
 from .meta import buffers_on_meta, check_buffers, has_meta_parameters
 from .schema import Condition, Symbol
 from .shared import shared_sizes
@@ -80,13 +80,14 @@ def trace(
         named = {leaf.path: axes for leaf, axes in zip(inputs, given, strict=True)}
         stack.enter_context(_without_collection())
         stack.enter_context(_use_lazy_graph_module(True))  # writes no Python for graphs in between
-        with noted(named) as guards, layout_is_free(), shared_sizes(named):
-            exported = torch.export.export(
-                model, args, kwargs, dynamic_shapes=shapes.for_torch(args, kwargs), strict=False
-            )
+        with noted(named) as guards:
+            with layout_is_free(), shared_sizes(named):
+                exported = torch.export.export(
+                    model, args, kwargs, dynamic_shapes=shapes.for_torch(args, kwargs), strict=False
+                )
+            with only_conditions_of(table) as asking:
+                program = exported.run_decompositions(asking)
         asked = sizes.asked(exported, guards.asked)
-        with without_conditions(exported):
-            program = exported.run_decompositions(table)
     _refuse_mutation(program)
     sizes_of, symbols, conditions = sizes.bind(
         program, [leaf.name for leaf in inputs], given, asked
