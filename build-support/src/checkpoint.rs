@@ -8,7 +8,7 @@ mod rename;
 
 use std::path::{Path, PathBuf};
 
-use pycandle_checkpoint::{Checkpoint, Expected, Need, config_facts, validate};
+use pycandle_checkpoint::{Checkpoint, Expected, Need, Validated, config_facts, validate};
 
 use crate::config::Config;
 use crate::manifest::{Dtype, Manifest};
@@ -29,14 +29,35 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
+/// A checkpoint that fits, open.
+#[derive(Debug)]
+pub struct Opened<'m> {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// What the traced model needs of it.
+    pub needs: Vec<Need<'m>>,
+    /// Where each of the needs is.
+    pub validated: Validated,
+    /// What [`check`] says of it.
+    pub checked: Checked,
+}
+
+/// [`open`], without what is open; nothing is known where `config` names no checkpoint.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn check(manifest: &Manifest, config: &Config) -> Result<Checked, Report> {
+    Ok(open(manifest, config)?.map_or_else(Checked::default, |opened| opened.checked))
+}
+
 /// Opens the checkpoint of `config`, if it names one, and validates it against the manifest.
 ///
 /// # Errors
 /// Everything that is wrong with any of its files, names that two keys become, or one error with
 /// everything that does not fit.
-pub fn check(manifest: &Manifest, config: &Config) -> Result<Checked, Report> {
+pub fn open<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Opened<'m>>, Report> {
     let Some((path, shown)) = config.weights_path() else {
-        return Ok(Checked::default());
+        return Ok(None);
     };
     if !path.exists() {
         let text = format!("no checkpoint at `{}`", shown.display());
@@ -59,12 +80,18 @@ pub fn check(manifest: &Manifest, config: &Config) -> Result<Checked, Report> {
         strict: config.strict,
     };
     let validated = validate(&expected, &checkpoint).map_err(Error::mismatch)?;
-    Ok(Checked {
+    let checked = Checked {
         files: checkpoint.files().map(Path::to_path_buf).collect(),
         renames: resolved.renames,
-        notes: validated.notes,
+        notes: validated.notes.clone(),
         warnings: resolved.warnings,
-    })
+    };
+    Ok(Some(Opened {
+        checkpoint,
+        needs,
+        validated,
+        checked,
+    }))
 }
 
 /// The facts of the trace's config that a checkpoint's config is held against, as JSON on one line.

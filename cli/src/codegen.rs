@@ -86,7 +86,7 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// A rename rule as it is given: all before the first `=`, and all behind it.
-fn rule(text: &str) -> Result<RenameRule, String> {
+pub fn rule(text: &str) -> Result<RenameRule, String> {
     let (pattern, replacement) = text
         .split_once('=')
         .ok_or("expected a regular expression, `=`, and what stands for its matches")?;

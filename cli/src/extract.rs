@@ -3,18 +3,19 @@
 mod size;
 mod torch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use pycandle_build::{checkpoint, raw};
+use pycandle_build::{Config, RenameRule, Report, checkpoint, raw};
 use pycandle_checkpoint::extract::{Options, Plan, Written};
-use pycandle_checkpoint::{Checkpoint, Dtype, Error, Expected, Mismatch, validate};
+use pycandle_checkpoint::{Dtype, Error, Expected, Mismatch};
 use serde_json::json;
 
-use crate::outcome::{self, Outcome, print};
+use crate::codegen::rule;
+use crate::outcome::{self, Outcome, print, print_warning};
 
 /// Write what a model needs of a checkpoint to a file of its own: aligned, under the trace's names.
 #[derive(clap::Args)]
@@ -28,6 +29,9 @@ pub struct Args {
     /// File to write, as `model.safetensors`; shards and their index are named after it
     #[arg(long)]
     out: PathBuf,
+    /// Rename keys of the checkpoint, as in `codegen`; may be given several times
+    #[arg(long, value_name = "PATTERN=REPLACEMENT", value_parser = rule)]
+    rename: Vec<RenameRule>,
     /// What floating-point tensors become; other tensors stay as they are
     #[arg(long, value_enum, default_value_t = Target::Keep)]
     dtype: Target,
@@ -56,10 +60,10 @@ enum Target {
 
 /// What ended the command early.
 enum Stop {
-    /// The manifest or the checkpoint is wrong.
+    /// The manifest is wrong, or the checkpoint, or they do not fit.
+    Report(Report),
+    /// The checkpoint is not what its headers say, or no file that is read here.
     Failed(String),
-    /// The checkpoint does not fit the manifest.
-    Mismatch(Mismatch),
     /// The command could not run.
     Broken(String),
 }
@@ -87,40 +91,46 @@ pub fn run(args: &Args) -> Outcome {
             outcome::print_error(text);
             Outcome::Failed
         }
-        Stop::Mismatch(mismatch) => {
-            outcome::print_error(mismatch);
-            Outcome::Failed
-        }
+        Stop::Report(report) => Outcome::of_report(&report),
     }
 }
 
 fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
-    let manifest = raw::read(&args.manifest).map_err(|report| Stop::Failed(report.to_string()))?;
+    let manifest = raw::read(&args.manifest).map_err(Stop::Report)?;
     if let Some(text) = torch::needs_python(&args.weights, &args.out) {
         return Err(Stop::Failed(text));
     }
-    let failed = |error: Error| Stop::Failed(error.to_string());
-    let source = Checkpoint::open(&args.weights).map_err(failed)?;
-    let config = manifest.config.as_ref().map(ToString::to_string);
-    let needs = checkpoint::needs(&manifest);
+    let mut config = Config::new(&args.manifest).weights(&args.weights);
+    for rule in &args.rename {
+        config = config.rename(rule.clone());
+    }
+    let opened = checkpoint::open(&manifest, &config).map_err(Stop::Report)?;
+    let Some(source) = opened else {
+        return Err(Stop::Broken("name a checkpoint with --weights".to_owned()));
+    };
+    source.checked.warnings.iter().for_each(print_warning);
     let expected = Expected {
         trace: &manifest.file,
-        needs: &needs,
-        config: config.as_deref(),
+        needs: &source.needs,
         ..Expected::DEFAULT
     };
-    let found = validate(&expected, &source).map_err(Stop::Mismatch)?;
     let options = Options {
         dtype: args.dtype.dtype(),
         shard_size: args.shard_size,
         padding: !args.no_padding,
         force: args.force,
     };
-    let broken = |error: Error| match error.files().any(|(path, _)| path != args.weights) {
-        true => Stop::Broken(error.to_string()),
-        false => Stop::Failed(error.to_string()),
+    let weights = &source.checkpoint;
+    let of_source = |path: &Path| {
+        let mut shards = weights.shards().iter();
+        path == weights.shown() || shards.any(|shard| path == shard.shown())
     };
-    let plan = Plan::new(&expected, &source, &found, &args.out, &options).map_err(broken)?;
+    let stop = |error: Error| match error.files().all(|(path, _)| of_source(path)) {
+        true => Stop::Failed(error.to_string()),
+        false => Stop::Broken(error.to_string()),
+    };
+    let plan = Plan::new(&expected, weights, &source.validated, &args.out, &options);
+    let plan = plan.map_err(stop)?;
     let cancelled = watch_signals().map_err(Stop::Broken)?;
     let bar = bar(plan.bytes());
     let written = plan.write(&|bytes| {
@@ -128,9 +138,9 @@ fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
         !cancelled.load(Ordering::Relaxed)
     });
     bar.finish_and_clear();
-    let written = written.map_err(broken)?;
+    let written = written.map_err(stop)?;
     let nothing = || Stop::Broken("cancelled: nothing was written".to_owned());
-    Ok((written.ok_or_else(nothing)?, found.notes))
+    Ok((written.ok_or_else(nothing)?, source.checked.notes))
 }
 
 /// A flag that is set when the user or the system asks the program to end.
@@ -166,19 +176,19 @@ impl Target {
 
 impl Stop {
     fn json(&self) -> serde_json::Value {
-        match self {
-            Self::Failed(text) | Self::Broken(text) => json!({ "error": text }),
-            Self::Mismatch(mismatch) => {
-                let findings = mismatch.findings().iter().map(|finding| {
-                    json!({
-                        "class": finding.class.name(),
-                        "count": finding.count,
-                        "lines": finding.lines,
-                    })
-                });
-                json!({ "error": mismatch.to_string(), "findings": findings.collect::<Vec<_>>() })
-            }
-        }
+        let report = match self {
+            Self::Failed(text) | Self::Broken(text) => return json!({ "error": text }),
+            Self::Report(report) => report,
+        };
+        let findings = report.mismatch().map_or(&[][..], Mismatch::findings).iter();
+        let findings = findings.map(|finding| {
+            json!({
+                "class": finding.class.name(),
+                "count": finding.count,
+                "lines": finding.lines,
+            })
+        });
+        json!({ "error": report.to_string(), "findings": findings.collect::<Vec<_>>() })
     }
 }
 

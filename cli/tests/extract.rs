@@ -83,6 +83,39 @@ fn a_model_is_extracted_converted_and_counted() {
     run(2, "invalid value", &["--dtype", "int8"]);
 }
 
+/// Keys with another prefix are found by a rule, and written under the trace's names.
+#[test]
+fn keys_are_renamed() {
+    let folder = folder();
+    let (renamed, out) = (
+        folder.path().join("renamed.safetensors"),
+        folder.path().join("out.safetensors"),
+    );
+    let source = fixture("models/llama.safetensors");
+    let bytes = std::fs::read(&source).expect("a file");
+    let (len, rest) = bytes.split_first_chunk().expect("8 bytes");
+    let (header, data) = rest.split_at(u64::from_le_bytes(*len) as usize);
+    let header = std::str::from_utf8(header).expect("text");
+    let header = header.replace("\"model.layers.", "\"decoder.h.");
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.extend(data);
+    std::fs::write(&renamed, file).expect("a file");
+    let manifest = fixture("models/llama_manifest.json");
+    let told = "18 keys start with `decoder.h.`";
+    check(command(&manifest, &renamed, &out, &[]), 1, told);
+    let rule = ["--rename", r"^decoder\.h\.=model.layers."];
+    check(command(&manifest, &renamed, &out, &rule), 0, "");
+    let ours = Checkpoint::open(&out).expect("a checkpoint");
+    let theirs = Checkpoint::open(&source).expect("a checkpoint");
+    assert_eq!(ours.len(), theirs.len());
+    assert!(
+        theirs
+            .iter()
+            .all(|tensor| ours.get(tensor.name()).is_some())
+    );
+}
+
 /// From llama.cpp's names and rows to the trace's, and what stands in its way, all at once.
 #[test]
 fn gguf_is_extracted_by_dequantizing_on_request() {
@@ -262,7 +295,7 @@ fn a_full_disk_leaves_nothing() {
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 65536; exec \"$0\" \"$@\""]);
     limited.arg(inner.get_program()).args(inner.get_args());
-    check(limited, 2, "File too large");
+    check(limited, 2, "out.safetensors: File too large");
     assert_eq!(names(target.path()), ["out.safetensors"]);
     assert_eq!(std::fs::read(&out).expect("a file"), b"earlier");
 }

@@ -23,9 +23,6 @@ use place::Place;
 
 pub use layout::{LARGE, LINE, PAGE};
 
-/// How the names of entries begin that hold no tensor, but zeros that align the next one.
-pub const PADDING: &str = "__padding__.";
-
 /// Told of bytes that were written; says whether to go on. Called from several threads.
 pub type Progress<'a> = &'a (dyn Fn(u64) -> bool + Sync);
 
@@ -36,8 +33,8 @@ pub struct Options {
     pub dtype: Option<Dtype>,
     /// Bytes of tensors that a file holds at most, but one tensor at least; `None` writes one file.
     pub shard_size: Option<u64>,
-    /// Whether tensors that no order aligns get an entry of zeros before them, named [`PADDING`]
-    /// and a number. Without, they lie at a multiple of their element.
+    /// Whether tensors that no order aligns get an entry of zeros before them, named
+    /// [`PADDING`](crate::PADDING) and a number. Without, they lie at a multiple of their element.
     pub padding: bool,
     /// Whether to replace an earlier output.
     pub force: bool,
@@ -211,8 +208,8 @@ impl<'a> Plan<'a> {
             // Padding is what is never written to.
             let len = data + file.layout.len;
             let sized = part.file.set_len(len);
-            sized.map_err(|error| Error::io(part.path(), &error))?;
-            let to = (&part.file, part.path());
+            sized.map_err(|error| Error::io(part.shown(), &error))?;
+            let to = (&part.file, part.shown());
             if !stream::write(self.checkpoint, file, to, data, progress)? {
                 return Ok(None);
             }

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use crate::dtype::Dtype;
 
+/// How the names of entries begin that are no tensor of any model, but zeros that align the next.
+pub const PADDING: &str = "__padding__.";
+
 /// One tensor of a file, as its header describes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {

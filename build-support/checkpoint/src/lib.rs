@@ -23,7 +23,7 @@ mod validate;
 
 pub use dtype::Dtype;
 pub use error::{Error, Result};
-pub use header::Value;
+pub use header::{PADDING, Value};
 pub use open::{Checkpoint, Shard, Tensor};
 pub use snapshot::Snapshot;
 pub use validate::{

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::Piece;
 use super::layout::{self, Entry, LINE, Layout, Size};
-use super::{PADDING, Piece};
+use crate::header::PADDING;
 
 /// The format's own limit for the length of the header, in bytes.
 const MAX_HEADER: usize = 100_000_000;

@@ -145,6 +145,7 @@ impl Place {
         let file = File::options().write(true).create_new(true).open(&path);
         let file = file.map_err(|error| Error::io(&path, &error))?;
         let part = Part {
+            shown: self.join(name),
             name: name.to_owned(),
             path,
             file,
@@ -210,6 +211,8 @@ impl Place {
 /// A file that is not finished; dropped as such, it is removed.
 #[derive(Debug)]
 pub(super) struct Part {
+    /// Where it will be, for messages.
+    shown: PathBuf,
     name: String,
     path: PathBuf,
     pub file: File,
@@ -217,8 +220,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn shown(&self) -> &Path {
+        &self.shown
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -226,7 +229,7 @@ impl Part {
     }
 
     fn io(&self, error: &io::Error) -> Error {
-        Error::io(&self.path, error)
+        Error::io(&self.shown, error)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::found::Found;
 use super::mismatch::{Class, Finding};
 use super::{Expected, forms, gguf, similar};
+use crate::header::PADDING;
 use crate::open::{Checkpoint, Tensor};
 
 /// Names that are compared letter by letter with a missing one.
@@ -60,7 +61,8 @@ fn unexpected(checkpoint: &Checkpoint, found: &Found<'_>) -> Option<Finding> {
         known.extend(gguf::TABLES);
     }
     let keys = || checkpoint.iter().map(|tensor| tensor.name());
-    let mut unknown: Vec<&str> = keys().filter(|key| !known.contains(key)).collect();
+    let is_unknown = |key: &&str| !known.contains(key) && !key.starts_with(PADDING);
+    let mut unknown: Vec<&str> = keys().filter(is_unknown).collect();
     unknown.sort_unstable();
     (!unknown.is_empty()).then(|| {
         let names = unknown.iter().copied();

@@ -1,7 +1,7 @@
 //! The values, against PyTorch's and the `gguf` package's; names, shards and alignment.
 
 use pycandle_checkpoint::extract::{LARGE, Options, PAGE};
-use pycandle_checkpoint::{Checkpoint, Dtype};
+use pycandle_checkpoint::{Checkpoint, Dtype, Expected, validate};
 
 use super::{extract, fixture, folder, need, needs_of, read, refused, write, written};
 
@@ -233,6 +233,16 @@ fn padding_is_counted_and_can_be_left_out() {
     let done = written(extract(&needs_of(&source), &source, &out, &options));
     let held = Checkpoint::open(&out).expect("a checkpoint").len();
     assert!(done.paddings > 0 && held == done.tensors + done.paddings);
+    let strict = Expected {
+        needs: &needs_of(&source),
+        strict: true,
+        ..Expected::DEFAULT
+    };
+    let padded = Checkpoint::open(&out).expect("a checkpoint");
+    assert!(
+        validate(&strict, &padded).is_ok(),
+        "padding is no unexpected key"
+    );
     // Padding is not needed, so extracting again leaves it behind and makes the same file.
     let again = folder.path().join("again.safetensors");
     written(extract(&needs_of(&source), &out, &again, &options));

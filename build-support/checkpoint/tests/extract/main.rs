@@ -6,8 +6,8 @@ mod places;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pycandle_checkpoint::extract::{LARGE, LINE, Options, PADDING, PAGE, Plan, Written};
-use pycandle_checkpoint::{Checkpoint, Dtype, Expected, Need, validate};
+use pycandle_checkpoint::extract::{LARGE, LINE, Options, PAGE, Plan, Written};
+use pycandle_checkpoint::{Checkpoint, Dtype, Expected, Need, PADDING, validate};
 use safetensors::SafeTensors;
 
 /// What a plan to write comes to: errors as text.
