@@ -118,8 +118,8 @@ fn by_panels<T: Narrow>(
     [m, n, k]: [usize; 3],
     layout: Layout,
 ) -> Vec<f32> {
-    /// Rows of a widened panel.
-    const PANEL: usize = 1024;
+    /// Elements of a widened panel: what a second-level cache holds.
+    const PANEL: usize = 512 * 1024;
     let (rows, width) = match layout {
         Layout::OutIn => (n, k),
         Layout::InOut => (k, n),
@@ -129,7 +129,10 @@ fn by_panels<T: Narrow>(
         None => vec![0.0f32; m * n],
     };
     let whole = T::DTYPE == DType::F32;
-    let at_once = if whole { rows } else { PANEL.min(rows) };
+    let at_once = match whole {
+        true => rows,
+        false => (PANEL / width).max(64).min(rows),
+    };
     let mut panel = vec![0.0f32; if whole { 0 } else { at_once * width }];
     for first in (0..rows).step_by(at_once) {
         let rows = at_once.min(rows - first);

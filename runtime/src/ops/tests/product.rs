@@ -91,7 +91,7 @@ fn linear_layers_of_any_size_round_once() -> Result<()> {
     // Small multiples of 1/8: products and sums are exact, so that only the rounding is left.
     for dtype in [DType::F32, DType::BF16, DType::F16, DType::F64] {
         for (n, k) in [(1, 1), (5, 33), (37, 300), (1100, 70), (70, 1100)] {
-            for m in 1..=6 {
+            for m in [1, 2, 3, 4, 5, 6, 40] {
                 let (x, bias) = (seq(&[m, k], dtype, 37), seq(&[n], dtype, 3));
                 let weight = seq(&[n, k], dtype, 5);
                 let wide = |t: &Tensor| t.to_dtype(DType::F64);
