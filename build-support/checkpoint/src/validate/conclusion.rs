@@ -47,7 +47,20 @@ pub(super) fn conclude(
             again(expected, checkpoint, compared)
         ));
     }
-    (classes == [Class::Prefix]).then(|| "everything else fits".to_owned())
+    if classes == [Class::Prefix] {
+        return Some("everything else fits".to_owned());
+    }
+    if classes.contains(&Class::Renamed) {
+        return None;
+    }
+    // What the others say of themselves is all that there is to do.
+    let other = [Class::Missing, Class::Shape, Class::Config];
+    classes.iter().any(|class| other.contains(class)).then(|| {
+        format!(
+            "take the checkpoint that was traced, or {}",
+            again(expected, checkpoint, compared)
+        )
+    })
 }
 
 /// How to trace the model that the checkpoint is of.

@@ -2,7 +2,7 @@
 
 use super::found::Found;
 use super::mismatch::{Class, Finding};
-use super::{Expected, forms, gguf, similar};
+use super::{Expected, forms, gguf, names, prefix, similar};
 use crate::header::PADDING;
 use crate::open::{Checkpoint, Tensor};
 
@@ -25,7 +25,19 @@ pub(super) fn findings(
     if !missing.is_empty() {
         let names = missing.iter().map(|&id| &*expected.needs[id].name);
         let all = needs.clone().map(|need| &*need.name);
-        findings.push(Finding::listed(Class::Missing, missing.len(), names, all));
+        let mut finding = Finding::listed(Class::Missing, missing.len(), names, all);
+        let tied = missing.iter().filter_map(|&id| {
+            let first = expected.needs[id].tied_to?;
+            let names = (&expected.needs[id].name, &expected.needs.get(first)?.name);
+            Some(format!(
+                "{} is tied to {}: one of the two has to be there",
+                names.0, names.1
+            ))
+        });
+        for line in tied.take(NEAR.1) {
+            finding = finding.with(&line);
+        }
+        findings.push(finding);
         let near = near(expected, checkpoint, found, &missing);
         if !near.is_empty() {
             findings.push(Finding::new(Class::Renamed, near.len(), near));
@@ -66,7 +78,10 @@ fn unexpected(checkpoint: &Checkpoint, found: &Found<'_>) -> Option<Finding> {
     unknown.sort_unstable();
     (!unknown.is_empty()).then(|| {
         let names = unknown.iter().copied();
-        Finding::listed(Class::Unexpected, unknown.len(), names, keys())
+        Finding::listed(Class::Unexpected, unknown.len(), names, keys()).with(
+            "nothing needs these: leave `strict` out, or write a checkpoint without them with \
+             `cargo pycandle extract`",
+        )
     })
 }
 
@@ -96,12 +111,35 @@ fn near(
             names.truncate(CANDIDATES);
         }
         let near = similar::nearest(&need.name, names.into_iter())?;
+        let rule = rule(near, &need.name);
+        let mend = rule.map(|rule| format!(": if so, add rename = [{rule}]"));
         Some(format!(
-            "renamed: the checkpoint has {near}, was it {} when the model was traced?",
-            need.name
+            "renamed: {} may be {near} in the checkpoint{}",
+            need.name,
+            mend.unwrap_or_default()
         ))
     });
     lines.take(NEAR.1).collect()
+}
+
+/// The rule that renames this key, in every layer, as it is written in Rust; `None` where the two
+/// names do not have the same numbers.
+fn rule(key: &str, need: &str) -> Option<String> {
+    let ((key, numbers), (need, others)) = (names::split(key), names::split(need));
+    if numbers != others {
+        return None;
+    }
+    let key = prefix::escape(&key).replace(r"\\*", r"(\\d+)");
+    let mut group = 0;
+    let segments = need.split('.').map(|segment| {
+        if segment != "*" {
+            return segment.replace('$', "$$");
+        }
+        group += 1;
+        format!("${{{group}}}")
+    });
+    let need = segments.collect::<Vec<_>>().join(".");
+    Some(format!("(\"^{key}$\", \"{need}\")"))
 }
 
 /// The last part of a dotted name.

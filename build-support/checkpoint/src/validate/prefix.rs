@@ -225,7 +225,7 @@ fn head(name: &str) -> Option<&str> {
 }
 
 /// A regular expression for this text, as it is written in Rust.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         if r"\.+*?()|[]{}^$#&-~".contains(c) {
