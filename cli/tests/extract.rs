@@ -83,6 +83,29 @@ fn a_model_is_extracted_converted_and_counted() {
     run(2, "invalid value", &["--dtype", "int8"]);
 }
 
+/// The same bytes each time; `recorder/tests/test_extracted.py` reads these files with Python.
+#[test]
+fn extracted_files_are_those_that_python_reads() {
+    for model in ["cnn", "gpt2"] {
+        let folder = folder();
+        let out = folder.path().join("out.safetensors");
+        let (manifest, weights) = (
+            fixture(&format!("models/{model}_manifest.json")),
+            fixture(&format!("models/{model}.safetensors")),
+        );
+        check(command(&manifest, &weights, &out, &[]), 0, "");
+        let kept = fixture(&format!("extracted/{model}.safetensors"));
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::copy(&out, &kept).expect("a writable folder");
+        }
+        let (ours, kept) = (std::fs::read(&out), std::fs::read(&kept));
+        assert!(
+            ours.expect("a file") == kept.expect("a file"),
+            "{model} differs"
+        );
+    }
+}
+
 /// Keys with another prefix are found by a rule, and written under the trace's names.
 #[test]
 fn keys_are_renamed() {
