@@ -15,7 +15,7 @@ use pycandle_checkpoint::{Dtype, Error, Expected, Mismatch};
 use serde_json::json;
 
 use crate::codegen::rule;
-use crate::outcome::{self, Outcome, print, print_warning};
+use crate::outcome::{self, Outcome, print, print_warning, progress};
 
 /// Write what a model needs of a checkpoint to a file of its own: aligned, under the trace's names.
 #[derive(clap::Args)]
@@ -76,7 +76,10 @@ pub fn run(args: &Args) -> Outcome {
             let seconds = started.elapsed().as_secs_f64();
             match args.json {
                 true => print(summary(&written, &notes, seconds)),
-                false => print(sentences(&written, &notes, seconds)),
+                false => {
+                    notes.iter().for_each(progress);
+                    print(sentences(&written, seconds));
+                }
             }
             return Outcome::Ok;
         }
@@ -205,21 +208,21 @@ fn summary(written: &Written, notes: &[String], seconds: f64) -> serde_json::Val
     })
 }
 
-fn sentences(written: &Written, notes: &[String], seconds: f64) -> String {
-    let mut lines: Vec<_> = notes.to_vec();
-    for file in &written.files {
-        lines.push(file.display().to_string());
-    }
+fn sentences(written: &Written, seconds: f64) -> String {
+    let files = written.files.iter().map(|file| file.display().to_string());
+    let mut lines: Vec<_> = files.collect();
     let paddings = match written.paddings {
         0 => String::new(),
         1 => ", 1 entry of padding".to_owned(),
         n => format!(", {n} entries of padding"),
     };
+    let speed = written.bytes_out as f64 / seconds.max(1e-3);
     lines.push(format!(
-        "{} tensors{paddings}, {} from {}, in {seconds:.1} s",
+        "{} tensors{paddings}, {} from {}, in {seconds:.1} s, {}/s",
         written.tensors,
         size::show(written.bytes_out),
         size::show(written.bytes_in),
+        size::show(speed as u64),
     ));
     lines.join("\n")
 }
