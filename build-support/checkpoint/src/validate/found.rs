@@ -121,8 +121,9 @@ impl<'c> Finder<'c> {
         {
             return Some(Hit::new(tensor, Form::Plain));
         }
-        let form = self.forms.find(name, &need.shape, self.checkpoint);
-        if let Some((tensor, form)) = form {
+        // A trace that has integers is of the parts of a quantized weight, each for itself.
+        let form = || self.forms.find(name, &need.shape, self.checkpoint);
+        if let Some((tensor, form)) = need.dtype.is_float().then(form).flatten() {
             return Some(Hit::new(tensor, form));
         }
         if let Some(tensor) = own {

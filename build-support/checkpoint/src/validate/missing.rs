@@ -1,5 +1,7 @@
 //! What the checkpoint does not have, and what was probably meant.
 
+use std::collections::HashSet;
+
 use super::found::Found;
 use super::mismatch::{Class, Finding};
 use super::{Expected, forms, gguf, names, prefix, similar};
@@ -97,20 +99,26 @@ fn near(
         .iter()
         .filter(|tensor| !used.contains(tensor.name()))
         .collect();
-    let lines = missing.iter().take(NEAR.0).filter_map(|&id| {
-        let need = &expected.needs[id];
+    // One of each kind: the others are its like in other layers.
+    let mut kinds = HashSet::new();
+    let needs = missing.iter().map(|&id| &expected.needs[id]);
+    let needs = needs.filter(|need| kinds.insert(names::split(&need.name).0));
+    let lines = needs.take(NEAR.0).filter_map(|need| {
         let same_shape = unused
             .iter()
             .filter(|tensor| *tensor.shape() == *need.shape);
         let mut names: Vec<_> = same_shape.map(|tensor| tensor.name()).collect();
-        // Of many, those that end as the missing one and are about as long come first.
+        // Of many, those of the same layer that end as the missing one and are about as long.
         let end = last(&need.name);
-        let order = |key: &&str| (last(key) != end, key.len().abs_diff(need.name.len()));
+        let same = |key: &&str| numbers(key).eq(numbers(&need.name));
+        let length = |key: &&str| key.len().abs_diff(need.name.len());
+        let order = |key: &&str| (!same(key), last(key) != end, length(key));
         if names.len() > CANDIDATES {
             names.select_nth_unstable_by_key(CANDIDATES, order);
             names.truncate(CANDIDATES);
         }
-        let near = similar::nearest(&need.name, names.into_iter())?;
+        let near = similar::nearest(&need.name, names.iter().copied().filter(same))
+            .or_else(|| similar::nearest(&need.name, names.iter().copied()))?;
         let rule = rule(near, &need.name);
         let mend = rule.map(|rule| format!(": if so, add rename = [{rule}]"));
         Some(format!(
@@ -140,6 +148,11 @@ fn rule(key: &str, need: &str) -> Option<String> {
     });
     let need = segments.collect::<Vec<_>>().join(".");
     Some(format!("(\"^{key}$\", \"{need}\")"))
+}
+
+/// The numbers among the parts of a dotted name.
+fn numbers(key: &str) -> impl Iterator<Item = u32> {
+    key.split('.').filter_map(names::number)
 }
 
 /// The last part of a dotted name.

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use super::Expected;
 use super::found::{Finder, Found};
 use super::mismatch::{Class, Finding};
+use super::names::number;
 
 /// Missing needs that are compared with every key to see what the prefixes may be.
 const SAMPLES: usize = 16;
@@ -37,10 +38,10 @@ pub(super) fn findings<'c>(
     };
     for _ in 0..rules {
         let missing = found.missing();
-        let used = found.used();
-        if missing.is_empty() || used.len() == finder.checkpoint.len() {
+        if missing.is_empty() {
             break;
         }
+        let used = found.used();
         let Some(mut prefix) = best(expected, finder, &missing, &used) else {
             break;
         };
@@ -137,6 +138,14 @@ impl Prefix {
             need: head(need),
             key: head(key),
         };
+        // What stands behind the number of one layer is no prefix of a model.
+        if prefix
+            .need
+            .split('.')
+            .any(|segment| number(segment).is_some())
+        {
+            return None;
+        }
         // A whole name in common tells more than any part of one.
         Some((prefix, common + if whole { 1000 } else { 0 }))
     }

@@ -483,3 +483,34 @@ fn blocks_that_cannot_be_multiplied_by_are_named() {
     let advice = "  loading cannot multiply by these: quantize to one of Q4_0 to Q8_K instead";
     assert_eq!(found[2], advice);
 }
+
+#[test]
+fn a_part_that_is_left_out_is_renamed_in_every_layer() {
+    let file = renamed(&llama(40), |name| name.replace("mlp.gate", "gate"));
+    let found = [
+        "missing (40): model.layers.{0..39}.mlp.gate_proj.weight",
+        r#"renamed: model.layers.0.mlp.gate_proj.weight may be model.layers.0.gate_proj.weight in the checkpoint: if so, add rename = [("^model\\.layers\\.(\\d+)\\.gate_proj\\.weight$", "model.layers.${1}.mlp.gate_proj.weight")]"#,
+    ];
+    check(&needs(&llama(40)), &tensors(&file), &found);
+}
+
+#[test]
+fn a_trace_of_quantized_parts_has_them_one_by_one() {
+    let parts = [
+        ("a.weight", Dtype::U8, 64),
+        ("a.weight.absmax", Dtype::F32, 2),
+        ("a.weight.quant_map", Dtype::F32, 16),
+        ("a.weight.quant_state.bitsandbytes__nf4", Dtype::U8, 80),
+    ];
+    let needs = parts.map(|(name, dtype, size)| Need {
+        name: name.into(),
+        shape: vec![size].into(),
+        dtype,
+        tied_to: None,
+    });
+    let mut file = parts.map(|(name, dtype, size)| (name.to_owned(), dtype, vec![size]));
+    check(&needs, &file, &[]);
+    file[0].2 = vec![32, 2];
+    let line = "shape: a.weight is [32, 2], the trace has [64]";
+    check(&needs, &file, &[line, "", AGAIN]);
+}

@@ -1,0 +1,123 @@
+//! Validation of very many tensors takes memory and allocations in proportion to their number, in
+//! whichever way the checkpoint does not fit: nothing compares every tensor with every other.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use pycandle_checkpoint::{Checkpoint, Dtype, Expected, Need, Snapshot, validate};
+
+/// The system's allocator, counted.
+struct Counted;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Relaxed);
+        let bytes = BYTES.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(bytes, Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counted = Counted;
+
+const PARTS: [(&str, Dtype, usize); 3] = [
+    ("weight", Dtype::U8, 64),
+    ("weight.absmax", Dtype::F32, 2),
+    ("weight.quant_map", Dtype::F32, 16),
+];
+
+/// Names of the parts of every matrix of so many experts in each of 8 layers.
+fn names(experts: usize) -> Vec<(String, Dtype, usize)> {
+    let mut names = Vec::new();
+    for layer in 0..8 {
+        for expert in 0..experts {
+            for matrix in ["gate_proj", "up_proj", "down_proj"] {
+                let stem = format!("model.layers.{layer}.mlp.experts.{expert}.{matrix}");
+                let part = |(part, dtype, size)| (format!("{stem}.{part}"), dtype, size);
+                names.extend(PARTS.map(part));
+            }
+        }
+    }
+    names
+}
+
+/// A checkpoint with every name changed so; those that become nothing are left out.
+fn checkpoint(names: &[(String, Dtype, usize)], change: fn(&str) -> String) -> Checkpoint {
+    let mut snapshot = Snapshot::default();
+    for (name, dtype, size) in names {
+        let name = change(name);
+        if !name.is_empty() {
+            snapshot
+                .tensor(&name, *dtype, &[*size])
+                .expect("a new name");
+        }
+    }
+    snapshot.into_checkpoint("m".as_ref(), "m".as_ref())
+}
+
+/// Allocations, and the most bytes beyond what was there, of one validation.
+fn cost(experts: usize, change: fn(&str) -> String) -> (usize, usize, usize) {
+    let names = names(experts);
+    let need = |(name, dtype, size): &(String, Dtype, usize)| Need {
+        name: name.clone().into(),
+        shape: vec![*size].into(),
+        dtype: *dtype,
+        tied_to: None,
+    };
+    let needs: Vec<_> = names.iter().map(need).collect();
+    let checkpoint = checkpoint(&names, change);
+    let expected = Expected {
+        needs: &needs,
+        strict: true,
+        ..Expected::DEFAULT
+    };
+    let (count, bytes) = (COUNT.load(Relaxed), BYTES.load(Relaxed));
+    PEAK.store(bytes, Relaxed);
+    let report = validate(&expected, &checkpoint)
+        .err()
+        .map(|error| error.to_string());
+    let cost = (COUNT.load(Relaxed) - count, PEAK.load(Relaxed) - bytes);
+    // However much is wrong, it is read on a screen.
+    let lines = report.iter().flat_map(|report| report.lines()).count();
+    assert!(lines < 60, "{report:?}");
+    (needs.len(), cost.0, cost.1)
+}
+
+// One test: the counters are those of the whole process.
+#[test]
+fn the_cost_is_in_proportion_to_the_number_of_tensors() {
+    let changes: [fn(&str) -> String; 6] = [
+        |name| name.to_owned(),
+        |name| format!("base.{name}"),
+        |name| name.replace("model.layers", "stack").replace("proj", "p"),
+        |name| name.replace("experts.", ""),
+        |name| name.strip_suffix("absmax").map_or(name, |_| "").to_owned(),
+        |name| {
+            name.strip_prefix("model.layers.7")
+                .map_or(name, |_| "")
+                .to_owned()
+        },
+    ];
+    for (i, change) in changes.into_iter().enumerate() {
+        let (_, few, _) = cost(64, change);
+        let (needs, many, peak) = cost(512, change);
+        assert!(
+            many < few * 9 + 20_000,
+            "{i}: {few} allocations become {many}"
+        );
+        assert!(peak < needs * 600, "{i}: {peak} bytes for {needs} tensors");
+    }
+}
