@@ -2,7 +2,8 @@
 //!
 //! In: rules and keys. Out: need → key as templates, so that no regular expression is left to run.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use pycandle_checkpoint::{Checkpoint, Names, Need, need_of_key};
 use regex::Regex;
@@ -126,27 +127,44 @@ pub(super) fn resolve(
         return Ok(Resolved::default());
     }
     let mut matched = vec![false; rules.len()];
-    // By the new name; of several keys the first by name counts, in whatever order they come.
-    let mut keys: HashMap<String, BTreeSet<&str>> = HashMap::new();
+    // The renamed keys by their new names, and the names that are there twice with their keys.
+    let mut keys: HashMap<String, &str> = HashMap::new();
+    let mut twice: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    let mut left = HashSet::new();
     for tensor in checkpoint.iter() {
-        let mut name = tensor.name().to_owned();
+        let key = tensor.name();
+        let mut name = Cow::Borrowed(key);
         for (rule, matched) in rules.iter().zip(&mut matched) {
             if rule.pattern.is_match(&name) {
                 *matched = true;
-                name = rule.apply(&name);
+                name = Cow::Owned(rule.apply(&name));
             }
         }
-        keys.entry(name).or_default().insert(tensor.name());
+        if name == key {
+            continue;
+        }
+        left.insert(key);
+        if let Some(other) = keys.insert(name.to_string(), key) {
+            twice.entry(name.into()).or_default().extend([key, other]);
+        }
     }
-    let twice = keys.iter().filter(|(_, keys)| keys.len() > 1);
-    let mut twice: Vec<String> = twice.map(|(name, keys)| two(name, keys)).collect();
+    for (name, &key) in &keys {
+        // A name that was there before, and whose tensor keeps it.
+        if let Some(other) = checkpoint
+            .get(name)
+            .filter(|other| !left.contains(other.name()))
+        {
+            let keys = twice.entry(name.clone()).or_default();
+            keys.extend([key, other.name()]);
+        }
+    }
     if !twice.is_empty() {
-        twice.sort_unstable();
-        return Err(cut(twice));
+        return Err(cut(twice
+            .iter()
+            .map(|(name, keys)| two(name, keys))
+            .collect()));
     }
-    let keys = keys.into_iter();
-    let keys = keys.filter_map(|(name, keys)| Some((name, *keys.first()?)));
-    let renames = templates(needs, &pairs(needs, keys));
+    let renames = templates(needs, &pairs(needs, keys.into_iter()));
     let idle = rules.iter().zip(matched).filter(|(_, matched)| !matched);
     let warnings = idle.map(|(rule, _)| {
         format!(
@@ -162,7 +180,17 @@ pub(super) fn resolve(
 
 fn two(name: &str, keys: &BTreeSet<&str>) -> String {
     let keys: Vec<_> = keys.iter().copied().collect();
-    format!("rename: {} both become {name}", keys.join(" and "))
+    let all = if keys.len() == 2 { "both" } else { "all" };
+    format!("rename: {} {all} become {name}", list(&keys))
+}
+
+/// `a and b`, or `a, b and 3 more`.
+fn list(keys: &[&str]) -> String {
+    match keys {
+        [a, b] => format!("{a} and {b}"),
+        [a, b, rest @ ..] => format!("{a}, {b} and {} more", rest.len()),
+        keys => keys.concat(),
+    }
 }
 
 fn cut(mut lines: Vec<String>) -> Vec<String> {
@@ -182,9 +210,6 @@ fn pairs<'k>(
     let names: BTreeSet<&str> = needs.iter().map(|need| &*need.name).collect();
     let mut pairs = BTreeMap::new();
     for (name, key) in keys {
-        if name == key {
-            continue;
-        }
         if names.contains(&*name) {
             pairs.insert(name, key.to_owned());
         } else if let (Some(name), Some(key)) = (need_of_key(&name), need_of_key(key))

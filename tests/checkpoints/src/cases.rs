@@ -311,7 +311,8 @@ pub fn cases() -> Vec<Case> {
                 "model.embed_tokens.weight",
                 QUANTIZED[1],
                 QUANTIZED[2],
-                "loading cannot multiply by these: quantize to one of Q4_0 to Q8_K instead",
+                "loading cannot multiply by these: quantize to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to \
+                 Q6_K instead",
             ],
         )
         .of_gguf("llama", "MXFP4"),

@@ -86,7 +86,9 @@ fn forms(quantized: &Groups<(Form, Dtype)>) -> Finding {
     let head = format!("quantized: {count} {weights} stored as {names}:");
     let lines = quantized.lines().map(|(pattern, _)| format!("  {pattern}"));
     let advice = match blocks {
-        true => "loading cannot multiply by these: quantize to one of Q4_0 to Q8_K instead",
+        true => {
+            "loading cannot multiply by these: quantize to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K instead"
+        }
         false => {
             "loading cannot multiply by these: take the model's checkpoint in BF16, F16 or F32, or \
              a GGUF file of it"

@@ -222,7 +222,8 @@ impl Form {
     pub(super) fn is_loaded(self, dtype: Dtype) -> bool {
         match self {
             Self::Plain => true,
-            Self::Blocks => (Dtype::Q4_0..=Dtype::Q8_K).contains(&dtype),
+            // Q8_1 and Q8_K are made of activations alone.
+            Self::Blocks => dtype <= Dtype::Q6_K && dtype != Dtype::Q8_1,
             _ => false,
         }
     }

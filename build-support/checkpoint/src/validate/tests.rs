@@ -480,7 +480,7 @@ fn blocks_that_cannot_be_multiplied_by_are_named() {
         found[0],
         "quantized: 1 weight is stored as GGUF TQ2_0 blocks:"
     );
-    let advice = "  loading cannot multiply by these: quantize to one of Q4_0 to Q8_K instead";
+    let advice = "  loading cannot multiply by these: quantize to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K instead";
     assert_eq!(found[2], advice);
 }
 

@@ -151,13 +151,22 @@ fn a_weight_in_parts_is_renamed_as_if_it_were_whole() {
 fn two_keys_that_become_one_are_an_error() {
     let lines = resolve(&rules(&[("[ab]", "c")]), &[], &checkpoint(&["a", "b", "d"]));
     assert_eq!(lines, Err(vec!["rename: a and b both become c".to_owned()]));
+    // One of them is there as it was; a name that moved away is free.
+    let lines = resolve(&rules(&[("a", "b")]), &[], &checkpoint(&["a", "b"]));
+    assert_eq!(lines, Err(vec!["rename: a and b both become b".to_owned()]));
+    let swapped = resolve(
+        &rules(&[("^b$", "c"), ("^a$", "b")]),
+        &[],
+        &checkpoint(&["a", "b"]),
+    );
+    assert!(swapped.is_ok());
     let keys: Vec<String> = (0..40)
         .map(|i| format!("{}{i}", if i < 20 { "" } else { "x." }))
         .collect();
     let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
     let lines =
         resolve(&rules(&[("^.*$", "same")]), &[], &checkpoint(&keys)).expect_err("one name");
-    assert_eq!(lines.len(), 1);
+    assert_eq!(lines, ["rename: 0, 1 and 38 more all become same"]);
 }
 
 #[test]
