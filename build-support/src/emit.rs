@@ -1,6 +1,7 @@
 //! Emission: the finished structs as tokens. Nothing here can fail.
 
 mod conditions;
+mod expected;
 mod expr;
 mod forward;
 mod load;
@@ -16,6 +17,7 @@ use quote::quote;
 
 use crate::body::{Body, DefId, FieldKind, Stmt};
 use crate::dedup::{Def, Defs};
+use crate::generate::Expects;
 use crate::graph::Graph;
 use crate::hints::{self, Names};
 use crate::inline::inline;
@@ -56,6 +58,8 @@ pub struct Root<'a> {
     pub fused: &'a [String],
     /// Folder of the manifest, from the package root; empty or with a slash behind it.
     pub folder: &'a str,
+    /// What checkpoints are held against.
+    pub expects: &'a Expects,
     /// SHA-256 of the manifest.
     pub hash: &'a str,
 }
@@ -67,7 +71,7 @@ pub fn emit(graph: &Graph, defs: Defs, model: &Root) -> TokenStream {
     let items = outside_in(&structs).into_iter().map(|i| {
         let s = &structs[i];
         if s.is_root {
-            root::root(graph, s, &structs)
+            root::root(graph, s, &structs, model)
         } else {
             item(graph, s, &structs)
         }
@@ -280,6 +284,7 @@ fn imports(body: &TokenStream) -> TokenStream {
         "Path",
         "Probe",
         "Result",
+        "RequiredKey",
         "RmsNorm",
         "Scope",
         "Tensor",

@@ -87,9 +87,15 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
         Some(name) => name.clone(),
         None => names::camel(&manifest.class),
     };
+    let expects = Expects {
+        renames: checked.renames,
+        config: checkpoint::facts(&manifest),
+        strict: config.strict,
+    };
     let model = Model {
         name: &name,
         folder: &config.manifest_folder(),
+        expects: &expects,
         hash: &hash(&path),
         config,
     };
@@ -105,11 +111,7 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
                 tracked,
                 notes: checked.notes,
                 warnings: checked.warnings,
-                expects: Expects {
-                    renames: checked.renames,
-                    config: checkpoint::facts(&manifest),
-                    strict: config.strict,
-                },
+                expects: expects.clone(),
                 name: name.clone(),
             })
         }),
@@ -134,6 +136,7 @@ pub fn unsupported(manifest: &Manifest) -> Report {
 struct Model<'a> {
     name: &'a str,
     folder: &'a str,
+    expects: &'a Expects,
     hash: &'a str,
     config: &'a Config,
 }
@@ -158,6 +161,7 @@ fn tokens(manifest: &Manifest, model: &Model) -> Result<TokenStream, Report> {
         name: model.name,
         fused: &fused,
         folder: model.folder,
+        expects: model.expects,
         hash: model.hash,
     };
     Ok(emit(&graph, defs, &root))

@@ -1,7 +1,7 @@
 //! The one error type of the runtime: what went wrong, where, and what mends it.
 
-use std::fmt::{self, Display};
-use std::path::{Path, PathBuf};
+use std::fmt::Display;
+use std::path::Path;
 
 /// Result with the runtime's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -20,16 +20,10 @@ pub struct Error(Box<Kind>);
 enum Kind {
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
-    #[error("{}: {source}", path.display())]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{}", Problems(path, problems))]
-    File {
-        path: PathBuf,
-        problems: Vec<String>,
-    },
+    #[error(transparent)]
+    Checkpoint(#[from] pycandle_checkpoint::Error),
+    #[error(transparent)]
+    Mismatch(#[from] pycandle_checkpoint::Mismatch),
     #[error("{at}: {source}")]
     At { at: String, source: Error },
     #[error("{0}")]
@@ -54,15 +48,9 @@ impl Error {
         Kind::At { at, source: self }.into()
     }
 
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        let path = path.to_path_buf();
-        Kind::Io { path, source }.into()
-    }
-
     /// Everything that is wrong with one file, reported together.
     pub(crate) fn file(path: &Path, problems: Vec<String>) -> Self {
-        let path = path.to_path_buf();
-        Kind::File { path, problems }.into()
+        pycandle_checkpoint::Error::file(path, problems).into()
     }
 }
 
@@ -78,6 +66,18 @@ impl From<candle_core::Error> for Error {
     }
 }
 
+impl From<pycandle_checkpoint::Error> for Error {
+    fn from(source: pycandle_checkpoint::Error) -> Self {
+        Kind::Checkpoint(source).into()
+    }
+}
+
+impl From<pycandle_checkpoint::Mismatch> for Error {
+    fn from(source: pycandle_checkpoint::Mismatch) -> Self {
+        Kind::Mismatch(source).into()
+    }
+}
+
 /// Lets a model of ours run inside code that returns Candle's error.
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
@@ -88,39 +88,9 @@ impl From<Error> for candle_core::Error {
     }
 }
 
-/// At most this many problems of one file are spelled out.
-const SHOWN: usize = 20;
-
-struct Problems<'a>(&'a Path, &'a [String]);
-
-impl Display for Problems<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(path, problems) = self;
-        if let [only] = problems {
-            return write!(f, "{}: {only}", path.display());
-        }
-        write!(f, "{}: {} problems", path.display(), problems.len())?;
-        for problem in problems.iter().take(SHOWN) {
-            write!(f, "\n  {problem}")?;
-        }
-        if problems.len() > SHOWN {
-            write!(f, "\n  and {} more", problems.len() - SHOWN)?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn several_problems_are_listed_together() {
-        let problems = (0..22).map(|i| format!("problem {i}")).collect();
-        let text = Error::file(Path::new("a.safetensors"), problems).to_string();
-        assert!(text.starts_with("a.safetensors: 22 problems\n  problem 0\n"));
-        assert!(text.ends_with("problem 19\n  and 2 more"));
-    }
 
     #[test]
     fn places_nest_from_the_outside_in() {

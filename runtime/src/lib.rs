@@ -45,8 +45,9 @@ pub use layers::{
     RmsNorm,
 };
 pub use probe::{NoProbe, Path, Probe};
+pub use pycandle_checkpoint::Dtype as FileDtype;
 pub use pycandle_macros::pycandle_model;
-pub use weights::{Param, Scope, Weights};
+pub use weights::{Param, RequiredKey, Scope, Weights};
 
 /// Includes the model that `pycandle_build::Builder::compile` wrote to `$OUT_DIR/<name>.rs`.
 ///

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
+use super::expected::expected;
 use super::expr::{Scope, dtype, int};
 use super::forward::{Code, returned, statements};
 use super::{Root, Struct, conditions, idents, load};
@@ -15,14 +16,15 @@ use crate::manifest::{Dim, Dtype, Input, Manifest, State, SymbolId};
 use crate::names::{self, ident};
 
 /// The model's struct, its output and its caches.
-pub fn root(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
+pub fn root(graph: &Graph, s: &Struct, all: &[Struct], model: &Root) -> TokenStream {
     let m = graph.m;
     let name = ident(&s.name);
     let doc = format!(" {}, traced from PyTorch.", m.class);
     let fields = load::fields(s, all);
     let values = load::values(graph, s, all);
     let traced = dtype(m.dtype);
-    let tied = tied(m);
+    let expected = expected(m, model.expects);
+    let w = ident(if values.is_empty() { "_w" } else { "w" });
     let caches = caches(m, s);
     let cache_functions = caches.iter().map(|c| &c.function);
     let (output_type, output_item) = output(m, s);
@@ -40,16 +42,25 @@ pub fn root(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
         pub struct #name { #fields }
 
         impl #name {
+            #expected
+
             /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-            /// Fails when a weight is missing or has another shape.
+            /// Fails with everything in which the checkpoint does not fit.
             pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
                 Self::load_as(weights, #traced, device)
             }
 
             /// [`Self::load`] in another dtype. Fails also when the trace does not hold for it.
             pub fn load_as(weights: &Weights, dtype: DType, device: &Device) -> Result<Self> {
-                bind::dtype(#traced, dtype)?;
-                let w = &weights.scope(dtype, device)#tied;
+                bind::load(weights, dtype, device, &Self::EXPECTED, Self::from_scope)
+            }
+
+            /// The tensors that a checkpoint has to hold.
+            pub fn required_keys() -> Result<Vec<RequiredKey>> {
+                bind::required_keys(&Self::EXPECTED, Self::from_scope)
+            }
+
+            fn from_scope(#w: &Scope) -> Result<Self> {
                 Ok(Self { #values })
             }
 
@@ -88,20 +99,6 @@ fn inputs(m: &Manifest) -> impl Iterator<Item = &Input> {
         .enumerate()
         .filter(move |(i, _)| !is_state(*i))
         .map(|(_, input)| input)
-}
-
-/// `.tied(&[("lm_head.weight", "model.embed_tokens.weight")])`
-fn tied(m: &Manifest) -> TokenStream {
-    let pairs = m.params.iter().filter_map(|p| {
-        let (name, twin) = (&p.name, &m.params[p.tied_to?.0].name);
-        Some(quote!((#name, #twin)))
-    });
-    let pairs: Vec<_> = pairs.collect();
-    if pairs.is_empty() {
-        quote!()
-    } else {
-        quote!(.tied(&[#(#pairs),*]))
-    }
 }
 
 struct Cache<'a> {

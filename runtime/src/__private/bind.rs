@@ -1,12 +1,16 @@
 //! What generated code needs around the model's own lines: inputs that fit the trace, constants,
 //! and the connection between a cache and its tensors' names.
 
+mod load;
+
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 
 use crate::{Error, KvCache, Result, Scope, ops};
+
+pub use load::{Expected, load, required_keys};
 
 /// Whether a trace in `traced` also holds in `wanted`.
 ///
@@ -136,6 +140,10 @@ pub fn constant_int(w: &Scope, values: &[i64], shape: &[usize], dtype: DType) ->
 
 /// A constant of the side file that was recorded beside the manifest.
 pub fn stored(w: &Scope, file: &[u8], name: &str, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    if w.is_asking() {
+        // Nobody looks at it, and it may be large.
+        return Ok(Tensor::zeros(0, dtype, w.device())?);
+    }
     let broken = |why: &dyn std::fmt::Display| Error::msg(format!("constant `{name}`: {why}"));
     let file = SafeTensors::deserialize(file).map_err(|err| broken(&err))?;
     let view = file.tensor(name).map_err(|err| broken(&err))?;

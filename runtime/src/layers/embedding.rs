@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::finish;
-use crate::{Param, Path, Probe, Result, Scope, ops};
+use crate::{Param, Path, Probe, Result, Scope, dispatch};
 
 /// Rows of a table by index (`aten.embedding`).
 ///
@@ -45,8 +45,7 @@ impl Embedding {
 
     /// `[…]` of I64 (or U32) to `[…, dim]`; fails on an index outside `0..num`.
     pub fn forward(&self, ids: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
-        let weight = self.weight.tensor();
-        let rows = weight.and_then(|weight| ops::embedding(&weight, ids));
+        let rows = dispatch::embedding(&self.weight, ids);
         finish(self.path.as_ref(), rows, p)
     }
 }

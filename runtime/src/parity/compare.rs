@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
-use safetensors::Dtype;
+use pycandle_checkpoint::Dtype;
 
 use super::Goldens;
 use super::report::{Row, Verdict};
@@ -269,7 +269,7 @@ fn floats(bytes: &[u8], dtype: Dtype) -> Result<Vec<f64>> {
 
 fn widen(bytes: &[u8], dtype: Dtype) -> Result<Vec<i64>> {
     Ok(match dtype {
-        Dtype::BOOL | Dtype::U8 => decode(bytes, |[b]: [u8; 1]| b.into()),
+        Dtype::Bool | Dtype::U8 => decode(bytes, |[b]: [u8; 1]| b.into()),
         Dtype::I8 => decode(bytes, |[b]: [u8; 1]| i64::from(b as i8)),
         Dtype::I16 => decode(bytes, |b| i16::from_le_bytes(b).into()),
         Dtype::I32 => decode(bytes, |b| i32::from_le_bytes(b).into()),

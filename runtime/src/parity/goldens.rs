@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use safetensors::Dtype;
+use pycandle_checkpoint::Dtype;
 
 use super::origin::manifest_beside;
 use super::pattern::matches;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use safetensors::Dtype;
+use pycandle_checkpoint::Dtype;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -191,7 +191,7 @@ fn file_dtype(name: &str) -> Option<Dtype> {
         "int16" => Dtype::I16,
         "int8" => Dtype::I8,
         "uint8" => Dtype::U8,
-        "bool" => Dtype::BOOL,
+        "bool" => Dtype::Bool,
         _ => return None,
     })
 }

@@ -2,8 +2,11 @@
 
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, op::BackpropOp};
 use half::{bf16, f16, vec::HalfBitsVecExt};
+use pycandle_checkpoint::Dtype;
+use pycandle_checkpoint::convert::{Sink, floats};
 use rayon::prelude::*;
-use safetensors::Dtype;
+
+use super::blocks;
 
 /// Elements that one task converts; small enough to share, large enough to be worth a task.
 const CHUNK: usize = 1 << 16;
@@ -13,10 +16,11 @@ const CHUNK: usize = 1 << 16;
 /// Floats become the model's dtype, bool and uint8 U8, other integers I64.
 pub(super) fn target(file: Dtype, model: DType) -> Option<DType> {
     match file {
+        _ if blocks::of(file).is_some() => target(Dtype::F32, model),
         Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F8_E4M3 => {
             matches!(model, DType::F64 | DType::F32 | DType::F16 | DType::BF16).then_some(model)
         }
-        Dtype::BOOL | Dtype::U8 => Some(DType::U8),
+        Dtype::Bool | Dtype::U8 => Some(DType::U8),
         Dtype::I8 | Dtype::I16 | Dtype::U16 | Dtype::I32 | Dtype::U32 | Dtype::I64 => {
             Some(DType::I64)
         }
@@ -27,11 +31,13 @@ pub(super) fn target(file: Dtype, model: DType) -> Option<DType> {
 /// Converts a tensor's bytes; `None` for a pair that [`target`] does not give.
 pub(super) fn convert(bytes: &[u8], from: Dtype, to: DType) -> Option<CpuStorage> {
     Some(match to {
-        DType::F64 => CpuStorage::F64(floats(bytes, from)?),
-        DType::F32 => CpuStorage::F32(floats(bytes, from)?),
-        DType::F16 => CpuStorage::F16(floats(bytes, from)?),
-        DType::BF16 => CpuStorage::BF16(floats(bytes, from)?),
-        DType::U8 if from == Dtype::BOOL => {
+        DType::F64 => CpuStorage::F64(floats::<f64, _>(bytes, from, Parallel)?),
+        DType::F32 => CpuStorage::F32(floats::<f32, _>(bytes, from, Parallel)?),
+        DType::F16 => CpuStorage::F16(floats::<f16, _>(bytes, from, Parallel)?.reinterpret_into()),
+        DType::BF16 => {
+            CpuStorage::BF16(floats::<bf16, _>(bytes, from, Parallel)?.reinterpret_into())
+        }
+        DType::U8 if from == Dtype::Bool => {
             CpuStorage::U8(map(bytes, |[b]: [u8; 1]| u8::from(b != 0)))
         }
         DType::U8 if from == Dtype::U8 => CpuStorage::U8(map(bytes, |[b]: [u8; 1]| b)),
@@ -60,77 +66,6 @@ pub(super) fn tensor(storage: CpuStorage, shape: &Shape) -> Result<Tensor, candl
     }
 }
 
-/// A floating-point element that the file formats convert to, rounding to nearest even once.
-trait Float: Copy {
-    /// What a vector of it is made as: a type whose zeros cost nothing, as the system gives them.
-    type Bits: Copy + Default + Send + Sync;
-    fn of_f64(value: f64) -> Self::Bits;
-    fn of_f32(value: f32) -> Self::Bits;
-    fn of_f16(value: f16) -> Self::Bits;
-    fn of_bf16(value: bf16) -> Self::Bits;
-    fn vec(bits: Vec<Self::Bits>) -> Vec<Self>;
-}
-
-macro_rules! float {
-    ($type:ty, $bits:ty, $vec:expr, |$v:ident| $f64:expr, $f32:expr, $f16:expr, $bf16:expr) => {
-        impl Float for $type {
-            type Bits = $bits;
-            #[inline(always)]
-            fn of_f64($v: f64) -> $bits {
-                $f64
-            }
-            #[inline(always)]
-            fn of_f32($v: f32) -> $bits {
-                $f32
-            }
-            #[inline(always)]
-            fn of_f16($v: f16) -> $bits {
-                $f16
-            }
-            #[inline(always)]
-            fn of_bf16($v: bf16) -> $bits {
-                $bf16
-            }
-            fn vec(bits: Vec<$bits>) -> Vec<Self> {
-                $vec(bits)
-            }
-        }
-    };
-}
-
-float!(f64, f64, |v| v, |v| v, v.into(), v.into(), v.into());
-float!(f32, f32, |v| v, |v| v as f32, v, v.into(), v.into());
-// PyTorch goes from f64 to the half types by way of f32, rounding twice.
-float!(
-    f16,
-    u16,
-    HalfBitsVecExt::reinterpret_into,
-    |v| f16::from_f32(v as f32).to_bits(),
-    f16::from_f32(v).to_bits(),
-    v.to_bits(),
-    f16::from_f32(v.to_f32()).to_bits()
-);
-float!(
-    bf16,
-    u16,
-    HalfBitsVecExt::reinterpret_into,
-    |v| bf16::from_f32(v as f32).to_bits(),
-    bf16::from_f32(v).to_bits(),
-    bf16::from_f32(v.to_f32()).to_bits(),
-    v.to_bits()
-);
-
-fn floats<T: Float>(bytes: &[u8], from: Dtype) -> Option<Vec<T>> {
-    Some(T::vec(match from {
-        Dtype::F64 => map(bytes, |b| T::of_f64(f64::from_le_bytes(b))),
-        Dtype::F32 => map(bytes, |b| T::of_f32(f32::from_le_bytes(b))),
-        Dtype::F16 => map(bytes, |b| T::of_f16(f16::from_le_bytes(b))),
-        Dtype::BF16 => map(bytes, |b| T::of_bf16(bf16::from_le_bytes(b))),
-        Dtype::F8_E4M3 => map(bytes, |[b]: [u8; 1]| T::of_f32(f8_e4m3(b))),
-        _ => return None,
-    }))
-}
-
 fn integers(bytes: &[u8], from: Dtype) -> Option<Vec<i64>> {
     Some(match from {
         Dtype::I8 => map(bytes, |[b]: [u8; 1]| i64::from(b as i8)),
@@ -143,34 +78,37 @@ fn integers(bytes: &[u8], from: Dtype) -> Option<Vec<i64>> {
     })
 }
 
-/// The value of an E4M3 byte (OCP 8-bit floating point: bias 7, no infinity, NaN at 0x7f).
-fn f8_e4m3(byte: u8) -> f32 {
-    let sign = if byte & 0x80 == 0 { 1.0 } else { -1.0 };
-    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
-    match (exponent, byte & 7) {
-        (15, 7) => f32::NAN,
-        (0, _) => sign * mantissa / 8.0 * 2f32.powi(-6),
-        _ => sign * (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
-    }
-}
-
-/// Converts N-byte elements in parallel, so that the page faults of source and target are shared.
-fn map<const N: usize, T, F>(bytes: &[u8], convert: F) -> Vec<T>
+/// Converts N-byte elements.
+fn map<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T + Sync) -> Vec<T>
 where
     T: Copy + Send + Sync + Default,
-    F: Fn([u8; N]) -> T + Sync,
 {
-    let (elements, _) = bytes.as_chunks::<N>();
-    let mut values = vec![T::default(); elements.len()];
-    values
-        .par_chunks_mut(CHUNK)
-        .zip(elements.par_chunks(CHUNK))
-        .for_each(|(to, from)| {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = convert(*from);
-            }
-        });
-    values
+    Parallel.fill(bytes.as_chunks().0, convert)
+}
+
+/// A vector that is filled in parallel, so that the page faults of source and target are shared.
+struct Parallel;
+
+impl<T: Copy + Send + Sync + Default> Sink<T> for Parallel {
+    type Out = Vec<T>;
+
+    fn fill<const N: usize>(
+        self,
+        elements: &[[u8; N]],
+        convert: impl Fn([u8; N]) -> T + Sync,
+    ) -> Vec<T> {
+        // Zeros cost nothing, as the system gives them.
+        let mut values = vec![T::default(); elements.len()];
+        values
+            .par_chunks_mut(CHUNK)
+            .zip(elements.par_chunks(CHUNK))
+            .for_each(|(to, from)| {
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = convert(*from);
+                }
+            });
+        values
+    }
 }
 
 #[cfg(test)]
@@ -225,7 +163,7 @@ mod tests {
 
     #[test]
     fn integers_are_widened_and_bools_are_0_or_1() {
-        check(&[0, 2, 1], Dtype::BOOL, DType::U8, &[0., 1., 1.]);
+        check(&[0, 2, 1], Dtype::Bool, DType::U8, &[0., 1., 1.]);
         check(&[7, 255], Dtype::U8, DType::U8, &[7., 255.]);
         check(&[0xff], Dtype::I8, DType::I64, &[-1.]);
         check(&[0xfe, 0xff], Dtype::I16, DType::I64, &[-2.]);
@@ -251,6 +189,10 @@ mod tests {
             0.,
         ];
         check(&bytes, Dtype::F8_E4M3, DType::F32, &expected);
-        assert!(f8_e4m3(0x7f).is_nan() && f8_e4m3(0xff).is_nan());
+        let nan = convert(&[0x7f, 0xff], Dtype::F8_E4M3, DType::F32);
+        let Some(CpuStorage::F32(nan)) = nan else {
+            panic!("not converted")
+        };
+        assert!(nan.iter().all(|value| value.is_nan()));
     }
 }

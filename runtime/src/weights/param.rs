@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use candle_core::quantized::{GgmlDType, QMatMul};
 use candle_core::{DType, Device, Shape, Tensor};
+use pycandle_checkpoint::{Dtype as FileDtype, Rows};
 
-use super::{Weights, convert};
+use super::{Weights, blocks, convert, rows};
 use crate::{Error, Result};
 
 /// A handle to one tensor of a checkpoint: key, shape, dtype and device, but no bytes.
@@ -36,6 +38,8 @@ pub struct Param {
     source: Source,
     /// Further keys of the same tensor that the file holds too.
     twins: Option<Arc<Twins>>,
+    /// The block type of the file, where Candle multiplies by it as it is.
+    blocks: Option<GgmlDType>,
     cell: Arc<Cell>,
 }
 
@@ -47,15 +51,15 @@ struct Twins {
 
 #[derive(Clone)]
 enum Source {
-    File(Weights),
-    /// A tensor that no checkpoint holds.
+    File(Weights, Rows),
+    /// A tensor that no checkpoint holds, or none at all.
     Value,
 }
 
 impl Param {
     pub(super) fn new(
         weights: &Weights,
-        key: &str,
+        (key, rows): (&str, Rows),
         twins: Vec<Box<str>>,
         shape: Shape,
         dtype: DType,
@@ -72,7 +76,7 @@ impl Param {
         }
         let describe = |key: &str| {
             let dtype = weights.file_dtype(key);
-            let dtype = dtype.map_or("nothing".into(), |dtype| format!("{dtype:?}"));
+            let dtype = dtype.map_or("nothing", |dtype| dtype.name());
             format!("{dtype} {:?}", weights.shape(key).unwrap_or_default())
         };
         let unlike = |twin: &&Box<str>| {
@@ -83,22 +87,36 @@ impl Param {
             return Err(Error::file(&file(), vec![untied(key, twin, &how)]));
         }
         let Some(dtype) = convert::target(file_dtype, dtype) else {
-            let text = format!("`{key}` is {file_dtype:?}, which cannot be loaded as {dtype:?}");
+            let text = format!("`{key}` is {file_dtype}, which cannot be loaded as {dtype:?}");
             return Err(Error::file(&file(), vec![text]));
         };
         Ok(Self {
             key: key.into(),
+            blocks: blocks::of(file_dtype).filter(|_| shape.rank() == 2),
             shape,
             dtype,
-            source: Source::File(weights.clone()),
+            source: Source::File(weights.clone(), rows),
             twins: (!twins.is_empty()).then(|| {
                 Arc::new(Twins {
                     keys: twins,
                     equal: AtomicBool::new(false),
                 })
             }),
-            cell: weights.cell(key, dtype, device),
+            cell: weights.cell(key, rows, dtype, device),
         })
+    }
+
+    /// A handle without a tensor, for models that are built only to see what they ask for.
+    pub(super) fn unbound(key: &str, shape: Shape, dtype: DType, device: &Device) -> Self {
+        Self {
+            key: key.into(),
+            shape,
+            dtype,
+            source: Source::Value,
+            twins: None,
+            blocks: None,
+            cell: Arc::new(Cell::new(device)),
+        }
     }
 
     /// A handle to a tensor that is already there, for constants and computed weights.
@@ -115,6 +133,7 @@ impl Param {
             dtype,
             source: Source::Value,
             twins: None,
+            blocks: None,
             cell,
         }
     }
@@ -146,30 +165,66 @@ impl Param {
 
     /// Whether the bytes have been read.
     pub fn is_loaded(&self) -> bool {
-        self.cell.tensor.get().is_some()
+        self.cell.tensor.get().is_some() || self.cell.blocks.get().is_some()
     }
 
     /// The tensor, read and converted on the first call of any handle to it.
     ///
     /// The conversion goes from the mapped file to the tensor in one pass: no second copy exists
-    /// at any time on the CPU.
+    /// at any time on the CPU. Blocks of a GGUF file are dequantized.
     ///
     /// Fails when the file also holds the tensor under a tied name, with other bytes.
     pub fn tensor(&self) -> Result<Tensor> {
-        let twins = self.twins.as_ref();
-        match self.cell.tensor.get() {
-            Some(tensor) if twins.is_none_or(|twins| twins.equal.load(Ordering::Acquire)) => {
-                Ok(tensor.clone())
-            }
-            _ => self.read(),
+        self.value(&self.cell.tensor, |bytes, file| {
+            let tensor = match blocks::of(file) {
+                Some(blocks) => blocks::tensor(bytes, blocks, &self.shape, &Device::Cpu)?
+                    .dequantize(&Device::Cpu)?
+                    .to_dtype(self.dtype)?,
+                None => {
+                    let storage = convert::convert(bytes, file, self.dtype);
+                    let text = || Error::msg(format!("{file} cannot be loaded"));
+                    convert::tensor(storage.ok_or_else(text)?, &self.shape)?
+                }
+            };
+            Ok(tensor.to_device(self.device())?)
+        })
+    }
+
+    /// The matrix in the blocks of its file, where those can be multiplied by; read like
+    /// [`Param::tensor`].
+    pub(crate) fn blocks(&self) -> Result<Option<QMatMul>> {
+        let Some(blocks) = self.blocks else {
+            return Ok(None);
+        };
+        let matrix = self.value(&self.cell.blocks, |bytes, _| {
+            let tensor = blocks::tensor(bytes, blocks, &self.shape, self.device())?;
+            Ok(QMatMul::from_qtensor(tensor)?)
+        });
+        matrix.map(Some)
+    }
+
+    /// What is in the slot, or what is made for it of the file's bytes and dtype.
+    fn value<T: Clone>(
+        &self,
+        slot: &OnceLock<T>,
+        make: impl FnOnce(&[u8], FileDtype) -> Result<T>,
+    ) -> Result<T> {
+        let checked = |twins: &Arc<Twins>| twins.equal.load(Ordering::Acquire);
+        match slot.get() {
+            Some(value) if self.twins.as_ref().is_none_or(checked) => Ok(value.clone()),
+            _ => self.read(slot, make),
         }
     }
 
     #[cold]
-    fn read(&self) -> Result<Tensor> {
+    fn read<T: Clone>(
+        &self,
+        slot: &OnceLock<T>,
+        make: impl FnOnce(&[u8], FileDtype) -> Result<T>,
+    ) -> Result<T> {
         // One thread reads, the others wait. After a panic in it the cell is still empty.
         let mut equal = self.cell.reading.lock().unwrap_or_else(|e| e.into_inner());
-        let Source::File(weights) = &self.source else {
+        let Source::File(weights, rows) = &self.source else {
             return Err(Error::msg(format!("`{}` has no file", self.key)));
         };
         let fail = |text: String| Error::file(weights.file_of(&self.key), vec![text]);
@@ -186,13 +241,13 @@ impl Param {
             equal.extend(twins.keys.iter().cloned());
             twins.equal.store(true, Ordering::Release);
         }
-        if let Some(tensor) = self.cell.tensor.get() {
-            return Ok(tensor.clone());
+        if let Some(value) = slot.get() {
+            return Ok(value.clone());
         }
-        let storage = convert::convert(bytes, dtype, self.dtype)
-            .ok_or_else(|| fail(format!("`{}`: {dtype:?} cannot be loaded", self.key)))?;
-        let tensor = convert::tensor(storage, &self.shape)?.to_device(self.device())?;
-        Ok(self.cell.tensor.get_or_init(|| tensor).clone())
+        let value = rows::in_order(bytes, *rows, self.dims())
+            .and_then(|bytes| make(&bytes, dtype))
+            .map_err(|err| fail(format!("`{}`: {err}", self.key)))?;
+        Ok(slot.get_or_init(|| value).clone())
     }
 }
 
@@ -215,6 +270,8 @@ impl std::fmt::Debug for Param {
 pub(super) struct Cell {
     device: Device,
     tensor: OnceLock<Tensor>,
+    /// The same in the blocks of the file.
+    blocks: OnceLock<QMatMul>,
     /// Held while reading; the keys whose bytes were found to be equal to this tensor's.
     reading: Mutex<BTreeSet<Box<str>>>,
 }
@@ -224,6 +281,7 @@ impl Cell {
         Self {
             device: device.clone(),
             tensor: OnceLock::new(),
+            blocks: OnceLock::new(),
             reading: Mutex::default(),
         }
     }

@@ -1,10 +1,13 @@
 //! Where a module looks for its weights.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape};
+use pycandle_checkpoint::{Rows, Source};
 
+use super::needs::{Asked, RequiredKey};
 use super::{Param, Weights};
 use crate::{Path, Result};
 
@@ -39,6 +42,10 @@ struct Shared {
     device: Device,
     /// Names of one tensor each; at first the one that the others are tied to.
     tied: Vec<Vec<String>>,
+    /// Where parameters are that have another name or row order in the files.
+    sources: Arc<HashMap<String, Source>>,
+    /// Where names go instead, when there is nothing to bind them to yet.
+    asked: Option<Arc<Asked>>,
 }
 
 impl Scope {
@@ -48,11 +55,41 @@ impl Scope {
             dtype,
             device: device.clone(),
             tied: Vec::new(),
+            sources: Arc::default(),
+            asked: None,
         };
         Self {
             shared: Arc::new(shared),
             path: Path::root(),
         }
+    }
+
+    /// A scope that binds nothing and remembers what it was asked for: see [`Scope::asked`].
+    pub(crate) fn asking(dtype: DType, device: &Device) -> Self {
+        let mut scope = Self::new(Weights::none(), dtype, device);
+        let shared = Arc::make_mut(&mut scope.shared);
+        shared.asked = Some(Arc::default());
+        scope
+    }
+
+    /// Whether this scope binds nothing.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.shared.asked.is_some()
+    }
+
+    /// What a scope that binds nothing was asked for so far.
+    pub(crate) fn asked(&self) -> Vec<RequiredKey> {
+        self.shared
+            .asked
+            .as_ref()
+            .map_or_else(Vec::new, |asked| asked.take())
+    }
+
+    /// The same scope, in which these parameters are found where validation found them.
+    pub(crate) fn with_sources(&self, sources: HashMap<String, Source>) -> Self {
+        let mut scope = self.clone();
+        Arc::make_mut(&mut scope.shared).sources = Arc::new(sources);
+        scope
     }
 
     /// The same scope, in which the two names of each pair stand for one tensor.
@@ -140,27 +177,43 @@ impl Scope {
     /// be loaded, or is tied to a tensor of another shape or dtype.
     pub fn param(&self, name: &str, shape: impl Into<Shape>) -> Result<Param> {
         let name = self.path.join(name).to_string();
+        let (shared, shape) = (&self.shared, shape.into());
+        if let Some(asked) = &shared.asked {
+            let tied_to = self.group(&name).first().filter(|first| **first != name);
+            asked.add(&name, &shape, shared.dtype, tied_to);
+            return Ok(Param::unbound(&name, shape, shared.dtype, &shared.device));
+        }
         let mut held = self.held(&name);
-        let key = held.next().unwrap_or(&name);
-        let twins: Vec<Box<str>> = held.map(Box::from).collect();
-        let shared = &self.shared;
+        let (key, rows) = held.next().unwrap_or((&name, Rows::AsStored));
+        let mut twins: Vec<Box<str>> = held.map(|(key, _)| key.into()).collect();
+        twins.retain(|twin| **twin != *key);
         Param::new(
             &shared.weights,
-            key,
+            (key, rows),
             twins,
-            shape.into(),
+            shape,
             shared.dtype,
             &shared.device,
         )
     }
 
-    /// The names of this parameter that the checkpoint holds; the first is the one to read.
-    fn held<'a>(&'a self, name: &'a String) -> impl Iterator<Item = &'a str> {
+    /// The names of the same tensor; at first the one that the others are tied to.
+    fn group<'a>(&'a self, name: &'a String) -> &'a [String] {
         let mut groups = self.shared.tied.iter();
         let group = groups.find(|group| group.contains(name));
-        let group = group.map_or(std::slice::from_ref(name), Vec::as_slice);
-        let held = group.iter().map(String::as_str);
-        held.filter(|key| self.shared.weights.contains(key))
+        group.map_or(std::slice::from_ref(name), Vec::as_slice)
+    }
+
+    /// The keys of this parameter that the checkpoint holds; the first is the one to read.
+    fn held<'a>(&'a self, name: &'a String) -> impl Iterator<Item = (&'a str, Rows)> {
+        let shared = &self.shared;
+        let keys = self.group(name).iter().map(|name| {
+            let source = shared.sources.get(name);
+            let key = source.and_then(|source| source.key.as_deref());
+            let rows = source.map_or(Rows::AsStored, |source| source.rows);
+            (key.unwrap_or(name), rows)
+        });
+        keys.filter(|(key, _)| shared.weights.contains(key))
     }
 }
 

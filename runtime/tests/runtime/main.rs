@@ -1,9 +1,10 @@
 //! The runtime from the outside: files that lie, caches, layers and parity.
 
+mod blocks;
 mod cache;
 mod files;
-mod headers;
 mod layers;
+mod load;
 mod params;
 mod parity;
 mod reported;

@@ -2,7 +2,7 @@
 use pycandle::{
     __private::bind, parity::{Named, Names, Traced},
     BatchNorm, Conv2d, Conv2dConfig, DType, Device, GroupNorm, Linear, NoProbe, Path,
-    Probe, Result, Scope, Tensor, Weights, ops,
+    Probe, Result, RequiredKey, Scope, Tensor, Weights, ops,
 };
 
 /// Cnn, traced from PyTorch.
@@ -15,16 +15,29 @@ pub struct Cnn {
 }
 
 impl Cnn {
+    const EXPECTED: bind::Expected = bind::Expected {
+        trace: "cnn_manifest.json",
+        dtype: DType::F32,
+        ..bind::Expected::DEFAULT
+    };
+
     /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails when a weight is missing or has another shape.
+    /// Fails with everything in which the checkpoint does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
 
     /// [`Self::load`] in another dtype. Fails also when the trace does not hold for it.
     pub fn load_as(weights: &Weights, dtype: DType, device: &Device) -> Result<Self> {
-        bind::dtype(DType::F32, dtype)?;
-        let w = &weights.scope(dtype, device);
+        bind::load(weights, dtype, device, &Self::EXPECTED, Self::from_scope)
+    }
+
+    /// The tensors that a checkpoint has to hold.
+    pub fn required_keys() -> Result<Vec<RequiredKey>> {
+        bind::required_keys(&Self::EXPECTED, Self::from_scope)
+    }
+
+    fn from_scope(w: &Scope) -> Result<Self> {
         Ok(Self {
             features: CnnFeatures::load(&w.pp("features"))?,
             head: Linear::load(&w.pp("head"), 8, 4)?,

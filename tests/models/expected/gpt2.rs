@@ -2,7 +2,7 @@
 use pycandle::{
     __private::bind, parity::{Named, Names, Traced},
     DType, Device, Embedding, KvCache, LayerCache, LayerNorm, Linear, ModelCache,
-    NoProbe, Path, Probe, Result, Scope, Tensor, Weights, ops,
+    NoProbe, Path, Probe, Result, RequiredKey, Scope, Tensor, Weights, ops,
 };
 
 /// GPT2LMHeadModel, traced from PyTorch.
@@ -15,18 +15,33 @@ pub struct GPT2LMHeadModel {
 }
 
 impl GPT2LMHeadModel {
+    const EXPECTED: bind::Expected = bind::Expected {
+        trace: "gpt2_manifest.json",
+        dtype: DType::F32,
+        tied: &[("lm_head.weight", "transformer.wte.weight")],
+        config: Some(
+            r#"{"architectures":null,"hidden_act":"gelu_new","hidden_size":32,"intermediate_size":40,"layer_norm_eps":0.00001,"model_type":"gpt2","num_attention_heads":4,"num_hidden_layers":2,"tie_word_embeddings":true,"vocab_size":64}"#,
+        ),
+        ..bind::Expected::DEFAULT
+    };
+
     /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails when a weight is missing or has another shape.
+    /// Fails with everything in which the checkpoint does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
 
     /// [`Self::load`] in another dtype. Fails also when the trace does not hold for it.
     pub fn load_as(weights: &Weights, dtype: DType, device: &Device) -> Result<Self> {
-        bind::dtype(DType::F32, dtype)?;
-        let w = &weights
-            .scope(dtype, device)
-            .tied(&[("lm_head.weight", "transformer.wte.weight")]);
+        bind::load(weights, dtype, device, &Self::EXPECTED, Self::from_scope)
+    }
+
+    /// The tensors that a checkpoint has to hold.
+    pub fn required_keys() -> Result<Vec<RequiredKey>> {
+        bind::required_keys(&Self::EXPECTED, Self::from_scope)
+    }
+
+    fn from_scope(w: &Scope) -> Result<Self> {
         Ok(Self {
             transformer: GPT2Model::load(&w.pp("transformer"))?,
             lm_head: Linear::no_bias(&w.pp("lm_head"), 32, 64)?,

@@ -2,7 +2,7 @@
 use pycandle::{
     __private::bind, parity::{Named, Names, Traced},
     DType, Device, Embedding, KvCache, LayerCache, Linear, ModelCache, NoProbe, Path,
-    Probe, Result, RmsNorm, Scope, Tensor, Weights, ops,
+    Probe, Result, RequiredKey, RmsNorm, Scope, Tensor, Weights, ops,
 };
 
 /// Qwen3ForCausalLM, traced from PyTorch.
@@ -15,16 +15,32 @@ pub struct Qwen3ForCausalLM {
 }
 
 impl Qwen3ForCausalLM {
+    const EXPECTED: bind::Expected = bind::Expected {
+        trace: "qwen3_bf16_manifest.json",
+        dtype: DType::BF16,
+        config: Some(
+            r#"{"architectures":null,"head_dim":8,"hidden_act":"silu","hidden_size":32,"intermediate_size":40,"layer_types":["full_attention","full_attention"],"model_type":"qwen3","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_parameters":{"rope_theta":10000.0,"rope_type":"default"},"sliding_window":null,"tie_word_embeddings":false,"vocab_size":64}"#,
+        ),
+        ..bind::Expected::DEFAULT
+    };
+
     /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails when a weight is missing or has another shape.
+    /// Fails with everything in which the checkpoint does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::BF16, device)
     }
 
     /// [`Self::load`] in another dtype. Fails also when the trace does not hold for it.
     pub fn load_as(weights: &Weights, dtype: DType, device: &Device) -> Result<Self> {
-        bind::dtype(DType::BF16, dtype)?;
-        let w = &weights.scope(dtype, device);
+        bind::load(weights, dtype, device, &Self::EXPECTED, Self::from_scope)
+    }
+
+    /// The tensors that a checkpoint has to hold.
+    pub fn required_keys() -> Result<Vec<RequiredKey>> {
+        bind::required_keys(&Self::EXPECTED, Self::from_scope)
+    }
+
+    fn from_scope(w: &Scope) -> Result<Self> {
         Ok(Self {
             model: Qwen3Model::load(&w.pp("model"))?,
             lm_head: Linear::no_bias(&w.pp("lm_head"), 32, 64)?,

@@ -2,7 +2,7 @@
 use pycandle::{
     __private::bind, parity::{Named, Names, Traced},
     Conv2d, Conv2dConfig, DType, Device, LayerNorm, Linear, NoProbe, Param, Path, Probe,
-    Result, Scope, Tensor, Weights, ops,
+    Result, RequiredKey, Scope, Tensor, Weights, ops,
 };
 
 /// ViTForImageClassification, traced from PyTorch.
@@ -15,16 +15,32 @@ pub struct ViTForImageClassification {
 }
 
 impl ViTForImageClassification {
+    const EXPECTED: bind::Expected = bind::Expected {
+        trace: "vit_manifest.json",
+        dtype: DType::F32,
+        config: Some(
+            r#"{"architectures":null,"hidden_act":"gelu","hidden_size":32,"image_size":16,"intermediate_size":40,"layer_norm_eps":1e-12,"model_type":"vit","num_attention_heads":4,"num_hidden_layers":2,"patch_size":8}"#,
+        ),
+        ..bind::Expected::DEFAULT
+    };
+
     /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails when a weight is missing or has another shape.
+    /// Fails with everything in which the checkpoint does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
 
     /// [`Self::load`] in another dtype. Fails also when the trace does not hold for it.
     pub fn load_as(weights: &Weights, dtype: DType, device: &Device) -> Result<Self> {
-        bind::dtype(DType::F32, dtype)?;
-        let w = &weights.scope(dtype, device);
+        bind::load(weights, dtype, device, &Self::EXPECTED, Self::from_scope)
+    }
+
+    /// The tensors that a checkpoint has to hold.
+    pub fn required_keys() -> Result<Vec<RequiredKey>> {
+        bind::required_keys(&Self::EXPECTED, Self::from_scope)
+    }
+
+    fn from_scope(w: &Scope) -> Result<Self> {
         Ok(Self {
             vit: ViTModel::load(&w.pp("vit"))?,
             classifier: Linear::load(&w.pp("classifier"), 32, 5)?,
