@@ -78,6 +78,9 @@ struct Rule(RenameRule);
 
 impl Parse for Rule {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        if !input.peek(syn::token::Paren) {
+            return Err(input.error("expected a rule, `(\"PATTERN\", \"REPLACEMENT\")`"));
+        }
         let pair;
         syn::parenthesized!(pair in input);
         let pattern: LitStr = pair.parse()?;

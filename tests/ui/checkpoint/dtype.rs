@@ -1,12 +1,13 @@
-use pycandle::{DType, Device, Result, Tensor, Weights};
+use pycandle::{Device, Result, Weights};
 
-#[pycandle::pycandle_model(manifest = "ui/fixtures/tiny_manifest.json", weights = "ui/fixtures/dtype.safetensors")]
-pub struct Tiny;
+#[pycandle::pycandle_model(
+    manifest = "ui/fixtures/dtype/llama_manifest.json",
+    weights = "ui/fixtures/dtype/model.safetensors"
+)]
+pub struct Llama;
 
 fn main() -> Result<()> {
     let weights = Weights::open("model.safetensors")?;
-    let model = Tiny::load(&weights, &Device::Cpu)?;
-    let x = Tensor::zeros((1, 4), DType::F32, &Device::Cpu)?;
-    println!("{}", model.forward(&x)?);
+    println!("{:?}", Llama::load(&weights, &Device::Cpu)?);
     Ok(())
 }

@@ -1,0 +1,13 @@
+use pycandle::{Device, Result, Weights};
+
+#[pycandle::pycandle_model(
+    manifest = "ui/fixtures/tiny_manifest.json",
+    rename = [("^fc\\.", "fc.")]
+)]
+pub struct Tiny;
+
+fn main() -> Result<()> {
+    let weights = Weights::open("model.safetensors")?;
+    println!("{:?}", Tiny::load(&weights, &Device::Cpu)?);
+    Ok(())
+}
