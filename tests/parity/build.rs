@@ -13,7 +13,7 @@ fn main() {
     for set in ["models", "ops"] {
         let folder = root.join("..").join(set);
         println!("cargo::rerun-if-changed={}", folder.display());
-        let (mut modules, mut tests) = (String::new(), String::new());
+        let (mut modules, mut tests, mut keys) = (String::new(), String::new(), String::new());
         for name in names(&folder, "_manifest.json") {
             let cases = cases(&folder, &name);
             for (fuse, suffix) in [(true, ""), (false, "_unfused")] {
@@ -21,6 +21,11 @@ fn main() {
                     continue;
                 }
                 model(&folder, &out, &name, fuse, suffix, &mut modules);
+                let _ = writeln!(
+                    keys,
+                    "#[test] fn {name}{suffix}() {{ \
+                     check({name:?}, {set}::{name}{suffix}::Model::required_keys()); }}"
+                );
                 for (case, file) in &cases {
                     let _ = writeln!(
                         tests,
@@ -30,7 +35,7 @@ fn main() {
                 }
             }
         }
-        for (file, text) in [("modules", modules), ("tests", tests)] {
+        for (file, text) in [("modules", modules), ("tests", tests), ("keys", keys)] {
             let path = out.join(format!("{set}_{file}.rs"));
             if let Err(report) = write_if_changed(&path, &text) {
                 fail(&report);

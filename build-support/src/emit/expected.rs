@@ -1,14 +1,16 @@
 //! What generated code holds a checkpoint against, beside the parameters that it asks for.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
 use super::expr::dtype;
 use crate::generate::Expects;
-use crate::manifest::Manifest;
+use crate::graph::Graph;
+use crate::manifest::Source;
 
 /// The constant `EXPECTED`; only what is not the default is said.
-pub fn expected(m: &Manifest, expects: &Expects) -> TokenStream {
+pub fn expected(graph: &Graph, expects: &Expects) -> TokenStream {
+    let m = graph.m;
     let (trace, traced) = (&m.file, dtype(m.dtype));
     let tied = list(
         "tied",
@@ -25,8 +27,9 @@ pub fn expected(m: &Manifest, expects: &Expects) -> TokenStream {
         let facts = raw(facts);
         quote!(config: Some(#facts),)
     });
+    let unread = unread(graph);
     let strict = expects.strict.then(|| quote!(strict: true,));
-    let all = [&tied, &renames, &config, &strict]
+    let all = [&tied, &renames, &unread, &config, &strict]
         .iter()
         .all(|field| field.is_some());
     let rest = (!all).then(|| quote!(..bind::Expected::DEFAULT));
@@ -36,11 +39,36 @@ pub fn expected(m: &Manifest, expects: &Expects) -> TokenStream {
             dtype: #traced,
             #tied
             #renames
+            #unread
             #config
             #strict
             #rest
         };
     }
+}
+
+/// The parameters that no operation reads, as counters of training.
+fn unread(graph: &Graph) -> Option<TokenStream> {
+    let m = graph.m;
+    let mut read = vec![false; m.params.len()];
+    let mut note = |source: Source| {
+        if let Source::Param(p) = source {
+            read[p.0] = true;
+        }
+    };
+    for node in &graph.nodes {
+        node.args.iter().for_each(|(_, arg)| arg.sources(&mut note));
+    }
+    m.outputs.iter().for_each(|output| note(output.value));
+    let unread = m.params.iter().zip(read).filter(|(_, read)| !read);
+    let unread: Vec<_> = unread
+        .map(|(p, _)| {
+            let (name, dtype) = (&p.name, dtype(p.dtype));
+            let shape = p.shape.iter().map(|&n| Literal::usize_unsuffixed(n));
+            quote!((#name, &[#(#shape),*], #dtype))
+        })
+        .collect();
+    (!unread.is_empty()).then(|| quote!(unread: &[#(#unread),*],))
 }
 
 fn list<'a>(name: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<TokenStream> {

@@ -23,7 +23,7 @@ pub fn root(graph: &Graph, s: &Struct, all: &[Struct], model: &Root) -> TokenStr
     let fields = load::fields(s, all);
     let values = load::values(graph, s, all);
     let traced = dtype(m.dtype);
-    let expected = expected(m, model.expects);
+    let expected = expected(graph, model.expects);
     let w = ident(if values.is_empty() { "_w" } else { "w" });
     let caches = caches(m, s);
     let cache_functions = caches.iter().map(|c| &c.function);

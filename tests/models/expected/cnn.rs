@@ -18,6 +18,7 @@ impl Cnn {
     const EXPECTED: bind::Expected = bind::Expected {
         trace: "cnn_manifest.json",
         dtype: DType::F32,
+        unread: &[("features.1.num_batches_tracked", &[], DType::I64)],
         ..bind::Expected::DEFAULT
     };
 

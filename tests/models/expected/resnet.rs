@@ -21,6 +21,23 @@ impl ResNet {
     const EXPECTED: bind::Expected = bind::Expected {
         trace: "resnet_manifest.json",
         dtype: DType::F32,
+        unread: &[
+            ("stem.1.num_batches_tracked", &[], DType::I64),
+            ("stage1.0.bn1.num_batches_tracked", &[], DType::I64),
+            ("stage1.0.bn2.num_batches_tracked", &[], DType::I64),
+            ("stage1.1.bn1.num_batches_tracked", &[], DType::I64),
+            ("stage1.1.bn2.num_batches_tracked", &[], DType::I64),
+            ("stage2.0.bn1.num_batches_tracked", &[], DType::I64),
+            ("stage2.0.bn2.num_batches_tracked", &[], DType::I64),
+            ("stage2.0.downsample.1.num_batches_tracked", &[], DType::I64),
+            ("stage2.1.bn1.num_batches_tracked", &[], DType::I64),
+            ("stage2.1.bn2.num_batches_tracked", &[], DType::I64),
+            ("stage3.0.bn1.num_batches_tracked", &[], DType::I64),
+            ("stage3.0.bn2.num_batches_tracked", &[], DType::I64),
+            ("stage3.0.downsample.1.num_batches_tracked", &[], DType::I64),
+            ("stage3.1.bn1.num_batches_tracked", &[], DType::I64),
+            ("stage3.1.bn2.num_batches_tracked", &[], DType::I64),
+        ],
         ..bind::Expected::DEFAULT
     };
 

@@ -10,7 +10,7 @@ use crate::weights::needs;
 use crate::{RequiredKey, Result, Scope, Weights};
 
 /// What a generated model says of the checkpoints that it can be loaded from; its parameters it says
-/// by asking for them.
+/// by asking for them, but for those that it never reads.
 pub struct Expected {
     /// The name of the manifest, for messages.
     pub trace: &'static str,
@@ -18,6 +18,8 @@ pub struct Expected {
     pub dtype: DType,
     /// Names of one tensor: each pair a name and the one that it is tied to.
     pub tied: &'static [(&'static str, &'static str)],
+    /// Parameters of the trace that no operation reads, which the model does not ask for.
+    pub unread: &'static [(&'static str, &'static [usize], DType)],
     /// Names in the trace and what they are called in checkpoints, resolved when the code was
     /// generated.
     pub renames: &'static [(&'static str, &'static str)],
@@ -33,6 +35,7 @@ impl Expected {
         trace: "",
         dtype: DType::F32,
         tied: &[],
+        unread: &[],
         renames: &[],
         config: None,
         strict: false,
@@ -86,5 +89,8 @@ fn asked<M>(
 ) -> Result<Vec<RequiredKey>> {
     let scope = Scope::asking(dtype, &Device::Cpu).tied(expected.tied);
     from_scope(&scope)?;
+    for &(name, shape, dtype) in expected.unread {
+        scope.with_dtype(dtype).param(name, shape)?;
+    }
     Ok(scope.asked())
 }
