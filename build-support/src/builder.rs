@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::RenameRule;
 use crate::config::Config;
+use crate::lock;
 use crate::report::{At, Error, Report};
 
 /// Generates a model from a build script.
@@ -18,7 +19,8 @@ use crate::report::{At, Error, Report};
 /// // src/main.rs: pycandle::include_model!("my_model");
 /// ```
 ///
-/// Cargo runs the script again when the manifest or a file of the checkpoint changes.
+/// Cargo runs the script again when the manifest, a file of the checkpoint or its lock changes. Where
+/// the checkpoint is absent its lock is used, which `cargo pycandle lock` writes.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is generated before `compile`"]
 pub struct Builder {
@@ -93,13 +95,12 @@ impl Builder {
     ///
     /// Errors are printed for Cargo, which then shows them and fails the build.
     pub fn compile(self, file: &str) {
-        for path in [
-            Some(self.config.manifest_path()),
-            self.config.weights_path().map(|(path, _)| path),
-        ]
-        .into_iter()
-        .flatten()
-        {
+        let weights = self.config.weights_path().map(|(path, _)| path);
+        let lock = weights.as_deref().and_then(lock::path_of);
+        let optional = weights.into_iter().chain(lock);
+        // Cargo runs the script every time for a file that is not there.
+        let there = optional.filter(|path| path.exists());
+        for path in std::iter::once(self.config.manifest_path()).chain(there) {
             println!("cargo::rerun-if-changed={}", path.display());
         }
         if let Err(report) = self.try_compile(file) {

@@ -1,16 +1,17 @@
 //! The checkpoint on disk, held against the manifest before anything is built.
 //!
-//! In: the path of a checkpoint, of which only headers are read. Out: the files to watch, or one
-//! error that says everything that does not fit. What fits is decided in `pycandle-checkpoint`, which
+//! In: the path of a checkpoint, of which only headers are read, or its lock where the files are
+//! absent. Out: the files to watch, or one error that says everything that does not fit. What fits is decided in `pycandle-checkpoint`, which
 //! the runtime asks as well; here is only what a manifest has to say of it.
 
 mod rename;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pycandle_checkpoint::{Checkpoint, Expected, Need, Validated, config_facts, validate};
 
 use crate::config::Config;
+use crate::lock;
 use crate::manifest::{Dtype, Manifest};
 use crate::report::{Error, Report};
 
@@ -50,21 +51,19 @@ pub fn check(manifest: &Manifest, config: &Config) -> Result<Checked, Report> {
     Ok(open(manifest, config)?.map_or_else(Checked::default, |opened| opened.checked))
 }
 
-/// Opens the checkpoint of `config`, if it names one, and validates it against the manifest.
+/// Opens the checkpoint of `config`, if it names one, and validates it against the manifest. Where
+/// its files are absent, what its lock says of them is validated.
 ///
 /// # Errors
-/// Everything that is wrong with any of its files, names that two keys become, or one error with
+/// Everything that is wrong with any of its files, a lock that does not describe them, names that two keys become, or one error with
 /// everything that does not fit.
 pub fn open<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Opened<'m>>, Report> {
     let Some((path, shown)) = config.weights_path() else {
         return Ok(None);
     };
-    if !path.exists() {
-        let text = format!("no checkpoint at `{}`", shown.display());
-        return Err(Error::weights(text).into());
-    }
-    let checkpoint = Checkpoint::open_shown(&path, shown)
-        .map_err(|error| Error::weights(format!("cannot use the checkpoint: {error}")))?;
+    let lock::Opened {
+        checkpoint, read, ..
+    } = lock::open(&path, shown)?;
     let needs = needs(manifest);
     let resolved = rename::resolve(&config.renames, &needs, &checkpoint)
         .map_err(|lines| Error::weights(lines.join("\n")))?;
@@ -81,7 +80,7 @@ pub fn open<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Opened
     };
     let validated = validate(&expected, &checkpoint).map_err(Error::mismatch)?;
     let checked = Checked {
-        files: checkpoint.files().map(Path::to_path_buf).collect(),
+        files: read,
         renames: resolved.renames,
         notes: validated.notes.clone(),
         warnings: resolved.warnings,

@@ -19,6 +19,7 @@ mod graph;
 mod hints;
 mod inline;
 mod ir;
+pub mod lock;
 mod loops;
 mod lower;
 pub mod manifest;

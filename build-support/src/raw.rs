@@ -6,8 +6,8 @@
 mod check;
 mod data;
 mod dims;
-mod json;
-mod locate;
+pub(crate) mod json;
+pub(crate) mod locate;
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::manifest::Manifest;
 use crate::report::{At, Error, Report};
-use locate::Lines;
+use locate::{Lines, plain};
 
 /// The formats that this version reads, any minor of them; 2 has `conditions` of the sizes.
 const MAJORS: std::ops::RangeInclusive<u32> = 1..=2;
@@ -249,16 +249,6 @@ impl<'a> Source<'a> {
                 None
             }
         }
-    }
-}
-
-/// The error's text without its position, which is relative to an element.
-fn plain(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let cut = text.rfind(" at line ").unwrap_or(text.len());
-    match error.classify() {
-        serde_json::error::Category::Eof => "the file is cut short".to_owned(),
-        _ => text[..cut].to_owned(),
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Top<'a> {
 
 /// A string, borrowed from the text unless it holds escapes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Str<'a>(Cow<'a, str>);
+pub(crate) struct Str<'a>(Cow<'a, str>);
 
 impl Deref for Str<'_> {
     type Target = str;
@@ -277,7 +277,7 @@ pub(super) struct Out<'a> {
 }
 
 /// An object whose order is kept.
-pub(super) struct Entries<'a, T>(pub Vec<(Str<'a>, T)>);
+pub(crate) struct Entries<'a, T>(pub Vec<(Str<'a>, T)>);
 
 impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Entries<'a, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

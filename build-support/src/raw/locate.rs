@@ -8,13 +8,13 @@ use super::json::Entries;
 const MAX_DEPTH: usize = 128;
 
 /// Line starts of a text.
-pub(super) struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     text: &'a str,
     newlines: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         let newlines = text
             .bytes()
             .enumerate()
@@ -27,12 +27,12 @@ impl<'a> Lines<'a> {
     }
 
     /// The line, from 1, of a part of the text.
-    pub(super) fn of(&self, part: &str) -> usize {
+    pub(crate) fn of(&self, part: &str) -> usize {
         self.at(offset_in(self.text, part))
     }
 
     /// The line, from 1, of a byte offset.
-    pub(super) fn at(&self, offset: usize) -> usize {
+    pub(crate) fn at(&self, offset: usize) -> usize {
         self.newlines.partition_point(|&newline| newline < offset) + 1
     }
 }
@@ -44,7 +44,7 @@ fn offset_in(text: &str, part: &str) -> usize {
 }
 
 /// The byte offset in `text` at which serde_json reports an error.
-pub(super) fn error_offset(text: &str, error: &serde_json::Error) -> usize {
+pub(crate) fn error_offset(text: &str, error: &serde_json::Error) -> usize {
     let start: usize = text
         .split_inclusive('\n')
         .take(error.line().saturating_sub(1))
@@ -53,8 +53,18 @@ pub(super) fn error_offset(text: &str, error: &serde_json::Error) -> usize {
     (start + error.column().saturating_sub(1)).min(text.len())
 }
 
+/// The error's text without its position, which is relative to an element.
+pub(crate) fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let cut = text.rfind(" at line ").unwrap_or(text.len());
+    match error.classify() {
+        serde_json::error::Category::Eof => "the file is cut short".to_owned(),
+        _ => text[..cut].to_owned(),
+    }
+}
+
 /// The path from `text` (one JSON value) down to the value around `offset`, as `.args.input[2]`.
-pub(super) fn path_to(text: &str, offset: usize) -> String {
+pub(crate) fn path_to(text: &str, offset: usize) -> String {
     let mut path = String::new();
     descend(text, text, offset, &mut path, 0);
     path

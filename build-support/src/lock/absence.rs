@@ -1,0 +1,94 @@
+//! Whether the weights are there: on a build machine they often are not, in one of several ways.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+/// How a file that Git LFS has not fetched begins.
+const POINTER: &[u8] = b"version https://git-lfs";
+/// Such a file is shorter than this.
+const LONGEST_POINTER: u64 = 1024;
+
+/// What stands where the weights should be, when none of them is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// Nothing, or a folder or an index without its files.
+    Nothing,
+    /// What Git LFS keeps in place of the files: their sizes by path from the folder.
+    Pointers(Vec<(String, u64)>),
+}
+
+/// Says what is there instead, when none of the checkpoint's weights is.
+///
+/// A part of the weights, or weights that cannot be read, are not absent: to open them is an error.
+pub(crate) fn absent(path: &Path) -> Option<Absent> {
+    let (folder, names) = match std::fs::metadata(path) {
+        Err(error) => {
+            return (error.kind() == ErrorKind::NotFound).then_some(Absent::Nothing);
+        }
+        Ok(meta) if meta.is_dir() => (path, in_folder(path)?),
+        Ok(_) => {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            match path.extension().is_some_and(|ext| ext == "json") {
+                true => (folder, in_index(path)?),
+                false => (
+                    folder,
+                    vec![path.file_name()?.to_string_lossy().into_owned()],
+                ),
+            }
+        }
+    };
+    let mut pointers = Vec::new();
+    for name in names {
+        let file = folder.join(&name);
+        match pointer(&file) {
+            Some(bytes) => pointers.push((name, bytes)),
+            None if file.exists() => return None,
+            None => {}
+        }
+    }
+    Some(match pointers.is_empty() {
+        true => Absent::Nothing,
+        false => Absent::Pointers(pointers),
+    })
+}
+
+/// The weight files of a folder; `None` when it cannot be read.
+fn in_folder(folder: &Path) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).ok()? {
+        names.extend(entry.ok()?.file_name().into_string().ok());
+    }
+    names.sort();
+    let weights = |name: &String| name.ends_with(".safetensors") || name.ends_with(".gguf");
+    names.retain(weights);
+    Some(names)
+}
+
+/// The files that an index names; `None` when it is none.
+fn in_index(index: &Path) -> Option<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: std::collections::BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_slice(&std::fs::read(index).ok()?).ok()?;
+    let names: BTreeSet<String> = index.weight_map.into_values().collect();
+    Some(names.into_iter().collect())
+}
+
+/// The size that a pointer of Git LFS states; `None` when the file is not one.
+fn pointer(file: &Path) -> Option<u64> {
+    let mut file = std::fs::File::open(file).ok()?;
+    let mut text = String::new();
+    if file.metadata().ok()?.len() > LONGEST_POINTER {
+        return None;
+    }
+    file.by_ref()
+        .take(LONGEST_POINTER)
+        .read_to_string(&mut text)
+        .ok()?;
+    let size = text.lines().find_map(|line| line.strip_prefix("size "))?;
+    text.as_bytes()
+        .starts_with(POINTER)
+        .then(|| size.parse().ok())?
+}
