@@ -8,7 +8,9 @@ mod rename;
 
 use std::path::PathBuf;
 
-use pycandle_checkpoint::{Checkpoint, Expected, Need, Validated, config_facts, validate};
+use pycandle_checkpoint::{
+    Checkpoint, Expected, Located, Mismatch, Need, Validated, config_facts, locate, validate,
+};
 
 use crate::config::Config;
 use crate::lock;
@@ -43,6 +45,35 @@ pub struct Opened<'m> {
     pub checked: Checked,
 }
 
+/// A checkpoint beside a model, whether or not it fits.
+#[derive(Debug)]
+pub struct Beside<'m> {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Its lock, when there is one.
+    pub lock: Option<PathBuf>,
+    /// What the traced model needs of it.
+    pub needs: Vec<Need<'m>>,
+    /// Where each of the needs is, or everything that does not fit.
+    pub validated: Result<Validated, Mismatch>,
+    trace: &'m str,
+    checked: Checked,
+}
+
+impl Beside<'_> {
+    /// What the checkpoint has of what the model needs, whether or not it fits.
+    pub fn locate(&self) -> Located<'_> {
+        let renames = pairs(&self.checked.renames);
+        let expected = Expected {
+            trace: self.trace,
+            needs: &self.needs,
+            renames: &renames,
+            ..Expected::DEFAULT
+        };
+        locate(&expected, &self.checkpoint)
+    }
+}
+
 /// [`open`], without what is open; nothing is known where `config` names no checkpoint.
 ///
 /// # Errors
@@ -55,42 +86,66 @@ pub fn check(manifest: &Manifest, config: &Config) -> Result<Checked, Report> {
 /// its files are absent, what its lock says of them is validated.
 ///
 /// # Errors
-/// Everything that is wrong with any of its files, a lock that does not describe them, names that two keys become, or one error with
-/// everything that does not fit.
+/// Everything that is wrong with any of its files, a lock that does not describe them, names that two
+/// keys become, or one error with everything that does not fit.
 pub fn open<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Opened<'m>>, Report> {
+    let Some(beside) = hold(manifest, config)? else {
+        return Ok(None);
+    };
+    let validated = beside.validated.map_err(Error::mismatch)?;
+    Ok(Some(Opened {
+        checkpoint: beside.checkpoint,
+        needs: beside.needs,
+        validated,
+        checked: beside.checked,
+    }))
+}
+
+/// [`open`] for those who want to see a checkpoint that does not fit.
+///
+/// # Errors
+/// Those of [`open`], but that the checkpoint does not fit.
+pub fn hold<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Beside<'m>>, Report> {
     let Some((path, shown)) = config.weights_path() else {
         return Ok(None);
     };
     let lock::Opened {
-        checkpoint, read, ..
+        checkpoint,
+        read,
+        lock,
     } = lock::open(&path, shown)?;
     let needs = needs(manifest);
     let resolved = rename::resolve(&config.renames, &needs, &checkpoint)
         .map_err(|lines| Error::weights(lines.join("\n")))?;
-    let renames = resolved.renames.iter();
     let facts = facts(manifest);
     let expected = Expected {
         trace: &manifest.file,
         needs: &needs,
-        renames: &renames
-            .map(|(need, key)| (&**need, &**key))
-            .collect::<Vec<_>>(),
+        renames: &pairs(&resolved.renames),
         config: facts.as_deref(),
         strict: config.strict,
     };
-    let validated = validate(&expected, &checkpoint).map_err(Error::mismatch)?;
+    let validated = validate(&expected, &checkpoint);
+    let notes = validated.as_ref().map(|validated| validated.notes.clone());
     let checked = Checked {
         files: read,
         renames: resolved.renames,
-        notes: validated.notes.clone(),
+        notes: notes.unwrap_or_default(),
         warnings: resolved.warnings,
     };
-    Ok(Some(Opened {
+    Ok(Some(Beside {
         checkpoint,
+        lock,
         needs,
         validated,
+        trace: &manifest.file,
         checked,
     }))
+}
+
+fn pairs(renames: &[(String, String)]) -> Vec<(&str, &str)> {
+    let renames = renames.iter();
+    renames.map(|(need, key)| (&**need, &**key)).collect()
 }
 
 /// The facts of the trace's config that a checkpoint's config is held against, as JSON on one line.

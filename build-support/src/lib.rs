@@ -5,6 +5,7 @@
 //! `inline` and `hints` → `emit` → `format`. [`generate`] runs them all, for the attribute macro, the
 //! [`Builder`] of build scripts and the command line.
 
+pub mod attribute;
 mod body;
 mod builder;
 pub mod checkpoint;

@@ -3,10 +3,8 @@
 //! In: the attribute's arguments and a unit struct. Out: what [`pycandle_build::generate`] makes of
 //! them, or one error at the literal that is to blame.
 
-mod args;
-
-use args::Args;
 use proc_macro2::{Span, TokenStream};
+use pycandle_build::attribute::Args;
 use pycandle_build::{Config, Generated};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Error, Fields, ItemStruct};
@@ -72,13 +70,9 @@ fn expand(args: &Args, item: &ItemStruct) -> TokenStream {
         return skeleton(item, &Error::new_spanned(other, message));
     }
     let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let config = Config::new(args.manifest.value())
-        .root(root)
-        .name(item.ident.to_string())
-        .strict(args.strict)
-        .fuse(args.fuse);
+    let config = args.config(root).name(item.ident.to_string());
     let renames = args.rename.as_ref();
-    let rules = renames.map_or(&[][..], |renames| &renames.rules);
+    let rules = args.rules();
     let Some(weights) = &args.weights else {
         let span = renames.map_or(args.manifest.span(), |renames| renames.span);
         let config = rules.iter().cloned().fold(config, Config::rename);

@@ -19,14 +19,14 @@ mod similar;
 use std::borrow::Cow;
 
 use crate::dtype::Dtype;
-use crate::open::Checkpoint;
+use crate::open::{Checkpoint, Tensor};
 
 pub use config::config_facts;
 pub use forms::need_of_key;
 pub use mismatch::{Class, Finding, Mismatch};
 pub use names::Names;
 
-use found::{Finder, Found};
+use found::{Finder, Found as Hits};
 
 /// A tensor that the model needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +167,7 @@ pub enum Form {
 /// ```
 pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Validated, Mismatch> {
     let finder = Finder::new(checkpoint);
-    let mut found = Found::new(expected, &finder);
+    let mut found = Hits::new(expected, &finder);
     let mut findings = Vec::new();
     findings.extend(prefix::findings(expected, &finder, &mut found));
     found.share(expected);
@@ -184,6 +184,59 @@ pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Vali
     }
     let conclusion = conclusion::conclude(expected, checkpoint, &found, &findings, &compared);
     Err(Mismatch::new(expected, checkpoint, findings, conclusion))
+}
+
+/// What a checkpoint has of what a model expects, whether or not it fits.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Located<'c> {
+    /// For every need, in the same order, what is there of it.
+    pub needs: Vec<Option<Found<'c>>>,
+    /// Keys that nothing needs, sorted.
+    pub unneeded: Vec<&'c str>,
+}
+
+/// A need that the checkpoint has.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Found<'c> {
+    /// The tensor that is it.
+    pub tensor: Tensor<'c>,
+    /// Whether that is the tensor of a twin, because the need's own is absent.
+    pub tied: bool,
+    /// How its numbers are stored.
+    pub form: Form,
+}
+
+/// Looks for everything that a model expects, as [`validate`] does, and judges nothing.
+///
+/// ```
+/// use pycandle_checkpoint::{Dtype, Expected, Snapshot, locate};
+/// let mut snapshot = Snapshot::default();
+/// snapshot.tensor("fc.weight", Dtype::BF16, &[5, 4])?;
+/// let checkpoint = snapshot.into_checkpoint("w".as_ref(), "w".as_ref());
+/// assert_eq!(locate(&Expected::DEFAULT, &checkpoint).unneeded, ["fc.weight"]);
+/// # Ok::<(), String>(())
+/// ```
+pub fn locate<'c>(expected: &Expected<'_>, checkpoint: &'c Checkpoint) -> Located<'c> {
+    let finder = Finder::new(checkpoint);
+    let mut hits = Hits::new(expected, &finder);
+    // Keys under another prefix are hits, so that they are not listed as what nothing needs.
+    let _ = prefix::findings(expected, &finder, &mut hits);
+    hits.share(expected);
+    let found = |hit: &found::Hit<'c>| Found {
+        tensor: hit.tensor,
+        tied: hit.tied,
+        form: hit.form,
+    };
+    Located {
+        needs: hits
+            .hits
+            .iter()
+            .map(|hit| hit.as_ref().map(found))
+            .collect(),
+        unneeded: missing::unneeded(checkpoint, &hits),
+    }
 }
 
 #[cfg(test)]

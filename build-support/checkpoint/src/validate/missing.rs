@@ -63,8 +63,9 @@ pub(super) fn findings(
     findings
 }
 
-/// Keys that nothing needs, but for those that belong to a quantized weight or hold a file's tables.
-fn unexpected(checkpoint: &Checkpoint, found: &Found<'_>) -> Option<Finding> {
+/// Keys that nothing needs, but for those that belong to a quantized weight or hold a file's tables;
+/// sorted.
+pub(super) fn unneeded<'c>(checkpoint: &'c Checkpoint, found: &Found<'_>) -> Vec<&'c str> {
     let mut known = found.used();
     let packed = found.hits.iter().flatten().filter(|hit| hit.is_packed());
     let beside: Vec<String> = packed
@@ -74,13 +75,19 @@ fn unexpected(checkpoint: &Checkpoint, found: &Found<'_>) -> Option<Finding> {
     if checkpoint.is_gguf() {
         known.extend(gguf::TABLES);
     }
-    let keys = || checkpoint.iter().map(|tensor| tensor.name());
+    let keys = checkpoint.iter().map(|tensor| tensor.name());
     let is_unknown = |key: &&str| !known.contains(key) && !key.starts_with(PADDING);
-    let mut unknown: Vec<&str> = keys().filter(is_unknown).collect();
+    let mut unknown: Vec<&str> = keys.filter(is_unknown).collect();
     unknown.sort_unstable();
+    unknown
+}
+
+fn unexpected(checkpoint: &Checkpoint, found: &Found<'_>) -> Option<Finding> {
+    let unknown = unneeded(checkpoint, found);
     (!unknown.is_empty()).then(|| {
         let names = unknown.iter().copied();
-        Finding::listed(Class::Unexpected, unknown.len(), names, keys()).with(
+        let keys = checkpoint.iter().map(|tensor| tensor.name());
+        Finding::listed(Class::Unexpected, unknown.len(), names, keys).with(
             "nothing needs these: leave `strict` out, or write a checkpoint without them with \
              `cargo pycandle extract`",
         )

@@ -1,24 +1,59 @@
-//! What stands in the attribute's parentheses.
+//! What stands in the parentheses of `#[pycandle_model(…)]`: for the attribute itself, and for
+//! whoever looks for it in source.
 
-use proc_macro2::Span;
-use pycandle_build::RenameRule;
+use std::path::PathBuf;
+
+use proc_macro2::{Span, TokenStream};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, Ident, LitBool, LitStr, Token};
 
+use crate::checkpoint::RenameRule;
+use crate::config::Config;
+
 /// The arguments, as documented at the attribute.
-pub(crate) struct Args {
+pub struct Args {
+    /// The manifest's path.
     pub manifest: LitStr,
+    /// The checkpoint's.
     pub weights: Option<LitStr>,
+    /// Rename rules.
     pub rename: Option<Renames>,
+    /// Whether keys that nothing needs are an error.
     pub strict: bool,
+    /// Whether fusions are made.
     pub fuse: bool,
 }
 
 /// `[("^model\\.", ""), …]`
-pub(crate) struct Renames {
+pub struct Renames {
+    /// Where it stands.
     pub span: Span,
+    /// The rules, in order.
     pub rules: Vec<RenameRule>,
+}
+
+impl Args {
+    /// Reads the tokens between the parentheses.
+    ///
+    /// # Errors
+    /// What is wrong with them first, in a sentence.
+    pub fn read(tokens: TokenStream) -> Result<Self, String> {
+        syn::parse2(tokens).map_err(|error| error.to_string())
+    }
+
+    /// What to generate, from paths that start in `root`, without the checkpoint and without a name.
+    pub fn config(&self, root: impl Into<PathBuf>) -> Config {
+        Config::new(self.manifest.value())
+            .root(root)
+            .strict(self.strict)
+            .fuse(self.fuse)
+    }
+
+    /// The rename rules, in order.
+    pub fn rules(&self) -> &[RenameRule] {
+        self.rename.as_ref().map_or(&[], |renames| &renames.rules)
+    }
 }
 
 impl Parse for Args {
