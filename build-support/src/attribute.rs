@@ -1,15 +1,12 @@
 //! What stands in the parentheses of `#[pycandle_model(…)]`: for the attribute itself, and for
 //! whoever looks for it in source.
 
-use std::path::PathBuf;
-
 use proc_macro2::{Span, TokenStream};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, Ident, LitBool, LitStr, Token};
 
 use crate::checkpoint::RenameRule;
-use crate::config::Config;
 
 /// The arguments, as documented at the attribute.
 pub struct Args {
@@ -42,18 +39,22 @@ impl Args {
         syn::parse2(tokens).map_err(|error| error.to_string())
     }
 
-    /// What to generate, from paths that start in `root`, without the checkpoint and without a name.
-    pub fn config(&self, root: impl Into<PathBuf>) -> Config {
-        Config::new(self.manifest.value())
-            .root(root)
-            .strict(self.strict)
-            .fuse(self.fuse)
-    }
-
     /// The rename rules, in order.
     pub fn rules(&self) -> &[RenameRule] {
         self.rename.as_ref().map_or(&[], |renames| &renames.rules)
     }
+}
+
+/// The text of a literal; `None` of anything else.
+///
+/// ```
+/// let literal = "r\"a\"".parse().map(pycandle_build::attribute::text);
+/// assert_eq!(literal.ok().flatten().as_deref(), Some("a"));
+/// ```
+pub fn text(tokens: TokenStream) -> Option<String> {
+    syn::parse2::<LitStr>(tokens)
+        .ok()
+        .map(|literal| literal.value())
 }
 
 impl Parse for Args {

@@ -60,6 +60,17 @@ pub fn weights_of(lock: &Path) -> Option<PathBuf> {
     (!name.is_empty()).then(|| lock.with_file_name(name))
 }
 
+/// Ascending numbers as the names in a lock have them: `7`, `{0..31}`, `{3..47..4}`, `{0,2,5..9}`.
+///
+/// ```
+/// assert_eq!(pycandle_build::lock::numbers(&[0, 2, 5, 6, 7]), "{0,2,5..7}");
+/// ```
+pub fn numbers(ascending: &[u32]) -> String {
+    let mut text = String::new();
+    names::write_set(&mut text, ascending);
+    text
+}
+
 /// Opens the checkpoint at `weights`, which errors call `shown`; where its files are absent, what
 /// its lock says of them.
 ///
@@ -195,10 +206,12 @@ impl<'a> Place<'a> {
         let shown = slashed(self.shown);
         let mut lines = Vec::new();
         let head = match absent {
-            Absent::Nothing if self.weights.exists() => {
+            Absent::Nothing(gone) if self.weights.exists() => {
+                let names = gone.iter().map(|name| format!("`{name}` is not there"));
+                lines.extend(shortened(names.collect()));
                 format!("no weights in `{shown}`{lock}")
             }
-            Absent::Nothing => format!("no checkpoint at `{shown}`{lock}"),
+            Absent::Nothing(_) => format!("no checkpoint at `{shown}`{lock}"),
             Absent::Pointers(_) => {
                 lines.push("fetch the weights: git lfs pull".to_owned());
                 format!("`{shown}` is what Git LFS keeps in place of the weights{lock}")

@@ -2,16 +2,19 @@
 //! script: this program is the build script when it is given the name of a case.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
-use pycandle_build::Builder;
-use pycandle_test_checkpoints::{Case, cases};
+use pycandle_build::{Builder, lock};
+use pycandle_test_checkpoints::{Case, cases, safetensors};
 
 fn main() {
     let given = std::env::var("PYCANDLE_CASE").ok();
     match given.and_then(|name| cases().into_iter().find(|case| case.name == name)) {
         Some(case) => build(&case),
-        None => cases().iter().for_each(check),
+        None => {
+            cases().iter().for_each(check);
+            without_weights();
+        }
     }
 }
 
@@ -31,12 +34,7 @@ fn build(case: &Case) {
 fn check(case: &Case) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     case.write(&folder.path().join(case.name)).expect("files");
-    let output = Command::new(std::env::current_exe().expect("this program"))
-        .env("PYCANDLE_CASE", case.name)
-        .env("CARGO_MANIFEST_DIR", folder.path())
-        .env("OUT_DIR", folder.path())
-        .output()
-        .expect("this program runs");
+    let output = run(case, folder.path());
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}: {text}", case.name);
     let written = Path::new("llama.rs");
@@ -57,4 +55,47 @@ fn check(case: &Case) {
         let said = case.is_said_in(&text, case.name, "cargo::error=");
         assert!(said, "{}:\n{text}", case.name);
     }
+}
+
+fn run(case: &Case, package: &Path) -> Output {
+    Command::new(std::env::current_exe().expect("this program"))
+        .env("PYCANDLE_CASE", case.name)
+        .env("CARGO_MANIFEST_DIR", package)
+        .env("OUT_DIR", package)
+        .output()
+        .expect("this program runs")
+}
+
+/// The lock stands for weights that are absent, and Cargo watches it and no file that is not there.
+fn without_weights() {
+    let mut cases = cases().into_iter();
+    let case = cases
+        .find(|case| case.report.is_empty())
+        .expect("a case that fits");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let inside = folder.path().join(case.name);
+    case.write(&inside).expect("files");
+    let weights = inside.join(case.weights);
+    let place = lock::path_of(&weights).expect("a path");
+    let text = lock::text(&weights, Path::new("w")).expect("a lock");
+    std::fs::write(&place, text).expect("written");
+    std::fs::remove_file(&weights).expect("removed");
+    let watched = |path: &Path| format!("cargo::rerun-if-changed={}\n", path.display());
+
+    let text = run(&case, folder.path()).stdout;
+    let text = String::from_utf8_lossy(&text);
+    assert!(!text.contains("cargo::error="), "{text}");
+    assert!(folder.path().join("llama.rs").exists(), "{text}");
+    assert!(text.contains(&watched(&place)), "{text}");
+    assert!(!text.contains(&watched(&weights)), "{text}");
+
+    std::fs::write(&weights, safetensors(&[])).expect("written");
+    let text = run(&case, folder.path()).stdout;
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains("does not describe the checkpoint"), "{text}");
+    let mend = format!(
+        "cargo pycandle lock --weights {}/{}",
+        case.name, case.weights
+    );
+    assert!(text.contains(&mend), "{text}");
 }

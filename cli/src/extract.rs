@@ -11,7 +11,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use pycandle_build::{Config, RenameRule, Report, checkpoint, raw};
 use pycandle_checkpoint::extract::{Options, Plan, Written};
-use pycandle_checkpoint::{Dtype, Error, Expected, Mismatch};
+use pycandle_checkpoint::{Dtype, Error, Expected};
 use serde_json::json;
 
 use crate::codegen::rule;
@@ -183,15 +183,7 @@ impl Stop {
             Self::Failed(text) | Self::Broken(text) => return json!({ "error": text }),
             Self::Report(report) => report,
         };
-        let findings = report.mismatch().map_or(&[][..], Mismatch::findings).iter();
-        let findings = findings.map(|finding| {
-            json!({
-                "class": finding.class.name(),
-                "count": finding.count,
-                "lines": finding.lines,
-            })
-        });
-        json!({ "error": report.to_string(), "findings": findings.collect::<Vec<_>>() })
+        json!({ "error": report.to_string(), "findings": outcome::findings(report) })
     }
 }
 

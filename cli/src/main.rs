@@ -4,9 +4,11 @@
 //! model is not (wrong manifest or checkpoint, unsupported ops, no parity) and 2 when the command
 //! itself could not run.
 
+mod check;
 mod codegen;
 mod extract;
 mod inspect;
+mod lock;
 mod outcome;
 mod parity;
 
@@ -27,18 +29,22 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
     Codegen(codegen::Args),
     Extract(extract::Args),
     Inspect(inspect::Args),
+    Lock(lock::Args),
     Parity(parity::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments());
     let outcome = match cli.command {
+        Command::Check(args) => check::run(&args),
         Command::Codegen(args) => codegen::run(&args),
         Command::Extract(args) => extract::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Lock(args) => lock::run(&args),
         Command::Parity(args) => parity::run(&args),
     };
     match outcome {

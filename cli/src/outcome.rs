@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
 use pycandle_build::Report;
+use pycandle_checkpoint::Mismatch;
+use serde_json::{Value, json};
 
 /// How a command ended.
 pub enum Outcome {
@@ -34,6 +36,19 @@ pub fn print_error(message: impl Display) {
 /// Prints to stderr what may be a mistake.
 pub fn print_warning(message: impl Display) {
     eprintln!("warning: {message}");
+}
+
+/// In what a checkpoint does not fit, for a program; empty when something else is wrong.
+pub fn findings(report: &Report) -> Vec<Value> {
+    let findings = report.mismatch().map_or(&[][..], Mismatch::findings).iter();
+    let findings = findings.map(|finding| {
+        json!({
+            "class": finding.class.name(),
+            "count": finding.count,
+            "lines": finding.lines,
+        })
+    });
+    findings.collect()
 }
 
 /// Prints a result to stdout. A reader that has gone away is not an error.

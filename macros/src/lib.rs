@@ -32,15 +32,18 @@ const TRACKED_BYTES: u64 = 16 << 20;
 /// Paths are relative to the package root. The model and the structs it consists of have the
 /// visibility that is written on the struct.
 ///
-/// A change of the manifest, or of a file of the checkpoint of at most 16 MiB (every index is one),
-/// builds the crate again. Larger weight files are looked at when the crate is built for another
-/// reason, because rustc can only watch a file by reading all of it; `pycandle_build::Builder` in
-/// `build.rs` watches files of any size.
+/// Where the weights are absent, `<weights>.lock.json` beside them stands for them, which
+/// `cargo pycandle lock` writes; where both are there they have to agree.
+///
+/// A change of the manifest, of the lock, or of a file of the checkpoint of at most 16 MiB (every
+/// index is one), builds the crate again. Larger weight files are looked at when the crate is built
+/// for another reason, because rustc can only watch a file by reading all of it: lock them, and the
+/// lock is watched, or let `pycandle_build::Builder` in `build.rs` watch files of any size.
 ///
 /// # Errors
 /// A compile error at the literal to blame: a manifest that breaks its format, operators without a
-/// lowering, a rename that is no rule, or a checkpoint that does not fit, with everything in which it
-/// does not.
+/// lowering, a rename that is no rule, a checkpoint that does not fit, with everything in which it
+/// does not, or a lock that does not describe it.
 #[proc_macro_attribute]
 pub fn pycandle_model(
     args: proc_macro::TokenStream,
@@ -70,7 +73,11 @@ fn expand(args: &Args, item: &ItemStruct) -> TokenStream {
         return skeleton(item, &Error::new_spanned(other, message));
     }
     let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let config = args.config(root).name(item.ident.to_string());
+    let config = Config::new(args.manifest.value())
+        .root(root)
+        .name(item.ident.to_string())
+        .strict(args.strict)
+        .fuse(args.fuse);
     let renames = args.rename.as_ref();
     let rules = args.rules();
     let Some(weights) = &args.weights else {

@@ -33,3 +33,36 @@ fn the_attribute_expands_to_the_source_of_the_other_front_ends() {
         prettyplease::unparse(&written)
     );
 }
+
+/// With a lock and without weights the attribute gives the same code, and rustc watches the lock.
+#[test]
+fn a_lock_stands_for_weights_that_are_absent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut cases = pycandle_test_checkpoints::cases().into_iter();
+    let case = cases
+        .find(|case| case.report.is_empty())
+        .expect("a case that fits");
+    case.write(folder.path()).expect("files");
+    let weights = folder.path().join(case.weights);
+    let lock = pycandle_build::lock::path_of(&weights).expect("a path");
+    let text = pycandle_build::lock::text(&weights, &weights).expect("a lock");
+    let expand_here = || {
+        let manifest = folder.path().join("llama_manifest.json");
+        let manifest = manifest.to_str().expect("text");
+        let weights = weights.to_str().expect("text");
+        let args: Args = syn::parse_quote!(manifest = #manifest, weights = #weights);
+        let item: ItemStruct = syn::parse_quote!(
+            pub struct Llama;
+        );
+        expand(&args, &item).to_string()
+    };
+    let with_files = expand_here();
+    std::fs::write(&lock, text).expect("written");
+    std::fs::remove_file(&weights).expect("removed");
+    let with_lock = expand_here();
+    let watches = |tokens: &str, path: &std::path::Path| tokens.contains(&format!("{path:?}"));
+    assert!(watches(&with_files, &weights) && !watches(&with_files, &lock));
+    assert!(watches(&with_lock, &lock) && !watches(&with_lock, &weights));
+    let model = |tokens: &str| tokens.split("include_bytes").next().map(str::to_owned);
+    assert_eq!(model(&with_lock), model(&with_files));
+}

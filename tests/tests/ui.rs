@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
+use pycandle_build::lock;
+
 /// Cases that are about files, not about what is in them.
 const OF_FILES: &[&str] = &["absent", "cut_short", "shard_missing"];
 
@@ -19,7 +21,33 @@ fn place_fixtures() -> io::Result<()> {
     for case in pycandle_test_checkpoints::cases() {
         case.write(&folder.join(case.name))?;
     }
-    Ok(())
+    place_locks(&folder)
+}
+
+/// Locks of checkpoints that are absent, and one of a checkpoint that has changed.
+fn place_locks(folder: &Path) -> io::Result<()> {
+    let lock = |name: &str, of: &str, edit: &dyn Fn(String) -> String| {
+        let weights = folder.join(name).with_extension("safetensors");
+        std::fs::copy(folder.join(of), &weights)?;
+        let text = lock::text(&weights, Path::new(name)).map_err(io::Error::other)?;
+        let place = lock::path_of(&weights).ok_or_else(|| io::Error::other("no name"))?;
+        std::fs::write(place, edit(text))?;
+        std::fs::remove_file(weights)
+    };
+    let same = |text| text;
+    lock("locked", "good.safetensors", &same)?;
+    lock("locked_shape", "shape.safetensors", &same)?;
+    lock("locked_edited", "good.safetensors", &|text| {
+        text.replace("[3, 4]", "[4, 3]")
+    })?;
+    let conflict = |text: String| text.replace("  \"files\"", "<<<<<<< HEAD\n  \"files\"");
+    lock("locked_conflict", "good.safetensors", &conflict)?;
+    lock("stale", "shape.safetensors", &same)?;
+    std::fs::copy(
+        folder.join("good.safetensors"),
+        folder.join("stale.safetensors"),
+    )
+    .map(drop)
 }
 
 #[test]
@@ -29,6 +57,7 @@ fn mistakes_are_one_error_each() -> io::Result<()> {
     cases.compile_fail("ui/attribute/*.rs");
     cases.compile_fail("ui/manifest/*.rs");
     cases.compile_fail("ui/checkpoint/*.rs");
+    cases.compile_fail("ui/lock/*.rs");
     Ok(())
 }
 

@@ -97,7 +97,8 @@ impl Facts {
             ));
         }
         let shown = |file: Option<&File>| match file {
-            Some(file) => format!("{} bytes, {} tensors", file.bytes, file.tensors),
+            Some(File { bytes, tensors: 1 }) => format!("{bytes} bytes with 1 tensor"),
+            Some(File { bytes, tensors }) => format!("{bytes} bytes with {tensors} tensors"),
             None => "absent".to_owned(),
         };
         each(&self.files, &other.files, |name, a, b| {

@@ -92,7 +92,7 @@ fn fill(template: &str, sets: &[Vec<u32>]) -> String {
     out + rest
 }
 
-fn write_set(out: &mut String, set: &[u32]) {
+pub(super) fn write_set(out: &mut String, set: &[u32]) {
     if let [only] = set {
         let _ = write!(out, "{only}");
         return;

@@ -220,7 +220,13 @@ fn folders_and_indices_have_a_lock_beside_them() {
     let index = r#"{"weight_map": {"head": "a.safetensors", "l.0.w": "b.safetensors"}}"#;
     let index_path = inner.join("m.safetensors.index.json");
     std::fs::write(&index_path, index).expect("written");
-    assert_eq!(absent(&index_path), Some(Absent::Nothing));
+    assert_eq!(
+        absent(&index_path),
+        Some(Absent::Nothing(vec![
+            "a.safetensors".to_owned(),
+            "b.safetensors".to_owned()
+        ]))
+    );
     copy("b.safetensors").expect("copied");
     assert_eq!(absent(&index_path), None);
 }
