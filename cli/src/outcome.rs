@@ -40,8 +40,12 @@ pub fn print_warning(message: impl Display) {
 
 /// In what a checkpoint does not fit, for a program; empty when something else is wrong.
 pub fn findings(report: &Report) -> Vec<Value> {
-    let findings = report.mismatch().map_or(&[][..], Mismatch::findings).iter();
-    let findings = findings.map(|finding| {
+    report.mismatch().map_or_else(Vec::new, mismatch)
+}
+
+/// The findings of a mismatch, for a program.
+pub fn mismatch(mismatch: &Mismatch) -> Vec<Value> {
+    let findings = mismatch.findings().iter().map(|finding| {
         json!({
             "class": finding.class.name(),
             "count": finding.count,

@@ -185,7 +185,8 @@ fn equal(modules: &[Module<'_>], a: usize, b: usize) -> bool {
             .all(|(&x, &y)| modules[x].name() == modules[y].name() && equal(modules, x, y))
 }
 
-fn columns(text: &mut String, rows: &[[String; 4]]) {
+/// Rows with a first column to the left and the third to the right.
+pub fn columns(text: &mut String, rows: &[[String; 4]]) {
     let width = |i: usize| {
         rows.iter()
             .map(|row| row[i].chars().count())
@@ -242,7 +243,8 @@ pub fn dtype(dtype: Dtype) -> String {
     format!("{dtype:?}").to_lowercase()
 }
 
-fn grouped(number: u128) -> String {
+/// A number with a comma between thousands.
+pub fn grouped(number: u128) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -254,7 +256,8 @@ fn grouped(number: u128) -> String {
     text
 }
 
-fn bytes(number: u128) -> String {
+/// A size in decimal units.
+pub fn bytes(number: u128) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let mut size = number as f64;
     let mut unit = 0;
