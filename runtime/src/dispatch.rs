@@ -51,10 +51,11 @@ pub enum Layout {
 /// ```
 pub fn linear(x: &Tensor, weight: &Param, bias: Option<&Param>, layout: Layout) -> Result<Tensor> {
     let bias = bias.map(Param::tensor).transpose()?;
-    if layout == Layout::OutIn && x.dtype() != DType::F64 {
-        if let Some(blocks) = weight.blocks()? {
-            return multiply(x, &blocks, weight, bias.as_ref());
-        }
+    if layout == Layout::OutIn
+        && x.dtype() != DType::F64
+        && let Some(blocks) = weight.blocks()?
+    {
+        return multiply(x, &blocks, weight, bias.as_ref());
     }
     dense(x, &weight.tensor()?, bias.as_ref(), layout)
 }

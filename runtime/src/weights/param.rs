@@ -79,10 +79,10 @@ impl Param {
             let dtype = dtype.map_or("nothing", |dtype| dtype.name());
             format!("{dtype} {:?}", weights.shape(key).unwrap_or_default())
         };
-        let unlike = |twin: &&Box<str>| {
+        let unlike = |twin: &&str| {
             weights.shape(twin) != Some(found) || weights.file_dtype(twin) != Some(file_dtype)
         };
-        if let Some(twin) = twins.iter().find(unlike) {
+        if let Some(twin) = twins.iter().map(|twin| &**twin).find(unlike) {
             let how = format!("{} and {}", describe(key), describe(twin));
             return Err(Error::file(&file(), vec![untied(key, twin, &how)]));
         }

@@ -17,7 +17,7 @@ pub(super) fn in_order<'a>(bytes: &'a [u8], rows: Rows, dims: &[usize]) -> Resul
     if bytes.is_empty() {
         return Ok(Cow::Borrowed(bytes));
     }
-    if heads == 0 || count % (2 * heads) != 0 || bytes.len() % count != 0 {
+    if heads == 0 || !count.is_multiple_of(2 * heads) || !bytes.len().is_multiple_of(count) {
         let text = format!("{count} rows are not those of {heads} heads with pairs of rows");
         return Err(Error::msg(text));
     }

@@ -73,12 +73,18 @@ fn half_precision_is_that_of_safetensors() -> Result<()> {
 fn blocks_of_8_bits_round_as_the_reference_does() -> Result<()> {
     let ours = logits(file("gguf/llama_Q8_0.gguf"))?;
     let golden = safetensors::load(file("gguf/llama_Q8_0_logits.safetensors"), &Device::Cpu)?;
-    let rounding = distance(&logits(file("gguf/llama_Q8_0.safetensors"))?, &golden["logits"])?;
+    let rounding = distance(
+        &logits(file("gguf/llama_Q8_0.safetensors"))?,
+        &golden["logits"],
+    )?;
     let off = distance(&ours, &golden["logits"])?;
     assert!(off <= rounding / 4., "{off}, the rounding makes {rounding}");
     // The weights are rounded as much as the inputs are, and independently of them.
     let exact = distance(&ours, &logits(file("models/llama.safetensors"))?)?;
-    assert!(exact <= 2. * rounding, "{exact}, the rounding makes {rounding}");
+    assert!(
+        exact <= 2. * rounding,
+        "{exact}, the rounding makes {rounding}"
+    );
     Ok(())
 }
 
