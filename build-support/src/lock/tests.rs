@@ -374,3 +374,44 @@ proptest! {
         }
     }
 }
+
+/// 80 billion parameters of experts: 512 of them in 48 layers, 3 matrices each, in 6 parts.
+#[test]
+fn a_lock_of_half_a_million_tensors_is_a_screen_of_text() {
+    use pycandle_checkpoint::{Dtype, Snapshot};
+    let mut snapshot = Snapshot::default();
+    let parts = [
+        "",
+        ".absmax",
+        ".nested_absmax",
+        ".nested_quant_map",
+        ".quant_map",
+        ".quant_state",
+    ];
+    for layer in 0..48 {
+        for expert in 0..512 {
+            for matrix in ["gate", "up", "down"] {
+                for (i, part) in parts.iter().enumerate() {
+                    let name =
+                        format!("m.layers.{layer}.mlp.experts.{expert}.{matrix}.weight{part}");
+                    snapshot
+                        .tensor(&name, Dtype::U8, &[i + 1])
+                        .expect("a tensor");
+                }
+            }
+        }
+    }
+    let place = Path::new("m");
+    let checkpoint = snapshot.into_checkpoint(place, place);
+    let mut facts = Facts::default();
+    let file = facts::File {
+        bytes: 1,
+        tensors: 442_368,
+    };
+    facts.files.insert("m".into(), file);
+    let text = write::text(&facts, &checkpoint);
+    assert_eq!(text.lines().count(), 11 + 18, "{text}");
+    let lock = read::parse(&text, place, place).expect("a lock");
+    assert_eq!(lock.checkpoint.len(), 442_368);
+    assert_eq!(write::text(&lock.facts, &lock.checkpoint), text);
+}

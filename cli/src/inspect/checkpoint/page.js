@@ -24,10 +24,17 @@
   const shape = (node) => `${data.formats[node.d]} [${node.s.join(", ")}]`;
   const isTensor = (node) => node.s !== undefined;
 
+  // Names are shown without characters that end a line or turn the text around them.
+  const plain = (text) => text.replace(/[\u0000-\u001f\u007f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+  data.title = plain(data.title);
+  data.files = data.files.map(plain);
+
   // Sums, parents and full names; a tree is at most 33 deep.
   const all = [];
   const prepare = (node, parent) => {
     node.parent = parent;
+    node.n = plain(node.n);
+    if (node.k !== undefined) node.k = plain(node.k);
     node.path = parent && parent.path ? `${parent.path}.${node.n}` : node.n;
     node.m = node.m || 1;
     node.bytes = node.b || (node.x ? node.x[1] : 0);
@@ -71,7 +78,7 @@
       const key = MEANINGS[meaning](node);
       sums.set(key, (sums.get(key) || 0) + node.bytes * times(node));
     }
-    const keys = [...sums].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+    const keys = [...sums].filter((key) => key[1] > 0).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
     colours = new Map(keys.slice(0, 9).map(([key], i) => [key, i]));
     const legend = $("legend");
     legend.replaceChildren();
@@ -234,13 +241,13 @@
       }
       const parts = (inner.c || []).filter((child) => child.bytes > 0);
       // A weight with a bias or with scales is one cell.
-      const plain = parts.some((child) => isTensor(child) && child.bytes * child.m > 0.85 * inner.bytes);
-      if (parts.length === 0 || plain && inner !== zoomed || drawn > MOST || cw * ch < 60) {
+      const single = parts.some((child) => isTensor(child) && child.bytes * child.m > 0.85 * inner.bytes);
+      if (parts.length === 0 || single && inner !== zoomed || drawn > MOST || cw * ch < 60) {
         const fill = colour(biggest(inner));
         const element = rect(node, x, y, cw, ch, "leaf");
         element.setAttribute("fill", fill);
         if (ch > 14) label(leafName(node, name), x + 4, y + Math.min(14, ch / 2 + 4), cw, inkOn(fill));
-        if (ch > 32) label(size(node.bytes * node.m), x + 4, y + 28, cw, inkOn(fill), true);
+        if (ch > 32) label(size(node.bytes * times(node)), x + 4, y + 28, cw, inkOn(fill), true);
         return;
       }
       const framed = cw > 44 && ch > 46;
