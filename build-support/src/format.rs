@@ -15,7 +15,7 @@ pub fn header(manifest: &str) -> String {
 /// Formats the items of a file; says why when they are not Rust, which is a bug of this crate.
 pub fn format(tokens: &TokenStream) -> Result<String, syn::Error> {
     let file = syn::parse2::<syn::File>(tokens.clone())?;
-    let text = pack(&prettyplease::unparse(&file));
+    let text = join(&pack(&prettyplease::unparse(&file)));
     let mut out = String::with_capacity(text.len() + 256);
     let mut previous = "";
     for line in text.lines() {
@@ -42,8 +42,47 @@ pub fn format(tokens: &TokenStream) -> Result<String, syn::Error> {
     Ok(out)
 }
 
-/// Widest line that numbers are packed into.
+/// Widest line, and the widest arguments of a call on one line: rustfmt's defaults.
 const WIDTH: usize = 100;
+const CALL_WIDTH: usize = 60;
+
+/// Puts arguments and parameters on one line where rustfmt would: prettyplease fits fewer columns.
+fn join(text: &str) -> String {
+    let mut out: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match line
+            .trim_start()
+            .starts_with(')')
+            .then(|| joined(&out, line))
+        {
+            Some(Some((open, whole))) => {
+                out.truncate(open);
+                out.push(whole);
+            }
+            _ => out.push(line.to_owned()),
+        }
+    }
+    out.join("\n")
+}
+
+/// The call or signature that `close` ends, on one line, and the line that it begins on.
+fn joined(lines: &[String], close: &str) -> Option<(usize, String)> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let inside = |line: &&String| indent(line) == indent(close) + 4 && line.ends_with(',');
+    let count = lines.iter().rev().take_while(inside).count();
+    let open = lines.len().checked_sub(count + 1)?;
+    let (callee, first) = (lines[open].strip_suffix('(')?, lines[open].trim_start());
+    let is_call = callee.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    let args: Vec<&str> = lines[open + 1..].iter().map(|l| l.trim_start()).collect();
+    let args = args.join(" ");
+    let args = args.strip_suffix(',')?;
+    let whole = format!("{callee}({args}{}", close.trim_start());
+    let signature = first.starts_with("fn ") || first.starts_with("pub fn ");
+    // A text that fits on no line is as good on this one.
+    let text = count == 1 && args.starts_with("r#") && args.len() > WIDTH;
+    let fits = whole.len() <= WIDTH && (signature || args.len() <= CALL_WIDTH);
+    (is_call && (fits || text)).then_some((open, whole))
+}
 
 /// Puts the numbers of a long array next to each other, where prettyplease gives each a line.
 fn pack(text: &str) -> String {
@@ -83,7 +122,20 @@ fn is_number(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::pack;
+    use super::{join, pack};
+
+    #[test]
+    fn short_calls_and_signatures_stand_on_one_line() {
+        let text = "let x = f(\n    g(\n        a,\n        b,\n    )?,\n    1,\n)?;";
+        assert_eq!(join(text), "let x = f(g(a, b)?, 1)?;");
+        let tuple = "let x = (\n    a,\n);";
+        assert_eq!(join(tuple), tuple);
+        let args = "    abcdefghijklmnop: Tensor,\n".repeat(3);
+        let signature = format!("fn f(\n{args}) -> X {{");
+        assert_eq!(join(&signature).lines().count(), 1);
+        let call = signature.replace("fn f", "f");
+        assert_eq!(join(&call), call);
+    }
 
     #[test]
     fn numbers_share_lines_and_nothing_else_does() {

@@ -25,25 +25,13 @@ pub fn expected(graph: &Graph, expects: &Expects) -> TokenStream {
     );
     let config = expects.config.as_ref().map(|facts| {
         let facts = raw(facts);
-        quote!(config: Some(#facts),)
+        quote!(.config(#facts))
     });
     let unread = unread(graph);
-    let strict = expects.strict.then(|| quote!(strict: true,));
-    let all = [&tied, &renames, &unread, &config, &strict]
-        .iter()
-        .all(|field| field.is_some());
-    let rest = (!all).then(|| quote!(..bind::Expected::DEFAULT));
+    let strict = expects.strict.then(|| quote!(.strict()));
     quote! {
-        const EXPECTED: bind::Expected = bind::Expected {
-            trace: #trace,
-            dtype: #traced,
-            #tied
-            #renames
-            #unread
-            #config
-            #strict
-            #rest
-        };
+        const EXPECTED: bind::Expected =
+            bind::Expected::new(#trace, #traced) #tied #renames #unread #config #strict;
     }
 }
 
@@ -68,13 +56,13 @@ fn unread(graph: &Graph) -> Option<TokenStream> {
             quote!((#name, &[#(#shape),*], #dtype))
         })
         .collect();
-    (!unread.is_empty()).then(|| quote!(unread: &[#(#unread),*],))
+    (!unread.is_empty()).then(|| quote!(.unread(&[#(#unread),*])))
 }
 
 fn list<'a>(name: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<TokenStream> {
     let name = crate::names::ident(name);
     let pairs: Vec<_> = pairs.map(|(a, b)| quote!((#a, #b))).collect();
-    (!pairs.is_empty()).then(|| quote!(#name: &[#(#pairs),*],))
+    (!pairs.is_empty()).then(|| quote!(.#name(&[#(#pairs),*])))
 }
 
 /// The text without escapes, as far as it can do without.

@@ -77,6 +77,9 @@ pub fn values(graph: &Graph, s: &Struct, all: &[Struct]) -> TokenStream {
     let fields = s.body().fields.iter().zip(&s.fields).map(|(field, name)| {
         let name = ident(name);
         let value = value(graph, s, all, field);
+        if name == value.to_string() {
+            return quote!(#name,);
+        }
         quote!(#name: #value,)
     });
     let path = s.needs_path().then(|| quote!(path: w.path(),));

@@ -44,8 +44,7 @@ pub fn root(graph: &Graph, s: &Struct, all: &[Struct], model: &Root) -> TokenStr
         impl #name {
             #expected
 
-            /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-            /// Fails with everything in which the checkpoint does not fit.
+            /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
             pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
                 Self::load_as(weights, #traced, device)
             }

@@ -8,11 +8,8 @@ use pycandle::{DType, Device, Embedding, Linear, Param, Result, Scope, Weights};
 use crate::files::gguf;
 use crate::{folder, write};
 
-const EXPECTED: Expected = Expected {
-    trace: "small_manifest.json",
-    tied: &[("head.weight", "embed.weight")],
-    ..Expected::DEFAULT
-};
+const EXPECTED: Expected =
+    Expected::new("small_manifest.json", DType::F32).tied(&[("head.weight", "embed.weight")]);
 
 struct Small {
     embed: Embedding,
@@ -148,13 +145,10 @@ fn renamed_keys_are_found() -> Result<()> {
             ("h.1.fc.weight", &[3, 3], &[2.; 9]),
         ],
     );
-    let expected = Expected {
-        renames: &[
-            ("layers.*.weight", "h.*.fc.weight"),
-            ("embed.weight", "tok.weight"),
-        ],
-        ..EXPECTED
-    };
+    let expected = EXPECTED.renames(&[
+        ("layers.*.weight", "h.*.fc.weight"),
+        ("embed.weight", "tok.weight"),
+    ]);
     let asked = |w: &Scope| {
         Embedding::load(&w.pp("embed"), 4, 3)
             .and_then(|embed| Ok((embed, Linear::no_bias(&w.pp("layers").pp(1), 3, 3)?)))
@@ -178,14 +172,9 @@ fn blocks_that_cannot_be_multiplied_by_are_listed() -> Result<()> {
             .map(|name| w.param(name, (3, 512)))
             .collect::<Result<Vec<_>>>()
     };
-    let error = load(
-        &weights,
-        DType::F32,
-        &Device::Cpu,
-        &Expected::DEFAULT,
-        asked,
-    );
-    let text = error.err().expect("three of four").to_string();
+    let expected = Expected::new("blocks_manifest.json", DType::F32);
+    let loaded = load(&weights, DType::F32, &Device::Cpu, &expected, asked);
+    let text = loaded.expect_err("three of four").to_string();
     for expected in [
         "blocks.gguf (18 tensors)",
         "3 weights",

@@ -16,17 +16,10 @@ pub struct BertModel {
 }
 
 impl BertModel {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "bert_manifest.json",
-        dtype: DType::F32,
-        config: Some(
-            r#"{"architectures":null,"hidden_act":"gelu","hidden_size":32,"intermediate_size":40,"layer_norm_eps":1e-12,"model_type":"bert","num_attention_heads":4,"num_hidden_layers":2,"tie_word_embeddings":true,"type_vocab_size":2,"vocab_size":64}"#,
-        ),
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("bert_manifest.json", DType::F32)
+        .config(r#"{"architectures":null,"hidden_act":"gelu","hidden_size":32,"intermediate_size":40,"layer_norm_eps":1e-12,"model_type":"bert","num_attention_heads":4,"num_hidden_layers":2,"tie_word_embeddings":true,"type_vocab_size":2,"vocab_size":64}"#);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
@@ -77,16 +70,8 @@ impl BertModel {
         let [batch, sequence] = bind::dims("input_ids", input_ids)?;
         bind::size("sequence", sequence, 1, Some(128))?;
         let input_ids = &bind::int("input_ids", input_ids, &[batch, sequence])?;
-        let attention_mask = &bind::int(
-            "attention_mask",
-            attention_mask,
-            &[batch, sequence],
-        )?;
-        let token_type_ids = &bind::int(
-            "token_type_ids",
-            token_type_ids,
-            &[batch, sequence],
-        )?;
+        let attention_mask = &bind::int("attention_mask", attention_mask, &[batch, sequence])?;
+        let token_type_ids = &bind::int("token_type_ids", token_type_ids, &[batch, sequence])?;
         let embeddings = self.embeddings.forward(input_ids, token_type_ids, p)?;
         let mask = ops::to_bool(attention_mask)?.unsqueeze(1)?.unsqueeze(1)?;
         let encoder = self.encoder.forward(&embeddings, &mask, p)?;
@@ -125,11 +110,7 @@ impl BertEmbeddings {
         Ok(Self {
             position_ids: bind::arange(w, 0.0, 1.0, &[1, 128], DType::I64)?,
             word_embeddings: Embedding::load(&w.pp("word_embeddings"), 64, 32)?,
-            token_type_embeddings: Embedding::load(
-                &w.pp("token_type_embeddings"),
-                2,
-                32,
-            )?,
+            token_type_embeddings: Embedding::load(&w.pp("token_type_embeddings"), 2, 32)?,
             position_embeddings: Embedding::load(&w.pp("position_embeddings"), 128, 32)?,
             layer_norm: LayerNorm::load(&w.pp("LayerNorm"), 32, 1e-12)?,
             path: w.path(),
@@ -173,12 +154,7 @@ impl BertEncoder {
         })
     }
 
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        mask: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, mask: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let mut hidden = hidden.clone();
         for layer in &self.layer {
             hidden = layer.forward(&hidden, mask, p)?;
@@ -207,12 +183,7 @@ impl BertLayer {
         })
     }
 
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        mask: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, mask: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let attention = self.attention.forward(hidden, mask, p)?;
         let intermediate = self.intermediate.forward(&attention, p)?;
         let output = self.output.forward(&intermediate, &attention, p)?;
@@ -238,12 +209,7 @@ impl BertAttention {
         })
     }
 
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        mask: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, mask: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let self_ = self.self_.forward(hidden, mask, p)?;
         let output = self.output.forward(&self_, hidden, p)?;
         p.record(&self.path, 0, &output);
@@ -270,12 +236,7 @@ impl BertSelfAttention {
         })
     }
 
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        mask: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, mask: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let (batch, sequence, _) = hidden.dims3()?;
         let q = self
             .query
@@ -317,12 +278,7 @@ impl BertSelfOutput {
         })
     }
 
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        residual: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, residual: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let hidden = (self.dense.forward(hidden, p)? + residual)?;
         let layer_norm = self.layer_norm.forward(&hidden, p)?;
         p.record(&self.path, 0, &layer_norm);
@@ -370,12 +326,7 @@ impl BertOutput {
         })
     }
 
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        attention: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, attention: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let hidden = (self.dense.forward(hidden, p)? + attention)?;
         let layer_norm = self.layer_norm.forward(&hidden, p)?;
         p.record(&self.path, 0, &layer_norm);

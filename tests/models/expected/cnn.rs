@@ -15,15 +15,10 @@ pub struct Cnn {
 }
 
 impl Cnn {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "cnn_manifest.json",
-        dtype: DType::F32,
-        unread: &[("features.1.num_batches_tracked", &[], DType::I64)],
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("cnn_manifest.json", DType::F32)
+        .unread(&[("features.1.num_batches_tracked", &[], DType::I64)]);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }

@@ -17,14 +17,12 @@ pub struct EncoderDecoder {
 }
 
 impl EncoderDecoder {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "encoder_decoder_manifest.json",
-        dtype: DType::F32,
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new(
+        "encoder_decoder_manifest.json",
+        DType::F32,
+    );
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
@@ -60,11 +58,7 @@ impl EncoderDecoder {
     }
 
     /// Runs the model. Fails when an input does not have the shape or dtype of the trace.
-    pub fn forward(
-        &self,
-        source: &Tensor,
-        target: &Tensor,
-    ) -> Result<EncoderDecoderOutput> {
+    pub fn forward(&self, source: &Tensor, target: &Tensor) -> Result<EncoderDecoderOutput> {
         self.forward_probed(source, target, &mut NoProbe)
     }
 
@@ -274,12 +268,7 @@ impl DecoderLayerAttention {
         })
     }
 
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        mask: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, mask: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let (batch, target_size, _) = hidden.dims3()?;
         let q = self
             .q_proj
@@ -326,12 +315,7 @@ impl DecoderLayerCross {
         })
     }
 
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        encoder: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, encoder: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let (batch, target_size, _) = hidden.dims3()?;
         let source_size = encoder.dim(1)?;
         let q = self

@@ -15,14 +15,9 @@ pub struct HiddenStates {
 }
 
 impl HiddenStates {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "hidden_states_manifest.json",
-        dtype: DType::F32,
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("hidden_states_manifest.json", DType::F32);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
@@ -59,11 +54,7 @@ impl HiddenStates {
     }
 
     /// [`Self::forward`] that shows every module's outputs to `p`.
-    pub fn forward_probed(
-        &self,
-        x: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<HiddenStatesOutput> {
+    pub fn forward_probed(&self, x: &Tensor, p: &mut impl Probe) -> Result<HiddenStatesOutput> {
         let [batch, rows, _] = bind::dims("x", x)?;
         let x = &bind::input("x", x, &[batch, rows, 6], self.dtype)?;
         let mut hidden = x.clone();

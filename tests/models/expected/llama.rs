@@ -15,17 +15,10 @@ pub struct LlamaForCausalLM {
 }
 
 impl LlamaForCausalLM {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "llama_manifest.json",
-        dtype: DType::F32,
-        config: Some(
-            r#"{"architectures":null,"head_dim":8,"hidden_act":"silu","hidden_size":32,"intermediate_size":40,"model_type":"llama","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_parameters":{"rope_theta":10000.0,"rope_type":"default"},"tie_word_embeddings":false,"vocab_size":64}"#,
-        ),
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("llama_manifest.json", DType::F32)
+        .config(r#"{"architectures":null,"head_dim":8,"hidden_act":"silu","hidden_size":32,"intermediate_size":40,"model_type":"llama","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_parameters":{"rope_theta":10000.0,"rope_type":"default"},"tie_word_embeddings":false,"vocab_size":64}"#);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
@@ -162,11 +155,7 @@ impl LlamaRotaryEmbedding {
         })
     }
 
-    fn forward(
-        &self,
-        positions: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<(Tensor, Tensor)> {
+    fn forward(&self, positions: &Tensor, p: &mut impl Probe) -> Result<(Tensor, Tensor)> {
         let positions = ops::to_dtype(&positions.unsqueeze(2)?, self.dtype)?;
         let positions = ops::mul(&positions, &self.inv_freq)?;
         let positions = ops::cat(&[&positions, &positions], 2)?;
@@ -193,11 +182,7 @@ impl LlamaDecoderLayer {
         Ok(Self {
             input_layernorm: RmsNorm::load(&w.pp("input_layernorm"), 32, 1e-6)?,
             self_attn: LlamaAttention::load(&w.pp("self_attn"))?,
-            post_attention_layernorm: RmsNorm::load(
-                &w.pp("post_attention_layernorm"),
-                32,
-                1e-6,
-            )?,
+            post_attention_layernorm: RmsNorm::load(&w.pp("post_attention_layernorm"), 32, 1e-6)?,
             mlp: LlamaMLP::load(&w.pp("mlp"))?,
             path: w.path(),
         })

@@ -15,14 +15,9 @@ pub struct ManyInputs {
 }
 
 impl ManyInputs {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "many_inputs_manifest.json",
-        dtype: DType::F32,
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("many_inputs_manifest.json", DType::F32);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }

@@ -15,17 +15,10 @@ pub struct Qwen3ForCausalLM {
 }
 
 impl Qwen3ForCausalLM {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "qwen3_bf16_manifest.json",
-        dtype: DType::BF16,
-        config: Some(
-            r#"{"architectures":null,"head_dim":8,"hidden_act":"silu","hidden_size":32,"intermediate_size":40,"layer_types":["full_attention","full_attention"],"model_type":"qwen3","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_parameters":{"rope_theta":10000.0,"rope_type":"default"},"sliding_window":null,"tie_word_embeddings":false,"vocab_size":64}"#,
-        ),
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("qwen3_bf16_manifest.json", DType::BF16)
+        .config(r#"{"architectures":null,"head_dim":8,"hidden_act":"silu","hidden_size":32,"intermediate_size":40,"layer_types":["full_attention","full_attention"],"model_type":"qwen3","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_parameters":{"rope_theta":10000.0,"rope_type":"default"},"sliding_window":null,"tie_word_embeddings":false,"vocab_size":64}"#);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::BF16, device)
     }
@@ -162,11 +155,7 @@ impl Qwen3RotaryEmbedding {
         })
     }
 
-    fn forward(
-        &self,
-        positions: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<(Tensor, Tensor)> {
+    fn forward(&self, positions: &Tensor, p: &mut impl Probe) -> Result<(Tensor, Tensor)> {
         let positions = ops::to_dtype(&positions.unsqueeze(2)?, DType::F32)?;
         let positions = ops::mul(&positions, &self.inv_freq)?;
         let positions = ops::cat(&[&positions, &positions], 2)?;
@@ -195,11 +184,7 @@ impl Qwen3DecoderLayer {
         Ok(Self {
             input_layernorm: RmsNorm::load(&w.pp("input_layernorm"), 32, 1e-6)?,
             self_attn: Qwen3Attention::load(&w.pp("self_attn"))?,
-            post_attention_layernorm: RmsNorm::load(
-                &w.pp("post_attention_layernorm"),
-                32,
-                1e-6,
-            )?,
+            post_attention_layernorm: RmsNorm::load(&w.pp("post_attention_layernorm"), 32, 1e-6)?,
             mlp: Qwen3MLP::load(&w.pp("mlp"))?,
             path: w.path(),
         })

@@ -18,31 +18,28 @@ pub struct ResNet {
 }
 
 impl ResNet {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "resnet_manifest.json",
-        dtype: DType::F32,
-        unread: &[
-            ("stem.1.num_batches_tracked", &[], DType::I64),
-            ("stage1.0.bn1.num_batches_tracked", &[], DType::I64),
-            ("stage1.0.bn2.num_batches_tracked", &[], DType::I64),
-            ("stage1.1.bn1.num_batches_tracked", &[], DType::I64),
-            ("stage1.1.bn2.num_batches_tracked", &[], DType::I64),
-            ("stage2.0.bn1.num_batches_tracked", &[], DType::I64),
-            ("stage2.0.bn2.num_batches_tracked", &[], DType::I64),
-            ("stage2.0.downsample.1.num_batches_tracked", &[], DType::I64),
-            ("stage2.1.bn1.num_batches_tracked", &[], DType::I64),
-            ("stage2.1.bn2.num_batches_tracked", &[], DType::I64),
-            ("stage3.0.bn1.num_batches_tracked", &[], DType::I64),
-            ("stage3.0.bn2.num_batches_tracked", &[], DType::I64),
-            ("stage3.0.downsample.1.num_batches_tracked", &[], DType::I64),
-            ("stage3.1.bn1.num_batches_tracked", &[], DType::I64),
-            ("stage3.1.bn2.num_batches_tracked", &[], DType::I64),
-        ],
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("resnet_manifest.json", DType::F32)
+        .unread(
+            &[
+                ("stem.1.num_batches_tracked", &[], DType::I64),
+                ("stage1.0.bn1.num_batches_tracked", &[], DType::I64),
+                ("stage1.0.bn2.num_batches_tracked", &[], DType::I64),
+                ("stage1.1.bn1.num_batches_tracked", &[], DType::I64),
+                ("stage1.1.bn2.num_batches_tracked", &[], DType::I64),
+                ("stage2.0.bn1.num_batches_tracked", &[], DType::I64),
+                ("stage2.0.bn2.num_batches_tracked", &[], DType::I64),
+                ("stage2.0.downsample.1.num_batches_tracked", &[], DType::I64),
+                ("stage2.1.bn1.num_batches_tracked", &[], DType::I64),
+                ("stage2.1.bn2.num_batches_tracked", &[], DType::I64),
+                ("stage3.0.bn1.num_batches_tracked", &[], DType::I64),
+                ("stage3.0.bn2.num_batches_tracked", &[], DType::I64),
+                ("stage3.0.downsample.1.num_batches_tracked", &[], DType::I64),
+                ("stage3.1.bn1.num_batches_tracked", &[], DType::I64),
+                ("stage3.1.bn2.num_batches_tracked", &[], DType::I64),
+            ],
+        );
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
@@ -215,11 +212,7 @@ struct ResNetStage {
 impl ResNetStage {
     fn load(w: &Scope, out_channels: usize, in_channels: usize) -> Result<Self> {
         Ok(Self {
-            basic_block_0: BasicBlockWithDownsample::load(
-                &w.pp("0"),
-                out_channels,
-                in_channels,
-            )?,
+            basic_block_0: BasicBlockWithDownsample::load(&w.pp("0"), out_channels, in_channels)?,
             basic_block_1: BasicBlock::load(&w.pp("1"), out_channels)?,
             path: w.path(),
         })
@@ -266,11 +259,7 @@ impl BasicBlockWithDownsample {
                 },
             )?,
             bn2: BatchNorm::load(&w.pp("bn2"), out_channels, 1e-5)?,
-            downsample: BasicBlockDownsample::load(
-                &w.pp("downsample"),
-                out_channels,
-                in_channels,
-            )?,
+            downsample: BasicBlockDownsample::load(&w.pp("downsample"), out_channels, in_channels)?,
             path: w.path(),
         })
     }

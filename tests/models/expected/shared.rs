@@ -16,15 +16,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "shared_manifest.json",
-        dtype: DType::F32,
-        tied: &[("second.weight", "first.weight"), ("second.bias", "first.bias")],
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("shared_manifest.json", DType::F32)
+        .tied(&[("second.weight", "first.weight"), ("second.bias", "first.bias")]);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }

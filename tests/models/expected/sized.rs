@@ -14,14 +14,9 @@ pub struct BySize {
 }
 
 impl BySize {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "sized_manifest.json",
-        dtype: DType::F32,
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("sized_manifest.json", DType::F32);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
@@ -85,12 +80,7 @@ impl BySize {
         )?;
         bind::condition(batch != 1, "batch != 1 (sized.py:26)", &[("batch", batch)])?;
         let query = &bind::input("query", query, &[batch, queries, 4], self.dtype)?;
-        let memory = &bind::input(
-            "memory",
-            memory,
-            &[batch, memory_size, 4],
-            self.dtype,
-        )?;
+        let memory = &bind::input("memory", memory, &[batch, memory_size, 4], self.dtype)?;
         let mix = (self.mix.forward(query, p)? + memory.narrow(1, 0, queries)?)?
             .reshape((batch, 2, queries / 2, 4))?;
         p.record(&self.path, 0, &mix);

@@ -16,14 +16,9 @@ pub struct Taps {
 }
 
 impl Taps {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "taps_manifest.json",
-        dtype: DType::F32,
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("taps_manifest.json", DType::F32);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
@@ -91,10 +86,7 @@ impl Taps {
             &[&branch_outputs[0], &branch_outputs[1], &branch_outputs[2]],
             2,
         )?;
-        let layer_means = ops::stack(
-            &[&layer_means[0], &layer_means[1], &layer_means[2]],
-            2,
-        )?;
+        let layer_means = ops::stack(&[&layer_means[0], &layer_means[1], &layer_means[2]], 2)?;
         p.record(&self.path, 0, &branch);
         p.record(&self.path, 1, &layer_means);
         Ok(TapsOutput {

@@ -16,15 +16,10 @@ pub struct Tied {
 }
 
 impl Tied {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "tied_manifest.json",
-        dtype: DType::F32,
-        tied: &[("head.weight", "embed.weight")],
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("tied_manifest.json", DType::F32)
+        .tied(&[("head.weight", "embed.weight")]);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }

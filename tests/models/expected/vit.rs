@@ -15,17 +15,10 @@ pub struct ViTForImageClassification {
 }
 
 impl ViTForImageClassification {
-    const EXPECTED: bind::Expected = bind::Expected {
-        trace: "vit_manifest.json",
-        dtype: DType::F32,
-        config: Some(
-            r#"{"architectures":null,"hidden_act":"gelu","hidden_size":32,"image_size":16,"intermediate_size":40,"layer_norm_eps":1e-12,"model_type":"vit","num_attention_heads":4,"num_hidden_layers":2,"patch_size":8}"#,
-        ),
-        ..bind::Expected::DEFAULT
-    };
+    const EXPECTED: bind::Expected = bind::Expected::new("vit_manifest.json", DType::F32)
+        .config(r#"{"architectures":null,"hidden_act":"gelu","hidden_size":32,"image_size":16,"intermediate_size":40,"layer_norm_eps":1e-12,"model_type":"vit","num_attention_heads":4,"num_hidden_layers":2,"patch_size":8}"#);
 
-    /// Binds the model to a checkpoint in the dtype of the trace. Reads headers only.
-    /// Fails with everything in which the checkpoint does not fit.
+    /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load_as(weights, DType::F32, device)
     }
@@ -60,11 +53,7 @@ impl ViTForImageClassification {
     }
 
     /// [`Self::forward`] that shows every module's outputs to `p`.
-    pub fn forward_probed(
-        &self,
-        pixel_values: &Tensor,
-        p: &mut impl Probe,
-    ) -> Result<Tensor> {
+    pub fn forward_probed(&self, pixel_values: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let [batch, _, _, _] = bind::dims("pixel_values", pixel_values)?;
         let pixel_values = &bind::input(
             "pixel_values",
@@ -140,10 +129,7 @@ impl ViTEmbeddings {
             ],
             1,
         )?;
-        let patch_embeddings = ops::add(
-            &patch_embeddings,
-            &self.position_embeddings.tensor()?,
-        )?;
+        let patch_embeddings = ops::add(&patch_embeddings, &self.position_embeddings.tensor()?)?;
         p.record(&self.path, 0, &patch_embeddings);
         Ok(patch_embeddings)
     }

@@ -12,34 +12,63 @@ use crate::{RequiredKey, Result, Scope, Weights};
 /// What a generated model says of the checkpoints that it can be loaded from; its parameters it says
 /// by asking for them, but for those that it never reads.
 pub struct Expected {
-    /// The name of the manifest, for messages.
-    pub trace: &'static str,
-    /// The dtype of the trace.
-    pub dtype: DType,
-    /// Names of one tensor: each pair a name and the one that it is tied to.
-    pub tied: &'static [(&'static str, &'static str)],
-    /// Parameters of the trace that no operation reads, which the model does not ask for.
-    pub unread: &'static [(&'static str, &'static [usize], DType)],
-    /// Names in the trace and what they are called in checkpoints, resolved when the code was
-    /// generated.
-    pub renames: &'static [(&'static str, &'static str)],
-    /// What `config.json` of the trace says that can be compared, as JSON.
-    pub config: Option<&'static str>,
-    /// Whether a tensor that the model does not need is a mistake.
-    pub strict: bool,
+    trace: &'static str,
+    dtype: DType,
+    tied: Pairs,
+    unread: Unread,
+    renames: Pairs,
+    config: Option<&'static str>,
+    strict: bool,
 }
 
+type Pairs = &'static [(&'static str, &'static str)];
+type Unread = &'static [(&'static str, &'static [usize], DType)];
+
 impl Expected {
-    /// No ties, no renames, no config.
-    pub const DEFAULT: Self = Self {
-        trace: "",
-        dtype: DType::F32,
-        tied: &[],
-        unread: &[],
-        renames: &[],
-        config: None,
-        strict: false,
-    };
+    /// A trace by the name of its manifest, in the dtype of the trace; no ties, no renames, no config.
+    pub const fn new(trace: &'static str, dtype: DType) -> Self {
+        Self {
+            trace,
+            dtype,
+            tied: &[],
+            unread: &[],
+            renames: &[],
+            config: None,
+            strict: false,
+        }
+    }
+
+    /// Names of one tensor: each pair a name and the one that it is tied to.
+    pub const fn tied(self, tied: Pairs) -> Self {
+        Self { tied, ..self }
+    }
+
+    /// Parameters of the trace that no operation reads, which the model does not ask for.
+    pub const fn unread(self, unread: Unread) -> Self {
+        Self { unread, ..self }
+    }
+
+    /// Names in the trace and what they are called in checkpoints, resolved when the code was
+    /// generated.
+    pub const fn renames(self, renames: Pairs) -> Self {
+        Self { renames, ..self }
+    }
+
+    /// What `config.json` of the trace says that can be compared, as JSON.
+    pub const fn config(self, config: &'static str) -> Self {
+        Self {
+            config: Some(config),
+            ..self
+        }
+    }
+
+    /// A tensor that the model does not need is a mistake.
+    pub const fn strict(self) -> Self {
+        Self {
+            strict: true,
+            ..self
+        }
+    }
 }
 
 /// Binds a model to a checkpoint, of which only headers are read.

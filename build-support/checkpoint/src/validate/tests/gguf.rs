@@ -1,0 +1,97 @@
+//! GGUF files: other names, other row orders, blocks.
+
+use super::*;
+
+fn gguf(architecture: &str, tensors: &[(&str, Dtype, &[usize])]) -> Checkpoint {
+    let mut snapshot = Snapshot::default();
+    snapshot.gguf(true);
+    let text = crate::Value::Text(architecture.into());
+    snapshot.metadata("general.architecture", text);
+    for (key, heads) in [("head_count", 2), ("head_count_kv", 1)] {
+        let key = format!("{architecture}.attention.{key}");
+        snapshot.metadata(&key, crate::Value::Integer(heads));
+    }
+    for (name, dtype, shape) in tensors {
+        snapshot.tensor(name, *dtype, shape).expect("a new name");
+    }
+    snapshot.into_checkpoint("m.gguf".as_ref(), "m.gguf".as_ref())
+}
+
+#[test]
+fn a_gguf_is_found_by_llama_cpps_names() {
+    let shapes: [(&str, &[usize]); 4] = [
+        ("model.embed_tokens.weight", &[256, 256]),
+        ("model.layers.0.self_attn.q_proj.weight", &[8, 256]),
+        ("model.layers.0.self_attn.k_proj.weight", &[4, 256]),
+        ("model.layers.0.input_layernorm.weight", &[256]),
+    ];
+    let needs = needs(&shapes.map(|(name, shape)| (name.to_owned(), shape.to_vec())));
+    let expected = Expected {
+        needs: &needs,
+        strict: true,
+        ..Expected::DEFAULT
+    };
+    let tensors: [(&str, Dtype, &[usize]); 5] = [
+        ("token_embd.weight", Dtype::Q4_K, &[256, 256]),
+        ("blk.0.attn_q.weight", Dtype::Q4_K, &[8, 256]),
+        ("blk.0.attn_k.weight", Dtype::Q6_K, &[4, 256]),
+        ("blk.0.attn_norm.weight", Dtype::F32, &[256]),
+        ("rope_freqs.weight", Dtype::F32, &[64]),
+    ];
+    let source = |key: &str, rows, form| Source {
+        key: Some(key.into()),
+        rows,
+        form,
+    };
+    let plain = |architecture: &str, q, k| {
+        let validated = validate(&expected, &gguf(architecture, &tensors)).expect("it fits");
+        let stored = Rows::AsStored;
+        let sources = [
+            source("token_embd.weight", stored, Form::Blocks),
+            source("blk.0.attn_q.weight", q, Form::Blocks),
+            source("blk.0.attn_k.weight", k, Form::Blocks),
+            source("blk.0.attn_norm.weight", stored, Form::Plain),
+        ];
+        assert_eq!(validated.sources, sources);
+    };
+    plain("qwen2", Rows::AsStored, Rows::AsStored);
+    let heads = |heads| Rows::Interleaved { heads };
+    plain("llama", heads(2), heads(1));
+
+    let refused = |architecture: &str, line: &str| {
+        let found = lines(&expected, &gguf(architecture, &tensors));
+        assert_eq!(found[0], line);
+        assert_eq!(
+            found[1..],
+            ["  take the model's safetensors checkpoint instead of the GGUF file"]
+        );
+    };
+    refused(
+        "gemma2",
+        "converted: files of the architecture `gemma2` have 1 added to the weights of their norms, \
+         which loading does not undo",
+    );
+    refused(
+        "brandnew",
+        "converted: it is not known what llama.cpp changed in the values of the architecture \
+         `brandnew`",
+    );
+}
+
+#[test]
+fn blocks_that_cannot_be_multiplied_by_are_named() {
+    let shape: &[usize] = &[4, 256];
+    let needs = needs(&[("lm_head.weight".to_owned(), shape.to_vec())]);
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    let file = gguf("qwen2", &[("output.weight", Dtype::TQ2_0, shape)]);
+    let found = lines(&expected, &file);
+    assert_eq!(
+        found[0],
+        "quantized: 1 weight is stored as GGUF TQ2_0 blocks:"
+    );
+    let advice = "  loading cannot multiply by these: quantize to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K instead";
+    assert_eq!(found[2], advice);
+}
