@@ -46,10 +46,13 @@ pub fn findings(report: &Report) -> Vec<Value> {
 /// The findings of a mismatch, for a program.
 pub fn mismatch(mismatch: &Mismatch) -> Vec<Value> {
     let findings = mismatch.findings().iter().map(|finding| {
+        let lines = finding.lines.iter();
+        let renames = lines.clone().flat_map(|line| &line.renames);
         json!({
             "class": finding.class.name(),
             "count": finding.count,
-            "lines": finding.lines,
+            "lines": lines.map(ToString::to_string).collect::<Vec<_>>(),
+            "renames": renames.map(|rule| [&rule.pattern, &rule.replacement]).collect::<Vec<_>>(),
         })
     });
     findings.collect()

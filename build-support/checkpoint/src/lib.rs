@@ -27,6 +27,6 @@ pub use header::{PADDING, Value};
 pub use open::{Checkpoint, Shard, Tensor};
 pub use snapshot::Snapshot;
 pub use validate::{
-    Class, Expected, Finding, Form, Found, Located, Mismatch, Names, Need, Rows, Source, Validated,
-    config_facts, locate, need_of_key, validate,
+    Class, Expected, Finding, Form, Found, Line, Located, Mismatch, Names, Need, Rename, Rows,
+    Source, Validated, config_facts, locate, need_of_key, validate,
 };

@@ -23,7 +23,7 @@ use crate::open::{Checkpoint, Tensor};
 
 pub use config::config_facts;
 pub use forms::need_of_key;
-pub use mismatch::{Class, Finding, Mismatch};
+pub use mismatch::{Class, Finding, Line, Mismatch, Rename};
 pub use names::Names;
 
 use found::{Finder, Found as Hits};
@@ -176,7 +176,10 @@ pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Vali
     let mut compared = config::compare(expected, checkpoint);
     findings.append(&mut compared.findings);
     if findings.iter().all(Finding::is_note) {
-        let notes = findings.into_iter().flat_map(|finding| finding.lines);
+        let notes = findings
+            .into_iter()
+            .flat_map(|finding| finding.lines)
+            .map(|line| line.to_string());
         return Ok(Validated {
             notes: notes.collect(),
             sources: found.sources(expected),

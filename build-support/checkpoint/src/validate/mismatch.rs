@@ -62,6 +62,64 @@ impl Class {
     }
 }
 
+/// A rename that would mend something: every match of the regular expression `pattern` in a key is
+/// replaced. Displayed, it is a rule of the attribute: `("^model\\\\.", "")`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rename {
+    /// A regular expression, of the crate `regex`.
+    pub pattern: String,
+    /// What stands for its matches; `${1}` is a group, `$$` a dollar sign.
+    pub replacement: String,
+}
+
+impl fmt::Display for Rename {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({:?}, {:?})", self.pattern, self.replacement)
+    }
+}
+
+/// One line of a finding. Displayed, renames are as the attribute takes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Line {
+    /// What it says; where there are renames, it ends where they are to stand.
+    pub text: String,
+    /// The renames that would mend it, in order.
+    pub renames: Vec<Rename>,
+}
+
+impl Line {
+    /// The line, with its renames as `write` has them.
+    pub fn written(&self, write: impl Fn(&[Rename]) -> String) -> String {
+        match &self.renames[..] {
+            [] => self.text.clone(),
+            renames => format!("{} {}", self.text, write(renames)),
+        }
+    }
+}
+
+impl From<String> for Line {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            renames: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written(attribute))
+    }
+}
+
+/// Renames as an argument of the attribute.
+fn attribute(renames: &[Rename]) -> String {
+    let rules: Vec<_> = renames.iter().map(ToString::to_string).collect();
+    format!("rename = [{}]", rules.join(", "))
+}
+
 /// Differences of one class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -71,13 +129,17 @@ pub struct Finding {
     /// How many tensors it is about.
     pub count: usize,
     /// What is said of them, grouped and cut.
-    pub lines: Vec<String>,
+    pub lines: Vec<Line>,
 }
 
 impl Finding {
     /// A finding with lines of its own, of which the first few are kept.
-    pub(super) fn new(class: Class, count: usize, lines: impl IntoIterator<Item = String>) -> Self {
-        let lines = cut(lines.into_iter());
+    pub(super) fn new<L: Into<Line>>(
+        class: Class,
+        count: usize,
+        lines: impl IntoIterator<Item = L>,
+    ) -> Self {
+        let lines = cut(lines.into_iter().map(Into::into));
         Self {
             class,
             count,
@@ -87,14 +149,14 @@ impl Finding {
 
     /// Puts a line above the others.
     pub(super) fn under(mut self, head: String) -> Self {
-        self.lines.insert(0, head);
+        self.lines.insert(0, head.into());
         self
     }
 
     /// Adds what is to be done about it.
     pub(super) fn with(mut self, advice: &str) -> Self {
         if !advice.is_empty() {
-            self.lines.push(format!("  {advice}"));
+            self.lines.push(format!("  {advice}").into());
         }
         self
     }
@@ -163,25 +225,30 @@ impl Mismatch {
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
+
+    /// The report, with renames as `write` has them: each front end has a way of its own to say one.
+    pub fn written(&self, write: impl Fn(&[Rename]) -> String) -> String {
+        let mut text = format!(
+            "checkpoint does not match the model traced in `{}`\n--> {}\n",
+            self.trace, self.place
+        );
+        for line in self.findings.iter().flat_map(|finding| &finding.lines) {
+            text.push('\n');
+            text.push_str(&line.written(&write));
+        }
+        if let Some(conclusion) = &self.conclusion {
+            text.push_str("\n\n");
+            text.push_str(conclusion);
+        }
+        text
+    }
 }
 
 impl std::error::Error for Mismatch {}
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "checkpoint does not match the model traced in `{}`",
-            self.trace
-        )?;
-        writeln!(f, "--> {}", self.place)?;
-        for line in self.findings.iter().flat_map(|finding| &finding.lines) {
-            write!(f, "\n{line}")?;
-        }
-        match &self.conclusion {
-            Some(conclusion) => write!(f, "\n\n{conclusion}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.written(attribute))
     }
 }
 
@@ -204,11 +271,11 @@ pub(super) fn path(path: &Path) -> String {
 }
 
 /// The first lines, and how many more there are.
-fn cut(mut lines: impl Iterator<Item = String>) -> Vec<String> {
+fn cut(mut lines: impl Iterator<Item = Line>) -> Vec<Line> {
     let mut shown: Vec<_> = lines.by_ref().take(SHOWN).collect();
     let rest = lines.count();
     if rest > 0 {
-        shown.push(format!("  and {rest} more"));
+        shown.push(format!("  and {rest} more").into());
     }
     shown
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::found::Found;
-use super::mismatch::{Class, Finding};
+use super::mismatch::{Class, Finding, Line, Rename};
 use super::{Expected, forms, gguf, names, prefix, similar};
 use crate::header::PADDING;
 use crate::open::{Checkpoint, Tensor};
@@ -100,7 +100,7 @@ fn near(
     checkpoint: &Checkpoint,
     found: &Found<'_>,
     missing: &[usize],
-) -> Vec<String> {
+) -> Vec<Line> {
     let used = found.used();
     let unused: Vec<Tensor<'_>> = checkpoint
         .iter()
@@ -126,25 +126,31 @@ fn near(
         }
         let near = similar::nearest(&need.name, names.iter().copied().filter(same))
             .or_else(|| similar::nearest(&need.name, names.iter().copied()))?;
-        let rule = rule(near, &need.name);
-        let mend = rule.map(|rule| format!(": if so, add rename = [{rule}]"));
-        Some(format!(
-            "renamed: {} may be {near} in the checkpoint{}",
-            need.name,
-            mend.unwrap_or_default()
-        ))
+        let renames: Vec<_> = rule(near, &need.name).into_iter().collect();
+        let mend = if renames.is_empty() {
+            ""
+        } else {
+            ": if so, add"
+        };
+        Some(Line {
+            text: format!(
+                "renamed: {} may be {near} in the checkpoint{mend}",
+                need.name
+            ),
+            renames,
+        })
     });
     lines.take(NEAR.1).collect()
 }
 
-/// The rule that renames this key, in every layer, as it is written in Rust; `None` where the two
-/// names do not have the same numbers.
-fn rule(key: &str, need: &str) -> Option<String> {
+/// The rule that renames this key, in every layer; `None` where the two names do not have the same
+/// numbers.
+fn rule(key: &str, need: &str) -> Option<Rename> {
     let ((key, numbers), (need, others)) = (names::split(key), names::split(need));
     if numbers != others {
         return None;
     }
-    let key = prefix::escape(&key).replace(r"\\*", r"(\\d+)");
+    let key = prefix::escape(&key).replace(r"\*", r"(\d+)");
     let mut group = 0;
     let segments = need.split('.').map(|segment| {
         if segment != "*" {
@@ -153,8 +159,10 @@ fn rule(key: &str, need: &str) -> Option<String> {
         group += 1;
         format!("${{{group}}}")
     });
-    let need = segments.collect::<Vec<_>>().join(".");
-    Some(format!("(\"^{key}$\", \"{need}\")"))
+    Some(Rename {
+        pattern: format!("^{key}$"),
+        replacement: segments.collect::<Vec<_>>().join("."),
+    })
 }
 
 /// The numbers among the parts of a dotted name.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::Expected;
 use super::found::{Finder, Found};
-use super::mismatch::{Class, Finding};
+use super::mismatch::{Class, Finding, Line, Rename};
 use super::names::number;
 
 /// Missing needs that are compared with every key to see what the prefixes may be.
@@ -48,12 +48,13 @@ pub(super) fn findings<'c>(
         let mut moved = prefix.apply(expected, finder, found, &missing);
         prefix.widen(&mut moved);
         renames.extend(prefix.rename(&used, &moved));
-        lines.push(prefix.describe(moved.len()));
+        lines.push(Line::from(prefix.describe(moved.len())));
         count += moved.len();
     }
     let last = lines.last_mut()?;
     if !renames.is_empty() {
-        last.push_str(&format!(": add rename = [{}]", renames.join(", ")));
+        last.text.push_str(": add");
+        last.renames = renames;
     }
     Some(Finding::new(Class::Prefix, count, lines))
 }
@@ -193,16 +194,19 @@ impl Prefix {
         }
     }
 
-    /// The rule that renames the keys, as it is written in Rust; `None` where no short one leaves
-    /// the keys alone that are used as they are.
-    fn rename(&self, used: &HashSet<&str>, moved: &[&str]) -> Option<String> {
+    /// The rule that renames the keys; `None` where no short one leaves the keys alone that are used
+    /// as they are.
+    fn rename(&self, used: &HashSet<&str>, moved: &[&str]) -> Option<Rename> {
         let (key, need) = (escape(&self.key), self.need.replace('$', "$$"));
         let touches = |head: &str| {
             let start = format!("{}{head}", self.key);
             used.iter().any(|used| used.starts_with(&start))
         };
         if !touches("") {
-            return Some(format!("(\"^{key}\", \"{need}\")"));
+            return Some(Rename {
+                pattern: format!("^{key}"),
+                replacement: need,
+            });
         }
         // What moves is told from what stays by the segment behind the prefix.
         let heads: Option<BTreeSet<&str>> = moved.iter().map(|rest| head(rest)).collect();
@@ -210,7 +214,10 @@ impl Prefix {
             heads.filter(|heads| heads.len() <= HEADS && !heads.iter().any(|h| touches(h)))?;
         let names = heads.iter().map(|head| escape(head.trim_end_matches('.')));
         let names = names.collect::<Vec<_>>().join("|");
-        Some(format!("(\"^{key}({names})\\\\.\", \"{need}${{1}}.\")"))
+        Some(Rename {
+            pattern: format!(r"^{key}({names})\."),
+            replacement: format!("{need}${{1}}."),
+        })
     }
 
     fn describe(&self, count: usize) -> String {
@@ -233,14 +240,14 @@ fn head(name: &str) -> Option<&str> {
     name.find('.').map(|dot| &name[..=dot])
 }
 
-/// A regular expression for this text, as it is written in Rust.
+/// A regular expression for this text.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         if r"\.+*?()|[]{}^$#&-~".contains(c) {
-            escaped.push_str(r"\\");
+            escaped.push('\\');
         }
         escaped.push(c);
     }
-    escaped.replace('"', "\\\"")
+    escaped
 }

@@ -388,7 +388,7 @@ fn transposed_shapes_say_so() {
     assert_eq!((finding.class, finding.count), (Class::Transposed, 4));
     let line =
         "transposed: model.layers.{0,1}.mlp.down_proj.weight is [16, 8], the trace has [8, 16]";
-    assert_eq!(finding.lines[0], line);
+    assert_eq!(finding.lines[0].to_string(), line);
 }
 
 /// A GGUF of this architecture with two heads and one for keys.

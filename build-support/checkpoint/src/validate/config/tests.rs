@@ -18,6 +18,7 @@ fn lines(trace: &str, checkpoint: &Checkpoint) -> Vec<String> {
         .findings
         .into_iter()
         .flat_map(|f| f.lines)
+        .map(|line| line.text)
         .collect()
 }
 
