@@ -1,7 +1,10 @@
 //! What is wrong with the files of a checkpoint, all of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use crate::text::escaped;
 
 /// At most this many problems of one file are spelled out.
 const SHOWN: usize = 20;
@@ -22,8 +25,14 @@ pub struct Error {
 }
 
 impl Error {
-    /// Problems of one file, each a sentence without the file's name.
-    pub fn file(path: &Path, problems: Vec<String>) -> Self {
+    /// Problems of one file, each a sentence without the file's name; what such a sentence quotes
+    /// from the file is [`escaped`].
+    pub fn file(path: &Path, mut problems: Vec<String>) -> Self {
+        for problem in &mut problems {
+            if let Cow::Owned(shown) = escaped(problem) {
+                *problem = shown;
+            }
+        }
         Self {
             files: vec![(path.to_path_buf(), problems)],
         }
@@ -66,6 +75,7 @@ impl fmt::Display for Error {
             }
             // Paths in messages use `/` on every system.
             let path = path.display().to_string().replace('\\', "/");
+            let path = escaped(&path);
             if let [only] = &problems[..] {
                 write!(f, "{path}: {only}")?;
                 continue;
@@ -85,6 +95,15 @@ impl fmt::Display for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_file_says_is_one_line_of_text() {
+        let problems = vec!["`a\n\u{1b}]0;b` is\u{202e} twice".to_owned()];
+        let error = Error::file(Path::new("x\ny"), problems);
+        let text = r"`a\n\u{1b}]0;b` is\u{202e} twice";
+        assert_eq!(error.to_string(), format!("x\\ny: {text}"));
+        assert!(error.files().all(|(_, problems)| problems == [text]));
+    }
 
     #[test]
     fn several_problems_are_listed_together() {

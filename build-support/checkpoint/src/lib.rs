@@ -19,6 +19,7 @@ mod header;
 mod open;
 mod safetensors;
 mod snapshot;
+mod text;
 mod validate;
 
 pub use dtype::Dtype;
@@ -26,6 +27,7 @@ pub use error::{Error, Result};
 pub use header::{PADDING, Value};
 pub use open::{Checkpoint, Shard, Tensor};
 pub use snapshot::Snapshot;
+pub use text::escaped;
 pub use validate::{
     Class, Expected, Finding, Form, Found, Line, Located, Mismatch, Names, Need, Rename, Rows,
     Source, Validated, config_facts, locate, need_of_key, validate,

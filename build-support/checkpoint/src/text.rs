@@ -1,0 +1,66 @@
+//! Names and texts of a file as a message shows them.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The text with every character escaped that a terminal obeys or does not show: controls, line
+/// breaks, and what changes the direction of text or takes no room.
+///
+/// A name in a file is anyone's text. Shown as it is, it could forge lines of a report, hide its
+/// own letters, or move the cursor.
+///
+/// ```
+/// use pycandle_checkpoint::escaped;
+/// assert_eq!(escaped("a.b\n\u{1b}[2J"), r"a.b\n\u{1b}[2J");
+/// assert_eq!(escaped("größe"), "größe");
+/// ```
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match is_hidden(c) {
+            // A `String` takes every text.
+            true => drop(write!(shown, "{}", c.escape_default())),
+            false => shown.push(c),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Controls (Unicode's Cc), line and paragraph separators, and format characters (Cf) that names
+/// have no use for.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_shows_is_shown_as_it_is() {
+        let hidden = "\0\t\n\r\x1b\x7f\u{85}\u{9b}\u{200e}\u{200d}\u{2028}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0041}";
+        for hidden in hidden.chars() {
+            let shown = escaped(&format!("a{hidden}b")).into_owned();
+            assert_eq!(shown, format!("a{}b", hidden.escape_default()));
+            assert!(shown.is_ascii());
+        }
+        for shown in ["", "a.0.weight", "a\\b `\"'", "ä名前🦀", "e\u{301}"] {
+            assert!(matches!(escaped(shown), Cow::Borrowed(text) if text == shown));
+        }
+    }
+}
