@@ -77,6 +77,8 @@ pub struct Validated {
     pub sources: Vec<Source>,
     /// What is no mistake, but good to know.
     pub notes: Vec<String>,
+    /// What is perhaps a mistake, though everything fits.
+    pub warnings: Vec<String>,
 }
 
 /// Where one need is in the checkpoint, and in what form.
@@ -175,13 +177,16 @@ pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Vali
     findings.extend(compare::findings(expected, &found));
     let mut compared = config::compare(expected, checkpoint);
     findings.append(&mut compared.findings);
-    if findings.iter().all(Finding::is_note) {
-        let notes = findings
-            .into_iter()
-            .flat_map(|finding| finding.lines)
-            .map(|line| line.to_string());
+    let is_no_mistake = |finding: &Finding| finding.is_note() || finding.is_warning();
+    if findings.iter().all(is_no_mistake) {
+        let said = |which: fn(&Finding) -> bool| {
+            let findings = findings.iter().filter(|finding| which(finding));
+            let lines = findings.flat_map(|finding| &finding.lines);
+            lines.map(ToString::to_string).collect()
+        };
         return Ok(Validated {
-            notes: notes.collect(),
+            notes: said(Finding::is_note),
+            warnings: said(Finding::is_warning),
             sources: found.sources(expected),
         });
     }

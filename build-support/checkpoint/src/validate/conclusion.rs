@@ -36,7 +36,7 @@ pub(super) fn conclude(
     }
     let classes: Vec<Class> = findings
         .iter()
-        .filter(|f| !f.is_note())
+        .filter(|f| !f.is_note() && !f.is_warning())
         .map(|f| f.class)
         .collect();
     let nothing = found.hits.iter().all(Option::is_none);

@@ -2,89 +2,15 @@
 //!
 //! Only what changes the numbers that a model computes is compared, and only what both sides say.
 
+mod gguf;
+mod settings;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::Expected;
 use super::mismatch::{Class, Finding, path};
-use crate::header::Value;
 use crate::open::Checkpoint;
-
-/// What is compared: its usual name, and other names that models give it.
-const NAMES: &[(&str, &[&str])] = &[
-    ("num_hidden_layers", &["n_layer", "n_layers", "num_layers"]),
-    ("encoder_layers", &[]),
-    ("decoder_layers", &["num_decoder_layers"]),
-    (
-        "num_experts",
-        &["num_local_experts", "n_routed_experts", "moe_num_experts"],
-    ),
-    (
-        "num_experts_per_tok",
-        &["num_experts_per_token", "moe_top_k"],
-    ),
-    ("hidden_size", &["n_embd", "d_model", "n_embed", "dim"]),
-    (
-        "intermediate_size",
-        &[
-            "n_inner",
-            "ffn_dim",
-            "d_ff",
-            "ffn_hidden_size",
-            "hidden_dim",
-        ],
-    ),
-    ("moe_intermediate_size", &[]),
-    ("num_attention_heads", &["n_head", "n_heads", "num_heads"]),
-    (
-        "num_key_value_heads",
-        &["n_head_kv", "n_kv_heads", "num_kv_heads"],
-    ),
-    ("encoder_attention_heads", &[]),
-    ("decoder_attention_heads", &[]),
-    ("head_dim", &["d_kv"]),
-    ("vocab_size", &["padded_vocab_size"]),
-    ("type_vocab_size", &[]),
-    ("image_size", &[]),
-    ("patch_size", &[]),
-    ("sliding_window", &[]),
-    ("layer_types", &[]),
-    ("partial_rotary_factor", &["rotary_pct"]),
-    ("rms_norm_eps", &["norm_eps"]),
-    (
-        "layer_norm_eps",
-        &["layer_norm_epsilon", "layernorm_epsilon", "norm_epsilon"],
-    ),
-    (
-        "hidden_act",
-        &["activation_function", "hidden_activation", "activation"],
-    ),
-    ("tie_word_embeddings", &[]),
-    ("norm_topk_prob", &[]),
-    ("routed_scaling_factor", &[]),
-    ("first_k_dense_replace", &[]),
-    ("attn_logit_softcapping", &[]),
-    ("final_logit_softcapping", &[]),
-    ("query_pre_attn_scalar", &[]),
-    ("logit_scale", &[]),
-    ("attention_multiplier", &[]),
-    ("embedding_multiplier", &[]),
-    ("residual_multiplier", &[]),
-    ("logits_scaling", &[]),
-];
-
-/// Rotary embedding, within `rope_parameters`; older configs have the first one outside.
-const ROPE: &[(&str, &[&str])] = &[
-    ("rope_theta", &["rotary_emb_base"]),
-    ("rope_type", &["type"]),
-    ("factor", &[]),
-    ("original_max_position_embeddings", &[]),
-    ("low_freq_factor", &[]),
-    ("high_freq_factor", &[]),
-    ("attention_factor", &[]),
-    ("beta_fast", &[]),
-    ("beta_slow", &[]),
-    ("partial_rotary_factor", &[]),
-];
+use settings::{NAMES, ROPE};
 
 /// Configs of the language model within that of a larger one; they are what the larger one is.
 const TEXT: &[&str] = &["text_config", "llm_config", "language_config"];
@@ -137,7 +63,8 @@ fn facts(config: &Map<String, Json>, depth: usize) -> Map<String, Json> {
             continue;
         };
         let text = TEXT.contains(&&**key);
-        if !key.ends_with("_config") || OTHERS.contains(&&**key) {
+        let is_part = key.ends_with("_config") || inner.contains_key("model_type");
+        if !is_part || OTHERS.contains(&&**key) {
             continue;
         }
         let mut inner = self::facts(inner, depth - 1);
@@ -157,11 +84,14 @@ fn facts(config: &Map<String, Json>, depth: usize) -> Map<String, Json> {
     facts
 }
 
-/// What is there under one of its names, by its usual name.
+/// What is there under one of its names, by its usual name. An empty list says as little as `null`:
+/// a library puts in what it stands for.
 fn collect(from: &Map<String, Json>, names: &[(&str, &[&str])], into: &mut Map<String, Json>) {
     for (name, others) in names {
         let mut all = [*name].into_iter().chain(others.iter().copied());
-        let value = all.find_map(|name| from.get(name).filter(|value| !value.is_null()));
+        let is_said =
+            |value: &&Json| !value.is_null() && value.as_array().is_none_or(|a| !a.is_empty());
+        let value = all.find_map(|name| from.get(name).filter(is_said));
         into.extend(value.map(|value| ((*name).to_owned(), value.clone())));
     }
 }
@@ -169,7 +99,7 @@ fn collect(from: &Map<String, Json>, names: &[(&str, &[&str])], into: &mut Map<S
 /// Rotary embedding; where layers differ in it, by the type of layer.
 fn rope(config: &Map<String, Json>) -> Map<String, Json> {
     let mut rope = Map::new();
-    collect(config, &ROPE[..1], &mut rope);
+    collect(config, &ROPE[..settings::ROPE_OUTSIDE], &mut rope);
     let told = ["rope_parameters", "rope_scaling"];
     let objects = told.iter().filter_map(|key| config.get(*key)?.as_object());
     for object in objects {
@@ -197,6 +127,50 @@ pub(super) struct Difference {
     pub trace: Json,
 }
 
+/// Longer values are not shown, only where lists begin to differ.
+const LONGEST: usize = 80;
+
+impl Difference {
+    fn line(&self, place: &str) -> String {
+        let Self { name, file, trace } = self;
+        if let (Json::Array(a), Json::Array(b)) = (file, trace)
+            && [file, trace]
+                .iter()
+                .any(|list| list.to_string().len() > LONGEST)
+        {
+            if a.len() != b.len() {
+                let (a, b) = (a.len(), b.len());
+                return format!("config: {name} has {a} entries in {place}, {b} in the trace");
+            }
+            let mut differ = (0..a.len()).filter(|&i| !is_same(&a[i], &b[i]));
+            let first = differ.next().unwrap_or_default();
+            let more = match differ.count() {
+                0 => String::new(),
+                more => format!(", and {more} more of its {} entries differ", a.len()),
+            };
+            return format!(
+                "config: {name}[{first}] is {} in {place}, {} in the trace{more}",
+                shown(&a[first]),
+                shown(&b[first])
+            );
+        }
+        let (file, trace) = (shown(file), shown(trace));
+        format!("config: {name} is {file} in {place}, {trace} in the trace")
+    }
+}
+
+/// A value as a report shows it.
+fn shown(value: &Json) -> String {
+    if gguf::is_per_layer(value) {
+        return "not the same in every layer".to_owned();
+    }
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 /// Where the config of the trace and that of the weights differ.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
@@ -216,10 +190,10 @@ pub(super) fn compare(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Compa
     let text = match checkpoint.config() {
         Ok(text) => text,
         Err(error) => {
-            let line = format!("origin: config not compared: {error}");
+            let line = format!("unread: no config was compared: {error}");
             compared
                 .findings
-                .push(Finding::new(Class::Origin, 1, [line]));
+                .push(Finding::new(Class::Unread, 1, [line]));
             None
         }
     };
@@ -231,27 +205,22 @@ pub(super) fn compare(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Compa
                 file = facts;
             }
             None => {
-                let line = format!("origin: {place} is no JSON object, and was not compared");
+                let line = format!("unread: {place} is no JSON object, and was not compared");
                 compared
                     .findings
-                    .push(Finding::new(Class::Origin, 1, [line]));
+                    .push(Finding::new(Class::Unread, 1, [line]));
             }
         }
     }
     // What a file says of itself comes before what lies beside it.
-    let (mut file, place) = match of_gguf(checkpoint) {
+    let (mut file, place) = match gguf::facts(checkpoint) {
         Some(facts) => (facts, path(checkpoint.shown())),
         None => (file, place),
     };
     file = section_of(&trace, file);
     differences(&trace, &file, "", &mut compared.differences);
     if !compared.differences.is_empty() {
-        let lines = compared.differences.iter().map(|d| {
-            format!(
-                "config: {} is {} in {place}, {} in the trace",
-                d.name, d.file, d.trace
-            )
-        });
+        let lines = compared.differences.iter().map(|d| d.line(&place));
         let finding = Finding::new(Class::Config, compared.differences.len(), lines);
         compared.findings.push(finding);
     }
@@ -280,27 +249,43 @@ fn place(checkpoint: &Checkpoint) -> String {
 }
 
 /// The part of a config that the trace is of: of a model of several parts, one may have been traced.
-fn section_of(trace: &Map<String, Json>, mut file: Map<String, Json>) -> Map<String, Json> {
+/// Of several parts of its kind, the one that differs least.
+fn section_of(trace: &Map<String, Json>, file: Map<String, Json>) -> Map<String, Json> {
     let Some(kind) = trace.get("model_type") else {
         return file;
     };
-    let is_kind = |config: &Map<String, Json>| config.get("model_type") == Some(kind);
-    if is_kind(&file) {
+    if file.get("model_type") == Some(kind) {
         return file;
     }
-    let sections = file
-        .iter()
-        .filter_map(|(key, value)| Some((key, value.as_object()?)));
-    let section = sections.into_iter().find(|(_, config)| is_kind(config));
-    match section.map(|(key, config)| (TEXT.contains(&&**key), config.clone())) {
-        // A language model's facts are those of the whole.
-        Some((true, _)) => {
-            file.remove("model_type");
-            file.remove("architectures");
-            file
+    let mut sections = Vec::new();
+    find_sections(kind, &file, &mut sections);
+    let differing = |section: &Map<String, Json>| {
+        let mut found = Vec::new();
+        differences(trace, section, "", &mut found);
+        found.len()
+    };
+    sections.into_iter().min_by_key(differing).unwrap_or(file)
+}
+
+fn find_sections(kind: &Json, file: &Map<String, Json>, found: &mut Vec<Map<String, Json>>) {
+    for (key, config) in file {
+        let Some(config) = config.as_object() else {
+            continue;
+        };
+        match (
+            config.get("model_type") == Some(kind),
+            TEXT.contains(&&**key),
+        ) {
+            // A language model's facts are those of the whole.
+            (true, true) => {
+                let mut whole = file.clone();
+                whole.remove("model_type");
+                whole.remove("architectures");
+                found.push(whole);
+            }
+            (true, false) => found.push(config.clone()),
+            (false, _) => find_sections(kind, config, found),
         }
-        Some((false, config)) => config,
-        None => file,
     }
 }
 
@@ -334,7 +319,7 @@ fn differences(
     }
 }
 
-/// Whether two values mean the same; a GGUF has its numbers in 32 bits.
+/// Whether a value of the trace and one of the file mean the same; a GGUF has its numbers in 32 bits.
 fn is_same(a: &Json, b: &Json) -> bool {
     match (a, b) {
         (Json::Number(a), Json::Number(b)) => match (a.as_f64(), b.as_f64()) {
@@ -342,6 +327,10 @@ fn is_same(a: &Json, b: &Json) -> bool {
             _ => a == b,
         },
         (Json::String(a), Json::String(b)) => usual(a) == usual(b),
+        (Json::Array(_), file) if gguf::is_per_layer(file) => true,
+        (Json::Array(a), Json::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
+        }
         _ => a == b,
     }
 }
@@ -351,6 +340,7 @@ fn usual(name: &str) -> &str {
     match name {
         "swish" => "silu",
         "gelu_new" | "gelu_fast" | "gelu_python_tanh" | "gelu_pytorch_tanh" => "gelu_tanh",
+        "gelu_python" => "gelu",
         "su" => "longrope",
         name => name,
     }
@@ -380,52 +370,6 @@ fn revision(
         );
         Finding::new(Class::Revision, 1, [line])
     })
-}
-
-/// The facts in a GGUF's metadata, by the names of a config.
-fn of_gguf(checkpoint: &Checkpoint) -> Option<Map<String, Json>> {
-    if !checkpoint.is_gguf() {
-        return None;
-    }
-    let mut facts = Map::new();
-    let Some(architecture) = super::gguf::architecture(checkpoint) else {
-        return Some(facts);
-    };
-    let get = |key: &str| match checkpoint.metadata(&format!("{architecture}.{key}"))? {
-        Value::Integer(0) => None,
-        Value::Integer(value) => Some(json!(i64::try_from(*value).ok()?)),
-        Value::Float(value) => Some(json!(value)),
-        Value::Text(text) => Some(json!(text)),
-        Value::Bool(value) => Some(json!(value)),
-        Value::Array(_) => None,
-    };
-    let mut add = |name: &str, value: Option<Json>| {
-        facts.extend(value.map(|value| (name.to_owned(), value)));
-    };
-    // Layers that predict further tokens are counted among the blocks.
-    let further = get("nextn_predict_layers").and_then(|n| n.as_i64());
-    let blocks = get("block_count").and_then(|n| n.as_i64());
-    add(
-        "num_hidden_layers",
-        blocks.map(|n| json!(n - further.unwrap_or(0))),
-    );
-    add("hidden_size", get("embedding_length"));
-    add("num_attention_heads", get("attention.head_count"));
-    add("num_experts", get("expert_count"));
-    add("num_experts_per_tok", get("expert_used_count"));
-    add("moe_intermediate_size", get("expert_feed_forward_length"));
-    add("vocab_size", get("vocab_size"));
-    add("rms_norm_eps", get("attention.layer_norm_rms_epsilon"));
-    add("layer_norm_eps", get("attention.layer_norm_epsilon"));
-    // Latent attention counts its heads in another way.
-    if get("attention.kv_lora_rank").is_none() {
-        add("num_key_value_heads", get("attention.head_count_kv"));
-        add("head_dim", get("attention.key_length"));
-    }
-    // A kind of rotary embedding without a name of its own stands in a table of factors.
-    let theta = get("rope.freq_base").map(|theta| json!({"rope_theta": theta}));
-    add("rope_parameters", theta);
-    Some(facts)
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ pub enum Class {
     Revision,
     /// Something about where the two come from that need not matter; no mistake.
     Origin,
+    /// A `config.json` is there and could not be read, so nothing was compared with it; no mistake of
+    /// the weights, but perhaps one.
+    Unread,
     /// Tensors that the checkpoint does not have.
     Missing,
     /// Keys whose names are near those of missing tensors.
@@ -48,6 +51,7 @@ impl Class {
             Self::Config => "config",
             Self::Revision => "revision",
             Self::Origin => "origin",
+            Self::Unread => "unread",
             Self::Missing => "missing",
             Self::Renamed => "renamed",
             Self::Tied => "tied",
@@ -184,6 +188,11 @@ impl Finding {
     /// Whether it is no mistake.
     pub fn is_note(&self) -> bool {
         matches!(self.class, Class::Tied | Class::Origin)
+    }
+
+    /// Whether it may be a mistake, and everything fits all the same.
+    pub fn is_warning(&self) -> bool {
+        self.class == Class::Unread
     }
 }
 

@@ -65,6 +65,11 @@ fn what_means_the_same_is_no_difference() {
             r#"{"hidden_act": "gelu_new"}"#,
         ),
         (r#"{"rope_theta": 10000}"#, r#"{"rope_theta": 10000.0}"#),
+        (r#"{"mlp_only_layers": [1]}"#, r#"{"mlp_only_layers": []}"#),
+        (
+            r#"{"rope_parameters": {"rope_theta": 1, "partial_rotary_factor": 0.5}}"#,
+            r#"{"rope_theta": 1, "rotary_pct": 0.5}"#,
+        ),
         // Rotary embedding before and after it was one object.
         (
             r#"{"rope_parameters": {"rope_theta": 5e5, "rope_type": "llama3", "factor": 8.0}}"#,
@@ -137,7 +142,7 @@ fn odd_configs_are_no_mistake_of_the_weights() {
     check(
         "{}",
         "[1]",
-        &["origin: w/lock.json is no JSON object, and was not compared"],
+        &["unread: w/lock.json is no JSON object, and was not compared"],
     );
     let deep = |n: usize| format!("{}1{}", r#"{"a_config": "#.repeat(n), "}".repeat(n));
     check(&deep(3), &deep(100), &[]);
@@ -156,6 +161,9 @@ fn the_metadata_of_a_gguf_is_compared() {
         ("general.architecture", Value::Text("llama".into())),
         ("llama.block_count", Value::Integer(16)),
         ("llama.attention.head_count", Value::Array(16)),
+        ("llama.attention.head_count_kv", Value::Array(16)),
+        ("llama.final_logit_softcapping", Value::Float(30.0)),
+        ("llama.rope.scaling.factor", Value::Float(4.0)),
         (
             "llama.attention.layer_norm_rms_epsilon",
             Value::Float(1e-5_f32.into()),
@@ -164,12 +172,73 @@ fn the_metadata_of_a_gguf_is_compared() {
     ] {
         gguf.metadata(key, value);
     }
+    gguf.tensor("rope_freqs.weight", crate::Dtype::F32, &[4])
+        .expect("a new name");
     let gguf = gguf.into_checkpoint("w/m.gguf".as_ref(), "w/m.gguf".as_ref());
     let trace = r#"{"model_type": "mistral", "num_hidden_layers": 32, "num_attention_heads": 8,
-        "rms_norm_eps": 1e-5, "rope_theta": 1e6}"#;
+        "num_key_value_heads": [8, 4], "final_logit_softcapping": 50.0,
+        "rms_norm_eps": 1e-5, "rope_theta": 1e6, "rope_scaling": {"type": "linear", "factor": 4}}"#;
     let expected = [
         "config: num_hidden_layers is 16 in w/m.gguf, 32 in the trace",
+        "config: num_attention_heads is not the same in every layer in w/m.gguf, 8 in the trace",
+        "config: final_logit_softcapping is 30.0 in w/m.gguf, 50.0 in the trace",
         "config: rope_theta is 10000.0 in w/m.gguf, 1000000.0 in the trace",
+        "config: rope_type is \"llama3\" in w/m.gguf, \"linear\" in the trace",
     ];
     assert_eq!(lines(trace, &gguf), expected);
+}
+
+#[test]
+fn of_long_lists_the_first_difference_is_shown() {
+    let list = |of: &[&str]| {
+        let all: Vec<_> = (0..100).map(|i| of[i % of.len()]).collect();
+        serde_json::json!({ "layer_types": all }).to_string()
+    };
+    let (full, mixed) = (
+        list(&["full_attention"]),
+        list(&["full_attention", "window"]),
+    );
+    check(
+        &full,
+        &mixed,
+        &[
+            r#"config: layer_types[1] is "window" in w/lock.json, "full_attention" in the trace, and 49 more of its 100 entries differ"#,
+        ],
+    );
+    check(
+        &full,
+        r#"{"layer_types": ["full_attention"]}"#,
+        &["config: layer_types has 1 entries in w/lock.json, 100 in the trace"],
+    );
+    check(
+        r#"{"mlp_only_layers": [1, 2]}"#,
+        r#"{"mlp_only_layers": [1.0, 3]}"#,
+        &["config: mlp_only_layers is [1.0,3] in w/lock.json, [1,2] in the trace"],
+    );
+    let long = serde_json::json!({ "feed_forward_proj": "x".repeat(1000) }).to_string();
+    let line = lines(&long, &snapshot(r#"{"feed_forward_proj": 1}"#)).concat();
+    assert!(
+        line.len() < 200 && line.contains("xxx… in the trace"),
+        "{line}"
+    );
+}
+
+/// Of several parts of the kind that was traced, the one that fits is meant, wherever it is.
+#[test]
+fn the_part_of_a_model_is_found_in_it() {
+    let whole = r#"{"model_type": "pair", "encoder": {"model_type": "bert", "hidden_size": 4},
+        "decoder": {"model_type": "bert", "hidden_size": 8},
+        "inner_config": {"model_type": "half", "text_config": {"model_type": "llama",
+            "num_hidden_layers": 2}}}"#;
+    for (trace, expected) in [
+        (r#"{"model_type": "bert", "hidden_size": 8}"#, &[][..]),
+        (r#"{"model_type": "bert", "hidden_size": 4}"#, &[]),
+        (r#"{"model_type": "llama", "num_hidden_layers": 2}"#, &[]),
+        (
+            r#"{"model_type": "llama", "num_hidden_layers": 3}"#,
+            &["config: num_hidden_layers is 2 in w/lock.json, 3 in the trace"],
+        ),
+    ] {
+        check(trace, whole, expected);
+    }
 }
