@@ -312,13 +312,16 @@ pub(super) fn rows(need: &Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows
         )),
         Some(Conversion::Interleaved) => {
             let heads = match key.split('.').nth(2) {
+                _ if is_interleaved(&need.name) => return Ok(Rows::AsStored),
                 Some("attn_q") => "head_count",
                 Some("attn_k") => "head_count_kv",
                 _ => return Ok(Rows::AsStored),
             };
-            // Without a count of its own, k has as many heads as q.
-            let heads = count(from, &format!("attention.{heads}"))
-                .or_else(|| count(from, "attention.head_count"));
+            // Without a count of its own, k has as many heads as q. A count that differs from layer to
+            // layer is an array, and none.
+            let heads = metadata(from, &format!("attention.{heads}"))
+                .or_else(|| metadata(from, "attention.head_count"))
+                .and_then(Value::as_usize);
             let rows = need.shape.first().copied().unwrap_or(0);
             match heads {
                 Some(heads) if heads > 0 && rows % (2 * heads) == 0 => {
@@ -326,7 +329,7 @@ pub(super) fn rows(need: &Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows
                 }
                 _ => Err(format!(
                     "the rows of q and k are in another order, and `{architecture}.attention` does \
-                     not say of how many heads"
+                     not say of how many heads, the same in every layer"
                 )),
             }
         }
@@ -337,16 +340,22 @@ pub(super) fn rows(need: &Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows
     }
 }
 
+/// Whether models that call their weights so have the rows of q and k in llama.cpp's order to begin
+/// with: these are the names of Llama's first release, whose files are converted without moving rows.
+fn is_interleaved(need: &str) -> bool {
+    let module = need.rsplit_once('.').map_or(need, |(module, _)| module);
+    module.ends_with(".attention.wq") || module.ends_with(".attention.wk")
+}
+
 /// The architecture that a GGUF names.
 pub(super) fn architecture(from: &Checkpoint) -> Option<&str> {
     from.metadata("general.architecture")?.as_text()
 }
 
-/// A count in the metadata of the file's architecture.
-fn count(from: &Checkpoint, key: &str) -> Option<usize> {
+/// A value in the metadata of the file's architecture.
+pub(super) fn metadata<'c>(from: &'c Checkpoint, key: &str) -> Option<&'c Value> {
     let architecture = architecture(from)?;
     from.metadata(&format!("{architecture}.{key}"))
-        .and_then(Value::as_usize)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Snapshot;
+use crate::{Snapshot, Value};
 
 fn snapshot(config: &str) -> Checkpoint {
     let mut snapshot = Snapshot::default();

@@ -95,3 +95,44 @@ fn blocks_that_cannot_be_multiplied_by_are_named() {
     let advice = "  loading cannot multiply by these: quantize to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K instead";
     assert_eq!(found[2], advice);
 }
+
+/// The rows of q and k of a llama with 4 and so many heads, by the names of the trace.
+fn rows_of(q: &str, k: &str, kv: Option<crate::Value>) -> Result<[Rows; 2], String> {
+    let shape: &[usize] = &[16, 32];
+    let needs = needs(&[q, k].map(|name| (format!("layers.0.{name}.weight"), shape.to_vec())));
+    let mut snapshot = Snapshot::default();
+    snapshot.gguf(true);
+    let mut put = |key: &str, value| snapshot.metadata(key, value);
+    put("general.architecture", crate::Value::Text("llama".into()));
+    put("llama.attention.head_count", crate::Value::Integer(4));
+    kv.into_iter()
+        .for_each(|value| put("llama.attention.head_count_kv", value));
+    for name in ["blk.0.attn_q.weight", "blk.0.attn_k.weight"] {
+        snapshot.tensor(name, Dtype::F32, shape).expect("new");
+    }
+    let file = snapshot.into_checkpoint("m.gguf".as_ref(), "m.gguf".as_ref());
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    let validated = validate(&expected, &file).map_err(|mismatch| mismatch.to_string())?;
+    Ok([validated.sources[0].rows, validated.sources[1].rows])
+}
+
+#[test]
+fn rows_are_moved_only_by_a_count_of_heads_that_is_known() {
+    let heads = |heads| Rows::Interleaved { heads };
+    let (q, k) = ("self_attn.q_proj", "self_attn.k_proj");
+    let integer = crate::Value::Integer;
+    assert_eq!(rows_of(q, k, Some(integer(2))), Ok([heads(4), heads(2)]));
+    assert_eq!(rows_of(q, k, None), Ok([heads(4), heads(4)]));
+    // Counts that differ from layer to layer, none, and one that is no divisor of the rows.
+    for odd in [crate::Value::Array(2), integer(0), integer(-1), integer(3)] {
+        let text = rows_of(q, k, Some(odd)).expect_err("no count of heads");
+        assert!(text.contains("converted: the rows of q and k"), "{text}");
+    }
+    let stored = Rows::AsStored;
+    let names = ("attention.wq", "attention.wk");
+    let found = rows_of(names.0, names.1, Some(integer(2)));
+    assert_eq!(found, Ok([stored, stored]));
+}

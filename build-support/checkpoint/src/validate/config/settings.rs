@@ -1,0 +1,150 @@
+//! The settings of a config that change what a model computes.
+
+/// A setting by its usual name, and other names that models give it.
+type Setting = (&'static str, &'static [&'static str]);
+
+/// What is compared of a model, or of a part of one; what says most comes first.
+pub(super) const NAMES: &[Setting] = &[
+    ("num_hidden_layers", &["n_layer", "n_layers", "num_layers"]),
+    ("encoder_layers", &[]),
+    ("decoder_layers", &["num_decoder_layers"]),
+    (
+        "num_experts",
+        &["num_local_experts", "n_routed_experts", "moe_num_experts"],
+    ),
+    (
+        "num_experts_per_tok",
+        &["num_experts_per_token", "moe_top_k"],
+    ),
+    ("hidden_size", &["n_embd", "d_model", "n_embed", "dim"]),
+    (
+        "intermediate_size",
+        &[
+            "n_inner",
+            "ffn_dim",
+            "d_ff",
+            "ffn_hidden_size",
+            "hidden_dim",
+        ],
+    ),
+    ("moe_intermediate_size", &[]),
+    ("num_attention_heads", &["n_head", "n_heads", "num_heads"]),
+    (
+        "num_key_value_heads",
+        &["n_head_kv", "n_kv_heads", "num_kv_heads"],
+    ),
+    ("encoder_attention_heads", &[]),
+    ("decoder_attention_heads", &[]),
+    ("head_dim", &["d_kv"]),
+    ("vocab_size", &["padded_vocab_size"]),
+    ("type_vocab_size", &[]),
+    // Attention.
+    ("layer_types", &[]),
+    ("attention_layers", &[]),
+    ("sliding_window", &[]),
+    ("window_size", &[]),
+    ("local_attention", &[]),
+    ("global_attn_every_n_layers", &[]),
+    ("attention_chunk_size", &[]),
+    ("attention_bias", &[]),
+    ("qk_layernorm", &["use_qk_norm"]),
+    ("kv_lora_rank", &[]),
+    ("q_lora_rank", &[]),
+    ("qk_nope_head_dim", &[]),
+    ("qk_rope_head_dim", &[]),
+    ("v_head_dim", &[]),
+    ("clip_qkv", &[]),
+    ("attn_logit_softcapping", &[]),
+    ("query_pre_attn_scalar", &[]),
+    ("attention_multiplier", &[]),
+    ("scale_attn_weights", &[]),
+    ("scale_attn_by_inverse_layer_idx", &[]),
+    // Positions.
+    ("position_embedding_type", &[]),
+    ("alibi", &[]),
+    ("rope_interleave", &["rope_interleaved"]),
+    ("no_rope_layers", &[]),
+    ("no_rope_layer_interval", &[]),
+    ("rope_local_base_freq", &[]),
+    ("global_rope_theta", &[]),
+    ("local_rope_theta", &[]),
+    ("relative_attention_num_buckets", &[]),
+    ("relative_attention_max_distance", &[]),
+    // Norms and activations.
+    ("rms_norm_eps", &["norm_eps"]),
+    (
+        "layer_norm_eps",
+        &["layer_norm_epsilon", "layernorm_epsilon", "norm_epsilon"],
+    ),
+    ("do_layer_norm_before", &["normalize_before"]),
+    ("use_parallel_residual", &["parallel_attn"]),
+    (
+        "hidden_act",
+        &["activation_function", "hidden_activation", "activation"],
+    ),
+    ("feed_forward_proj", &[]),
+    ("projector_hidden_act", &[]),
+    ("mlp_bias", &[]),
+    ("swiglu_limit", &[]),
+    // Experts.
+    ("n_shared_experts", &["num_shared_experts"]),
+    ("norm_topk_prob", &[]),
+    ("routed_scaling_factor", &[]),
+    ("scoring_func", &[]),
+    ("topk_method", &[]),
+    ("n_group", &[]),
+    ("topk_group", &[]),
+    ("first_k_dense_replace", &[]),
+    ("decoder_sparse_step", &[]),
+    ("mlp_only_layers", &[]),
+    ("mlp_layer_types", &[]),
+    ("moe_layer_freq", &[]),
+    ("interleave_moe_layer_step", &[]),
+    // Factors and outputs.
+    ("tie_word_embeddings", &[]),
+    ("scale_embedding", &[]),
+    ("final_logit_softcapping", &[]),
+    ("logit_scale", &[]),
+    ("embedding_multiplier", &[]),
+    ("residual_multiplier", &[]),
+    ("logits_scaling", &[]),
+    // Images and sound.
+    ("image_size", &[]),
+    ("patch_size", &[]),
+    ("num_channels", &[]),
+    ("spatial_merge_size", &[]),
+    ("vision_feature_layer", &[]),
+    ("vision_feature_select_strategy", &[]),
+    ("depths", &[]),
+    ("hidden_sizes", &[]),
+    ("layer_type", &[]),
+    ("downsample_in_first_stage", &[]),
+    ("downsample_in_bottleneck", &[]),
+    // Layers that are one and the same.
+    ("num_hidden_groups", &[]),
+    ("inner_group_num", &[]),
+];
+
+/// Rotary embedding, within `rope_parameters`; older configs have the first few outside.
+pub(super) const ROPE: &[Setting] = &[
+    ("rope_theta", &["rotary_emb_base"]),
+    ("partial_rotary_factor", &["rotary_pct"]),
+    ("rope_type", &["type"]),
+    ("factor", &[]),
+    ("original_max_position_embeddings", &[]),
+    ("low_freq_factor", &[]),
+    ("high_freq_factor", &[]),
+    ("attention_factor", &[]),
+    ("beta_fast", &[]),
+    ("beta_slow", &[]),
+    ("mscale", &[]),
+    ("mscale_all_dim", &[]),
+    ("truncate", &[]),
+    ("short_factor", &[]),
+    ("long_factor", &[]),
+    ("mrope_section", &[]),
+    ("mrope_interleaved", &[]),
+];
+
+/// How many of [`ROPE`] older configs have outside.
+pub(super) const ROPE_OUTSIDE: usize = 2;
