@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::RenameRule;
 use crate::manifest::{Constant, Data, Manifest};
-use crate::report::{At, Error};
+use crate::names;
+use crate::report::{At, Error, Report};
 
 /// What to generate, and from which files.
 #[derive(Debug, Clone)]
@@ -82,9 +83,21 @@ impl Config {
         }
     }
 
+    /// Everything in it that cannot be had for this manifest.
+    pub(crate) fn problems(&self, manifest: &Manifest) -> Report {
+        let mut report = Report::new();
+        let problems = [
+            self.side_files_out_of_reach(manifest),
+            self.renames_nothing(),
+            self.name_unfit(),
+        ];
+        problems.into_iter().flatten().for_each(|p| report.push(p));
+        report
+    }
+
     /// An error when the manifest has side files that generated code could not name: it names them
     /// from the package root.
-    pub(crate) fn side_files_out_of_reach(&self, manifest: &Manifest) -> Option<Error> {
+    fn side_files_out_of_reach(&self, manifest: &Manifest) -> Option<Error> {
         let aside = |c: &Constant| matches!(c.data, Data::File(_));
         let constant = manifest.constants.iter().find(|c| aside(c))?;
         let text = format!(
@@ -97,11 +110,23 @@ impl Config {
     }
 
     /// An error when there are rename rules and no keys to apply them to.
-    pub(crate) fn renames_nothing(&self) -> Option<Error> {
+    fn renames_nothing(&self) -> Option<Error> {
         let text = "rename rules apply to the keys of a checkpoint: name it as `weights`; where it \
                     is absent when building, keep what `cargo pycandle lock` writes of it";
         let alone = self.weights.is_none() && !self.renames.is_empty();
         alone.then(|| Error::whole(At::default(), text))
+    }
+
+    /// The name of the model's struct: the one that was given, or its class.
+    pub(crate) fn model_name(&self, manifest: &Manifest) -> String {
+        let given = self.name.clone().filter(|_| self.name_unfit().is_none());
+        given.unwrap_or_else(|| names::camel(&manifest.class))
+    }
+
+    /// An error when the name that was given cannot be that of a struct in generated code.
+    fn name_unfit(&self) -> Option<Error> {
+        let problem = names::unfit(self.name.as_deref()?)?;
+        Some(Error::whole(At::default(), problem))
     }
 
     /// Where the checkpoint is, and its path as it was given.

@@ -264,37 +264,11 @@ fn imports(body: &TokenStream) -> TokenStream {
         let names = names.iter().filter(|n| used.contains(**n));
         names.map(|n| ident(n)).collect::<Vec<_>>()
     };
-    let runtime = from(&[
-        "BatchNorm",
-        "Conv1d",
-        "Conv1dConfig",
-        "Conv2d",
-        "Conv2dConfig",
-        "DType",
-        "Device",
-        "Embedding",
-        "GroupNorm",
-        "KvCache",
-        "LayerCache",
-        "LayerNorm",
-        "Linear",
-        "ModelCache",
-        "NoProbe",
-        "Param",
-        "Path",
-        "Probe",
-        "Result",
-        "RequiredKey",
-        "RmsNorm",
-        "Scope",
-        "Tensor",
-        "Weights",
-        "ops",
-    ]);
+    let (parity, runtime) = (from(names::PARITY), from(names::RUNTIME));
     let private = from(&["bind"]);
     let private = (!private.is_empty()).then(|| quote!(__private::#(#private)*,));
     quote! {
-        use pycandle::{#private parity::{Named, Names, Traced}, #(#runtime),*};
+        use pycandle::{#private parity::{#(#parity),*}, #(#runtime),*};
     }
 }
 

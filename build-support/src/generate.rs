@@ -68,12 +68,7 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
     let manifest = raw::read_shown(&path, &config.manifest)?;
     let mut report = Report::new();
     let mut tracked = vec![path.clone()];
-    if let Some(problem) = config.side_files_out_of_reach(&manifest) {
-        report.push(problem);
-    }
-    if let Some(problem) = config.renames_nothing() {
-        report.push(problem);
-    }
+    report.extend(config.problems(&manifest));
     match constants::check(&manifest, &path) {
         Ok(files) => tracked.extend(files),
         Err(problems) => report.extend(problems),
@@ -83,10 +78,7 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
         Checked::default()
     });
     tracked.extend(checked.files);
-    let name = match &config.name {
-        Some(name) => name.clone(),
-        None => names::camel(&manifest.class),
-    };
+    let name = config.model_name(&manifest);
     let expects = Expects {
         renames: checked.renames,
         config: checkpoint::facts(&manifest),

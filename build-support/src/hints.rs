@@ -302,12 +302,11 @@ impl Namer<'_> {
     fn give(&mut self, at: usize, var: Var, wanted: &str, taken: &[String]) {
         let free = |name: &String| !taken.contains(name) && !self.is_taken(at, name);
         // A name that has a number already does not get another.
-        let of = self.held.get(wanted);
-        let base = of.map_or(wanted, |v| &self.bases[v.0]).to_owned();
+        let wanted = names::valid(wanted.to_owned());
+        let of = self.held.get(&wanted);
+        let base = of.map_or(&wanted, |v| &self.bases[v.0]).to_owned();
         let numbered = (2..).map(|n| format!("{base}{n}"));
-        let mut names = [wanted.to_owned(), base.clone()]
-            .into_iter()
-            .chain(numbered);
+        let mut names = [wanted, base.clone()].into_iter().chain(numbered);
         let name = names.find(free).unwrap_or_default();
         self.hold(var, name);
         self.bases[var.0] = base;

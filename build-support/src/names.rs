@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use proc_macro2::{Ident, Span};
 
-/// Names that a generated struct cannot have because the generated file imports them.
-const TAKEN_TYPES: &[&str] = &[
+/// What the runtime has for generated code, in the order of its `use` line.
+pub const RUNTIME: &[&str] = &[
     "BatchNorm",
     "Conv1d",
     "Conv1dConfig",
@@ -21,20 +21,24 @@ const TAKEN_TYPES: &[&str] = &[
     "Linear",
     "ModelCache",
     "NoProbe",
-    "Option",
     "Param",
     "Path",
     "Probe",
     "Result",
+    "RequiredKey",
     "RmsNorm",
     "Scope",
-    "Self",
-    "String",
     "Tensor",
-    "Traced",
-    "Vec",
     "Weights",
-    "BTreeMap",
+    "ops",
+];
+
+/// What generated code always imports of `pycandle::parity`.
+pub const PARITY: &[&str] = &["Named", "Names", "Traced"];
+
+/// What generated code names without importing it.
+const PRELUDE: &[&str] = &[
+    "Clone", "Debug", "Default", "Option", "Self", "String", "Vec",
 ];
 
 /// An identifier token.
@@ -86,10 +90,33 @@ pub fn camel(name: &str) -> String {
     if out.is_empty() || out.starts_with(|c: char| c.is_ascii_digit()) {
         out.insert(0, 'M');
     }
-    if TAKEN_TYPES.contains(&out.as_str()) {
+    if is_taken(&out) {
         out.push_str("Module");
     }
     out
+}
+
+/// Whether generated code means something else by a type's name.
+fn is_taken(name: &str) -> bool {
+    [RUNTIME, PARITY, PRELUDE]
+        .iter()
+        .any(|names| names.contains(&name))
+}
+
+/// What is wrong with a name that a user chose for the model's struct.
+pub fn unfit(name: &str) -> Option<String> {
+    if is_kept(name) || name.starts_with("r#") {
+        return Some(format!(
+            "`{name}` cannot be the name of a Rust struct: give one such as `{}`",
+            camel(name)
+        ));
+    }
+    is_taken(name).then(|| {
+        format!(
+            "a model cannot be named `{name}`: generated code uses another type of that name; give \
+             one such as `My{name}`"
+        )
+    })
 }
 
 /// What one element of a list is called: a `layer` of `layers`.
@@ -108,9 +135,17 @@ pub fn singular(list: &str) -> Option<&str> {
 }
 
 /// Adds an underscore to what Rust keeps for itself.
-fn valid(name: String) -> String {
-    let kept = syn::parse_str::<Ident>(&name).is_err();
-    if kept { name + "_" } else { name }
+pub fn valid(name: String) -> String {
+    match is_kept(&name) {
+        true => name + "_",
+        false => name,
+    }
+}
+
+/// Whether a text is no identifier in every edition.
+fn is_kept(name: &str) -> bool {
+    // `syn` takes what only Rust 2024 keeps.
+    name == "gen" || syn::parse_str::<Ident>(name).is_err()
 }
 
 /// Names that are unique within one scope.

@@ -36,14 +36,18 @@ const INTRUDERS: &[&str] = &[
 /// Reads a manifest and generates what it describes.
 fn read_manifest(text: &str) -> bool {
     match raw::parse("m.json", text) {
-        Ok(_) => generate(text)
-            .map_err(|report| assert!(!report.is_empty()))
-            .is_ok(),
+        Ok(_) => generate(text).map_err(|report| said(&report)).is_ok(),
         Err(report) => {
-            assert!(!report.to_string().is_empty());
+            said(&report.to_string());
             false
         }
     }
+}
+
+/// Something is said, and not that the generator is at fault.
+fn said(report: &str) {
+    assert!(!report.is_empty());
+    assert!(!report.contains("please report this"), "{report}");
 }
 
 fn generate(text: &str) -> Result<(), String> {
