@@ -6,6 +6,7 @@ use crate::checkpoint::RenameRule;
 use crate::config::Config;
 use crate::lock;
 use crate::report::{At, Error, Report};
+use crate::syntax::Syntax;
 
 /// Generates a model from a build script.
 ///
@@ -40,7 +41,7 @@ impl Builder {
     pub fn new() -> Self {
         let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
         Self {
-            config: Config::new("").root(root),
+            config: Config::new("").root(root).syntax(Syntax::Builder),
             problems: Vec::new(),
         }
     }

@@ -1,8 +1,9 @@
 //! The checkpoint on disk, held against the manifest before anything is built.
 //!
 //! In: the path of a checkpoint, of which only headers are read, or its lock where the files are
-//! absent. Out: the files to watch, or one error that says everything that does not fit. What fits is decided in `pycandle-checkpoint`, which
-//! the runtime asks as well; here is only what a manifest has to say of it.
+//! absent. Out: the files to watch, or one error that says everything that does not fit. What fits
+//! is decided in `pycandle-checkpoint`, which the runtime asks as well; here is only what a manifest
+//! has to say of it.
 
 mod rename;
 
@@ -56,8 +57,9 @@ pub struct Beside<'m> {
     pub needs: Vec<Need<'m>>,
     /// Where each of the needs is, or everything that does not fit.
     pub validated: Result<Validated, Mismatch>,
+    /// What [`check`] says of it; of one that does not fit, warnings about the renames.
+    pub checked: Checked,
     trace: &'m str,
-    checked: Checked,
 }
 
 impl Beside<'_> {
@@ -92,7 +94,12 @@ pub fn open<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Opened
     let Some(beside) = hold(manifest, config)? else {
         return Ok(None);
     };
-    let validated = beside.validated.map_err(Error::mismatch)?;
+    let warnings = beside.checked.warnings.clone();
+    let validated = beside.validated.map_err(|mismatch| {
+        let mut report = Report::from(Error::mismatch(mismatch, config.syntax));
+        report.warn(warnings);
+        report
+    })?;
     Ok(Some(Opened {
         checkpoint: beside.checkpoint,
         needs: beside.needs,
@@ -115,8 +122,8 @@ pub fn hold<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Beside
         lock,
     } = lock::open(&path, shown)?;
     let needs = needs(manifest);
-    let resolved = rename::resolve(&config.renames, &needs, &checkpoint)
-        .map_err(|lines| Error::weights(lines.join("\n")))?;
+    let resolved = rename::resolve(&config.renames, &needs, &checkpoint, config.syntax)
+        .map_err(|lines| Error::renames(lines.join("\n")))?;
     let facts = facts(manifest);
     let expected = Expected {
         trace: &manifest.file,
@@ -126,20 +133,25 @@ pub fn hold<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Beside
         strict: config.strict,
     };
     let validated = validate(&expected, &checkpoint);
-    let notes = validated.as_ref().map(|validated| validated.notes.clone());
+    let mut warnings = resolved.warnings;
+    let mut notes = Vec::new();
+    if let Ok(validated) = &validated {
+        warnings.extend_from_slice(&validated.warnings);
+        notes.extend_from_slice(&validated.notes);
+    }
     let checked = Checked {
         files: read,
         renames: resolved.renames,
-        notes: notes.unwrap_or_default(),
-        warnings: resolved.warnings,
+        notes,
+        warnings,
     };
     Ok(Some(Beside {
         checkpoint,
         lock,
         needs,
         validated,
-        trace: &manifest.file,
         checked,
+        trace: &manifest.file,
     }))
 }
 

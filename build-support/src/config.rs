@@ -6,6 +6,7 @@ use crate::checkpoint::RenameRule;
 use crate::manifest::{Constant, Data, Manifest};
 use crate::names;
 use crate::report::{At, Error, Report};
+use crate::syntax::Syntax;
 
 /// What to generate, and from which files.
 #[derive(Debug, Clone)]
@@ -17,6 +18,7 @@ pub struct Config {
     pub(crate) strict: bool,
     pub(crate) name: Option<String>,
     pub(crate) fuse: bool,
+    pub(crate) syntax: Syntax,
 }
 
 impl Config {
@@ -30,6 +32,7 @@ impl Config {
             strict: false,
             name: None,
             fuse: true,
+            syntax: Syntax::default(),
         }
     }
 
@@ -67,6 +70,13 @@ impl Config {
     /// Turns all fusions on or off.
     pub fn fuse(mut self, fuse: bool) -> Self {
         self.fuse = fuse;
+        self
+    }
+
+    /// Sets how reports write arguments that would mend what is wrong; those of the attribute by
+    /// default.
+    pub fn syntax(mut self, syntax: Syntax) -> Self {
+        self.syntax = syntax;
         self
     }
 
@@ -111,8 +121,11 @@ impl Config {
 
     /// An error when there are rename rules and no keys to apply them to.
     fn renames_nothing(&self) -> Option<Error> {
-        let text = "rename rules apply to the keys of a checkpoint: name it as `weights`; where it \
-                    is absent when building, keep what `cargo pycandle lock` writes of it";
+        let text = format!(
+            "rename rules apply to the keys of a checkpoint: name it as {}; where it is absent when \
+             building, keep what `cargo pycandle lock` writes of it",
+            self.syntax.argument("weights")
+        );
         let alone = self.weights.is_none() && !self.renames.is_empty();
         alone.then(|| Error::whole(At::default(), text))
     }

@@ -28,6 +28,7 @@ mod names;
 mod ops;
 pub mod raw;
 mod report;
+mod syntax;
 mod tree;
 
 pub use builder::{Builder, write_if_changed};
@@ -36,3 +37,4 @@ pub use config::Config;
 pub use generate::{Expects, Generated, generate, unsupported};
 pub use ops::{documentation, supported};
 pub use report::{At, Error, Report};
+pub use syntax::Syntax;

@@ -288,7 +288,7 @@ fn unreadable(error: pycandle_checkpoint::Error) -> Report {
 }
 
 /// Paths in messages use `/` on every system.
-fn slashed(path: &Path) -> String {
+pub(crate) fn slashed(path: &Path) -> String {
     path.display().to_string().replace('\\', "/")
 }
 

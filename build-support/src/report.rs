@@ -7,6 +7,8 @@ use std::fmt;
 
 use pycandle_checkpoint::Mismatch;
 
+use crate::syntax::Syntax;
+
 /// How many errors of one kind are printed before the rest is only counted.
 const SHOWN: usize = 20;
 
@@ -103,8 +105,10 @@ enum Kind {
     Lowering { op: String, message: String },
     /// The checkpoint cannot be read.
     Weights(String),
+    /// Rename rules make one name of several keys.
+    Renames(String),
     /// The checkpoint is not what the trace needs.
-    Mismatch(Mismatch),
+    Mismatch(Mismatch, Syntax),
 }
 
 impl Error {
@@ -151,11 +155,19 @@ impl Error {
         }
     }
 
-    /// The checkpoint does not fit.
-    pub fn mismatch(mismatch: Mismatch) -> Self {
+    /// The rename rules make one name of several keys; `text` says all of it.
+    pub(crate) fn renames(text: impl Into<String>) -> Self {
         Self {
             at: At::default(),
-            kind: Kind::Mismatch(mismatch),
+            kind: Kind::Renames(text.into()),
+        }
+    }
+
+    /// The checkpoint does not fit, and arguments that would mend it are written so.
+    pub fn mismatch(mismatch: Mismatch, syntax: Syntax) -> Self {
+        Self {
+            at: At::default(),
+            kind: Kind::Mismatch(mismatch, syntax),
         }
     }
 
@@ -178,6 +190,7 @@ impl Error {
 #[must_use = "a report holds errors that somebody has to see"]
 pub struct Report {
     errors: Vec<Error>,
+    warnings: Vec<String>,
 }
 
 impl Report {
@@ -191,12 +204,23 @@ impl Report {
         self.errors.push(error);
     }
 
-    /// Adds all errors of another report.
+    /// Adds all errors and warnings of another report.
     pub fn extend(&mut self, other: Report) {
         self.errors.extend(other.errors);
+        self.warnings.extend(other.warnings);
     }
 
-    /// Whether nothing is wrong.
+    /// Adds what is probably a mistake too, and is shown below the errors.
+    pub fn warn(&mut self, warnings: impl IntoIterator<Item = String>) {
+        self.warnings.extend(warnings);
+    }
+
+    /// What is probably a mistake too.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Whether nothing is wrong; warnings alone are no errors.
     pub fn is_empty(&self) -> bool {
         self.errors.is_empty()
     }
@@ -217,14 +241,26 @@ impl Report {
 
     /// Whether it is the checkpoint that has to change: the code could be generated without it.
     pub fn is_about_weights(&self) -> bool {
-        let about = |error: &Error| matches!(error.kind, Kind::Weights(_) | Kind::Mismatch(_));
+        let about = |error: &Error| {
+            let kinds = &error.kind;
+            matches!(
+                kinds,
+                Kind::Weights(_) | Kind::Renames(_) | Kind::Mismatch(..)
+            )
+        };
+        !self.is_empty() && self.errors.iter().all(about)
+    }
+
+    /// Whether it is the rename rules that have to change.
+    pub fn is_about_renames(&self) -> bool {
+        let about = |error: &Error| matches!(error.kind, Kind::Renames(_));
         !self.is_empty() && self.errors.iter().all(about)
     }
 
     /// In what the checkpoint differs from what the trace needs, when that is what is wrong.
     pub fn mismatch(&self) -> Option<&Mismatch> {
         self.errors.iter().find_map(|error| match &error.kind {
-            Kind::Mismatch(mismatch) => Some(mismatch),
+            Kind::Mismatch(mismatch, _) => Some(mismatch),
             _ => None,
         })
     }
@@ -254,6 +290,7 @@ impl From<Error> for Report {
     fn from(error: Error) -> Self {
         Self {
             errors: vec![error],
+            warnings: Vec::new(),
         }
     }
 }
@@ -266,14 +303,17 @@ impl fmt::Display for Report {
         for error in &self.errors {
             match &error.kind {
                 Kind::Whole(message) => blocks.push(whole(&error.at, message)),
-                Kind::Weights(text) => blocks.push(text.clone()),
-                Kind::Mismatch(mismatch) => blocks.push(mismatch.to_string()),
+                Kind::Weights(text) | Kind::Renames(text) => blocks.push(text.clone()),
+                Kind::Mismatch(mismatch, syntax) => {
+                    blocks.push(mismatch.written(|renames| syntax.renames(renames)));
+                }
                 _ => {}
             }
         }
         blocks.extend(self.manifest_block());
         blocks.extend(self.unsupported_block());
         blocks.extend(self.lowering_block());
+        blocks.extend(self.warnings.iter().map(|text| format!("warning: {text}")));
         f.write_str(&blocks.join("\n\n"))
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use pycandle_build::{Builder, lock};
-use pycandle_test_checkpoints::{Case, cases, safetensors};
+use pycandle_test_checkpoints::{Case, FrontEnd, cases, safetensors};
 
 fn main() {
     let given = std::env::var("PYCANDLE_CASE").ok();
@@ -52,7 +52,7 @@ fn check(case: &Case) {
         case.name
     );
     if !fits {
-        let said = case.is_said_in(&text, case.name, "cargo::error=");
+        let said = case.is_said_in(&text, case.name, FrontEnd::Builder);
         assert!(said, "{}:\n{text}", case.name);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pycandle_build::{Config, RenameRule};
+use pycandle_build::{Config, RenameRule, Syntax};
 
 use crate::outcome::{Outcome, print, print_warning, progress};
 
@@ -16,7 +16,8 @@ pub struct Args {
     #[arg(long)]
     weights: Option<PathBuf>,
     /// Rename keys of the checkpoint: a regular expression and what stands for its matches, `$1`
-    /// for a group; several rules apply in the order in which they are given
+    /// for a group and `\x3D` for a `=` in the expression; several rules apply in the order in which
+    /// they are given
     #[arg(long, value_name = "PATTERN=REPLACEMENT", value_parser = rule)]
     rename: Vec<RenameRule>,
     /// Make keys of the checkpoint that the model does not need an error
@@ -39,6 +40,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Outcome {
     let mut config = Config::new(&args.manifest)
+        .syntax(Syntax::Options)
         .fuse(!args.no_fuse)
         .strict(args.strict);
     if let Some(weights) = &args.weights {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pycandle_build::manifest::Manifest;
-use pycandle_build::{Config, RenameRule, Report, lock, raw, write_if_changed};
+use pycandle_build::{Config, RenameRule, Report, Syntax, lock, raw, write_if_changed};
 use serde_json::{Value, json};
 
 use crate::codegen::rule;
@@ -83,7 +83,7 @@ fn inspect(args: &Args) -> Result<Outcome, Report> {
             let Some(weights) = weights else {
                 return Ok(show(args, Some(&model), None));
             };
-            let config = Config::new(path).weights(weights);
+            let config = Config::new(path).weights(weights).syntax(Syntax::Options);
             let config = args.rename.iter().cloned().fold(config, Config::rename);
             let beside = pycandle_build::checkpoint::hold(&manifest, &config)?;
             let view = beside.as_ref().map(View::beside);
@@ -102,7 +102,7 @@ impl<'a> Model<'a> {
             manifest,
             modules: tree::modules(manifest),
             ops,
-            problems: pycandle_build::generate(&Config::new(path)).err(),
+            problems: pycandle_build::check(&Config::new(path)).err(),
         }
     }
 }

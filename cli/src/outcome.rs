@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
-use pycandle_build::Report;
+use pycandle_build::{Report, Syntax};
 use pycandle_checkpoint::Mismatch;
 use serde_json::{Value, json};
 
@@ -43,6 +43,11 @@ pub fn findings(report: &Report) -> Vec<Value> {
     report.mismatch().map_or_else(Vec::new, mismatch)
 }
 
+/// The report of a mismatch, with the options that would mend it.
+pub fn report(mismatch: &Mismatch) -> String {
+    mismatch.written(|renames| Syntax::Options.renames(renames))
+}
+
 /// The findings of a mismatch, for a program.
 pub fn mismatch(mismatch: &Mismatch) -> Vec<Value> {
     let findings = mismatch.findings().iter().map(|finding| {
@@ -51,7 +56,7 @@ pub fn mismatch(mismatch: &Mismatch) -> Vec<Value> {
         json!({
             "class": finding.class.name(),
             "count": finding.count,
-            "lines": lines.map(ToString::to_string).collect::<Vec<_>>(),
+            "lines": lines.map(|line| line.written(|rules| Syntax::Options.renames(rules))).collect::<Vec<_>>(),
             "renames": renames.map(|rule| [&rule.pattern, &rule.replacement]).collect::<Vec<_>>(),
         })
     });

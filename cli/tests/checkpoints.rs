@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use pycandle_test_checkpoints::FrontEnd;
+
 #[test]
 fn codegen_says_what_does_not_fit() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -33,7 +35,7 @@ fn codegen_says_what_does_not_fit() {
             assert_eq!(error, "", "{}", case.name);
         } else {
             assert!(
-                case.is_said_in(&error, case.name, "error: "),
+                case.is_said_in(&error, case.name, FrontEnd::Command),
                 "{}:\n{error}",
                 case.name
             );

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use pycandle_build::lock;
+use pycandle_test_checkpoints::FrontEnd;
 
 /// Cases that are about files, not about what is in them.
 const OF_FILES: &[&str] = &["absent", "cut_short", "shard_missing"];
@@ -72,7 +73,7 @@ fn every_checkpoint_of_the_table_has_its_case() -> io::Result<()> {
         }
         let text = std::fs::read_to_string(folder.join(case.name).with_extension("stderr"))?;
         let place = format!("ui/fixtures/{}", case.name);
-        let said = case.is_said_in(&text, &place, "error: ");
+        let said = case.is_said_in(&text, &place, FrontEnd::Attribute);
         assert!(said, "{}:\n{text}", case.name);
         names.insert(case.name.to_owned());
     }

@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use pycandle_checkpoint::{Checkpoint, Names, Need, need_of_key};
 use regex::Regex;
 
+use crate::lock;
+use crate::syntax::Syntax;
+
 /// Lines of one kind that are spelled out.
 const SHOWN: usize = 12;
 
@@ -73,9 +76,8 @@ impl RenameRule {
             .into_owned()
     }
 
-    /// The rule as it is written in Rust.
-    fn shown(&self) -> String {
-        format!("({:?}, {:?})", self.pattern.as_str(), self.replacement)
+    fn shown(&self, syntax: Syntax) -> String {
+        syntax.rule(self.pattern.as_str(), &self.replacement)
     }
 }
 
@@ -117,11 +119,12 @@ pub(super) struct Resolved {
 /// Applies the rules to every key, the first rule first, each to what the one before made of it.
 ///
 /// # Errors
-/// One line for every name that two keys become.
+/// The checkpoint, and one line for every name that two of its keys become.
 pub(super) fn resolve(
     rules: &[RenameRule],
     needs: &[Need<'_>],
     checkpoint: &Checkpoint,
+    syntax: Syntax,
 ) -> Result<Resolved, Vec<String>> {
     if rules.is_empty() {
         return Ok(Resolved::default());
@@ -159,17 +162,23 @@ pub(super) fn resolve(
         }
     }
     if !twice.is_empty() {
-        return Err(cut(twice
-            .iter()
-            .map(|(name, keys)| two(name, keys))
+        let mut lines = vec![
+            "rename rules make one name of several keys".to_owned(),
+            format!("--> {}", lock::slashed(checkpoint.shown())),
+            String::new(),
+        ];
+        let twice = twice.iter();
+        lines.extend(cut(twice
+            .map(|(name, keys)| two(name, keys, rules, syntax))
             .collect()));
+        return Err(lines);
     }
     let renames = templates(needs, &pairs(needs, keys.into_iter()));
     let idle = rules.iter().zip(matched).filter(|(_, matched)| !matched);
     let warnings = idle.map(|(rule, _)| {
         format!(
             "the rename {} matches no key of the checkpoint",
-            rule.shown()
+            rule.shown(syntax)
         )
     });
     Ok(Resolved {
@@ -178,10 +187,23 @@ pub(super) fn resolve(
     })
 }
 
-fn two(name: &str, keys: &BTreeSet<&str>) -> String {
+/// `rename: a.w and b.w both become c.w, by ("^.", "c")`.
+fn two(name: &str, keys: &BTreeSet<&str>, rules: &[RenameRule], syntax: Syntax) -> String {
     let keys: Vec<_> = keys.iter().copied().collect();
     let all = if keys.len() == 2 { "both" } else { "all" };
-    format!("rename: {} {all} become {name}", list(&keys))
+    let mut at_work = vec![false; rules.len()];
+    for key in &keys {
+        let mut name = Cow::Borrowed(*key);
+        for (rule, at_work) in rules.iter().zip(&mut at_work) {
+            let next = rule.apply(&name);
+            *at_work |= next != name;
+            name = Cow::Owned(next);
+        }
+    }
+    let rules = rules.iter().zip(at_work).filter(|(_, at_work)| *at_work);
+    let rules: Vec<_> = rules.map(|(rule, _)| rule.shown(syntax)).collect();
+    let by = rules.join(" and ");
+    format!("rename: {} {all} become {name}, by {by}", list(&keys))
 }
 
 /// `a and b`, or `a, b and 3 more`.

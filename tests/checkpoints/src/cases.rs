@@ -80,6 +80,7 @@ fn case(name: &'static str, tensors: &Tensors, report: &[&'static str]) -> Case 
             (WEIGHTS, safetensors(tensors)),
         ],
         report: report.to_vec(),
+        rule: [""; 3],
     }
 }
 
@@ -155,6 +156,12 @@ impl Case {
         self
     }
 
+    /// With the rename rule of its report as each front end writes it.
+    fn ruled(mut self, rule: [&'static str; 3]) -> Self {
+        self.rule = rule;
+        self
+    }
+
     fn strict(mut self) -> Self {
         self.strict = true;
         self
@@ -207,9 +214,14 @@ pub fn cases() -> Vec<Case> {
             &named(llama(2, "F16"), |name| name.replace("model.norm", "model.norms")),
             &[
                 "missing: model.norm.weight",
-                r#"renamed: model.norm.weight may be model.norms.weight in the checkpoint: if so, add rename = [("^model\\.norms\\.weight$", "model.norm.weight")]"#,
+                r#"renamed: model.norm.weight may be model.norms.weight in the checkpoint: if so, add RULE"#,
             ],
-        ),
+        )
+        .ruled([
+            r#"rename = [("^model\\.norms\\.weight$", "model.norm.weight")]"#,
+            r#".rename("^model\\.norms\\.weight$", "model.norm.weight")"#,
+            r#"--rename '^model\.norms\.weight$=model.norm.weight'"#,
+        ]),
         case(
             "unexpected",
             &named(llama(3, "F16"), |name| name.replace("layers.2", "adapter")),
@@ -255,26 +267,41 @@ pub fn cases() -> Vec<Case> {
             "prefix_doubled",
             &named(llama(2, "F16"), doubled),
             &[
-                r#"prefix: 8 keys start with `model.model.`, the trace expects `model.`: add rename = [("^model\\.model\\.", "model.")]"#,
+                r#"prefix: 8 keys start with `model.model.`, the trace expects `model.`: add RULE"#,
                 "everything else fits",
             ],
-        ),
+        )
+        .ruled([
+            r#"rename = [("^model\\.model\\.", "model.")]"#,
+            r#".rename("^model\\.model\\.", "model.")"#,
+            r#"--rename '^model\.model\.=model.'"#,
+        ]),
         case(
             "prefix_missing",
             &named(llama(2, "F16"), |name| name.replace("model.", "")),
             &[
-                r#"prefix: 8 keys lack the `model.` that the trace expects: add rename = [("^(embed_tokens|layers|norm)\\.", "model.${1}.")]"#,
+                r#"prefix: 8 keys lack the `model.` that the trace expects: add RULE"#,
                 "everything else fits",
             ],
-        ),
+        )
+        .ruled([
+            r#"rename = [("^(embed_tokens|layers|norm)\\.", "model.${1}.")]"#,
+            r#".rename("^(embed_tokens|layers|norm)\\.", "model.${1}.")"#,
+            r#"--rename '^(embed_tokens|layers|norm)\.=model.${1}.'"#,
+        ]),
         case(
             "prefix_foreign",
             &named(llama(2, "F16"), |name| name.replace("model.", "transformer.")),
             &[
-                r#"prefix: 8 keys start with `transformer.`, the trace expects `model.`: add rename = [("^transformer\\.", "model.")]"#,
+                r#"prefix: 8 keys start with `transformer.`, the trace expects `model.`: add RULE"#,
                 "everything else fits",
             ],
-        ),
+        )
+        .ruled([
+            r#"rename = [("^transformer\\.", "model.")]"#,
+            r#".rename("^transformer\\.", "model.")"#,
+            r#"--rename '^transformer\.=model.'"#,
+        ]),
         case(
             "quantized_bitsandbytes",
             &packed(&[
@@ -377,12 +404,19 @@ pub fn cases() -> Vec<Case> {
             "rename_twice",
             &llama(2, "F16"),
             &[
-                "rename: model.layers.0.input_layernorm.weight and model.layers.1.input_layernorm.weight both become model.layers.input_layernorm.weight",
-                "rename: model.layers.0.mlp.down_proj.weight and model.layers.1.mlp.down_proj.weight both become model.layers.mlp.down_proj.weight",
-                "rename: model.layers.0.mlp.gate_proj.weight and model.layers.1.mlp.gate_proj.weight both become model.layers.mlp.gate_proj.weight",
+                "rename rules make one name of several keys",
+                "--> CASE/model.safetensors",
+                "rename: model.layers.0.input_layernorm.weight and model.layers.1.input_layernorm.weight both become model.layers.input_layernorm.weight, by RULE",
+                "rename: model.layers.0.mlp.down_proj.weight and model.layers.1.mlp.down_proj.weight both become model.layers.mlp.down_proj.weight, by RULE",
+                "rename: model.layers.0.mlp.gate_proj.weight and model.layers.1.mlp.gate_proj.weight both become model.layers.mlp.gate_proj.weight, by RULE",
             ],
         )
-        .renamed(&[(r"\.\d+\.", ".")]),
+        .renamed(&[(r"\.\d+\.", ".")])
+        .ruled([
+            r#"("\\.\\d+\\.", ".")"#,
+            r#".rename("\\.\\d+\\.", ".")"#,
+            r"--rename '\.\d+\.=.'",
+        ]),
     ];
     cases.extend(fitting());
     cases

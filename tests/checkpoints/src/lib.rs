@@ -12,6 +12,17 @@ use std::path::Path;
 pub use cases::cases;
 pub use files::{Value, gguf, safetensors};
 
+/// Who says it: each writes rename rules in another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrontEnd {
+    /// The attribute, by way of the compiler.
+    Attribute,
+    /// `Builder`, by way of Cargo.
+    Builder,
+    /// `cargo pycandle`.
+    Command,
+}
+
 /// A trace, a checkpoint, and what is said of the two.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -26,8 +37,10 @@ pub struct Case {
     /// All files by name; the manifest is `llama_manifest.json`.
     pub files: Vec<(&'static str, Vec<u8>)>,
     /// Every line of the report that says something, without what the front end puts before it, and
-    /// with `CASE` for the folder; none when the checkpoint fits.
+    /// with `CASE` for the folder and `RULE` for a rename rule; none when the checkpoint fits.
     pub report: Vec<&'static str>,
+    /// The rename rule in the report, as each of [`FrontEnd`] writes it.
+    pub rule: [&'static str; 3],
 }
 
 impl Case {
@@ -43,9 +56,14 @@ impl Case {
         Ok(())
     }
 
-    /// Whether a text says the report and nothing between its lines, where the case lies in
-    /// `folder` and every line may start with `before`.
-    pub fn is_said_in(&self, text: &str, folder: &str, before: &str) -> bool {
+    /// Whether a text says the report as this front end does, and nothing between its lines, where
+    /// the case lies in `folder`.
+    pub fn is_said_in(&self, text: &str, folder: &str, by: FrontEnd) -> bool {
+        let (before, rule) = match by {
+            FrontEnd::Attribute => ("error: ", self.rule[0]),
+            FrontEnd::Builder => ("cargo::error=", self.rule[1]),
+            FrontEnd::Command => ("error: ", self.rule[2]),
+        };
         let lines = text
             .lines()
             .map(|line| line.strip_prefix(before).unwrap_or(line).trim());
@@ -53,7 +71,7 @@ impl Case {
         let report = self
             .report
             .iter()
-            .map(|line| line.trim().replace("CASE", folder));
+            .map(|line| line.trim().replace("CASE", folder).replace("RULE", rule));
         let report: Vec<_> = report.collect();
         lines
             .windows(report.len().max(1))

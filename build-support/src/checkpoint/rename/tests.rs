@@ -31,7 +31,8 @@ fn checkpoint(keys: &[&str]) -> Checkpoint {
 fn check(given: &[(&str, &str)], names: &[&str], keys: &[&str], expected: &[(&str, &str)]) {
     let rules = rules(given);
     let needs = needs(names);
-    let resolved = resolve(&rules, &needs, &checkpoint(keys)).expect("no collision");
+    let resolved =
+        resolve(&rules, &needs, &checkpoint(keys), Syntax::Attribute).expect("no collision");
     let renames = resolved.renames.iter();
     let renames: Vec<_> = renames.map(|(need, key)| (&**need, &**key)).collect();
     let templates = Names::new(&renames);
@@ -149,24 +150,51 @@ fn a_weight_in_parts_is_renamed_as_if_it_were_whole() {
 
 #[test]
 fn two_keys_that_become_one_are_an_error() {
-    let lines = resolve(&rules(&[("[ab]", "c")]), &[], &checkpoint(&["a", "b", "d"]));
-    assert_eq!(lines, Err(vec!["rename: a and b both become c".to_owned()]));
+    let lines = resolve(
+        &rules(&[("[ab]", "c")]),
+        &[],
+        &checkpoint(&["a", "b", "d"]),
+        Syntax::Attribute,
+    );
+    let lines = lines.expect_err("one name");
+    let head = ["rename rules make one name of several keys", "--> w", ""];
+    assert_eq!(lines[..3], head);
+    assert_eq!(
+        lines[3..],
+        [r#"rename: a and b both become c, by ("[ab]", "c")"#]
+    );
     // One of them is there as it was; a name that moved away is free.
-    let lines = resolve(&rules(&[("a", "b")]), &[], &checkpoint(&["a", "b"]));
-    assert_eq!(lines, Err(vec!["rename: a and b both become b".to_owned()]));
+    let lines = resolve(
+        &rules(&[("a", "b")]),
+        &[],
+        &checkpoint(&["a", "b"]),
+        Syntax::Attribute,
+    );
+    let lines = lines.expect_err("one name");
+    assert_eq!(
+        lines[3..],
+        [r#"rename: a and b both become b, by ("a", "b")"#]
+    );
     let swapped = resolve(
         &rules(&[("^b$", "c"), ("^a$", "b")]),
         &[],
         &checkpoint(&["a", "b"]),
+        Syntax::Attribute,
     );
     assert!(swapped.is_ok());
     let keys: Vec<String> = (0..40)
         .map(|i| format!("{}{i}", if i < 20 { "" } else { "x." }))
         .collect();
     let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
-    let lines =
-        resolve(&rules(&[("^.*$", "same")]), &[], &checkpoint(&keys)).expect_err("one name");
-    assert_eq!(lines, ["rename: 0, 1 and 38 more all become same"]);
+    let lines = resolve(
+        &rules(&[("^.*$", "same")]),
+        &[],
+        &checkpoint(&keys),
+        Syntax::Attribute,
+    )
+    .expect_err("one name");
+    let said = r#"rename: 0, 1 and 38 more all become same, by ("^.*$", "same")"#;
+    assert_eq!(lines[3..], [said]);
 }
 
 #[test]
@@ -175,6 +203,7 @@ fn a_rule_that_matches_nothing_is_a_warning() {
         &rules(&[("a", "b"), (r"x\.", "")]),
         &[],
         &checkpoint(&["a"]),
+        Syntax::Attribute,
     );
     let warnings = resolved.expect("no collision").warnings;
     let expected = r#"the rename ("x\\.", "") matches no key of the checkpoint"#;

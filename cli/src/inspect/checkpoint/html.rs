@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::super::text::{bytes, grouped as digits};
 use super::tree::{self, Node};
 use super::{Entry, Status, Sum, View};
+use crate::outcome;
 
 /// What tells a page of this command from another file.
 pub const MARK: &str = "<meta name=\"generator\" content=\"cargo pycandle inspect\">";
@@ -147,7 +148,7 @@ fn verdict(html: &mut String, view: &View<'_>) {
         (true, Some(mismatch)) => writeln!(
             html,
             "<section class=\"verdict bad\"><p>The checkpoint does not fit.</p><pre>{}</pre></section>",
-            escaped(&mismatch.to_string())
+            escaped(&outcome::report(mismatch))
         ),
     };
 }

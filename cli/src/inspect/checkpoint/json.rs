@@ -41,7 +41,7 @@ pub fn view(view: &View<'_>) -> Value {
         }
         let findings = view.mismatch.map_or_else(Vec::new, outcome::mismatch);
         entries.insert("findings".into(), findings.into());
-        let report = view.mismatch.map(ToString::to_string);
+        let report = view.mismatch.map(outcome::report);
         entries.insert("mismatch".into(), report.into());
     }
     value

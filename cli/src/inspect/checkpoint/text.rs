@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::super::text::{bytes, columns, grouped as digits};
 use super::tree::{self, Node};
 use super::{Entry, Status, Sum, View};
+use crate::outcome;
 
 /// Names of one kind that are spelled out.
 const SHOWN: usize = 12;
@@ -84,7 +85,7 @@ pub fn view(view: &View<'_>) -> String {
     );
     columns(&mut text, &rows);
     if let Some(mismatch) = view.mismatch {
-        let _ = writeln!(text, "\n{mismatch}");
+        let _ = writeln!(text, "\n{}", outcome::report(mismatch));
     }
     text
 }
