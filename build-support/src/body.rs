@@ -93,10 +93,12 @@ pub enum SymBind {
 }
 
 /// Which part of a cache a call works on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CacheUse {
     /// All of it.
     Whole,
+    /// Several layers, counted from the first of them.
+    Layers,
     /// The one layer.
     Layer,
 }
@@ -106,10 +108,17 @@ pub enum CacheUse {
 pub enum CacheArg {
     /// The cache argument as it is.
     Same(usize),
-    /// One layer of it.
-    Layer(usize, usize),
-    /// In a loop: consecutive layers from this one.
-    Layers(usize, usize),
+    /// Some layers of it.
+    Part {
+        /// The cache argument.
+        cache: usize,
+        /// The first layer, as the caller counts them.
+        first: usize,
+        /// How many; `None` for one that is passed by itself.
+        count: Option<usize>,
+        /// In a loop: how many layers further each round is.
+        step: usize,
+    },
 }
 
 /// Arguments of a child call.
@@ -215,8 +224,8 @@ pub struct Body {
     pub vars: usize,
     /// Sizes, by local symbol.
     pub syms: Vec<SymBind>,
-    /// Caches: name and part.
-    pub caches: Vec<(String, CacheUse)>,
+    /// Caches; their names are not part of what a call does.
+    pub caches: Vec<CacheUse>,
     /// Fields.
     pub fields: Vec<Field>,
     /// Statements.
@@ -253,6 +262,8 @@ pub struct Instance {
     pub sizes: Vec<Dim>,
     /// Caches it works on: name and layers, ascending.
     pub caches: Vec<(String, Vec<usize>)>,
+    /// Which part of each cache that is.
+    pub parts: Vec<CacheUse>,
     /// Arguments of `load`.
     pub load: Vec<Lit>,
 }

@@ -71,6 +71,7 @@ pub fn dedup(graph: &Graph, tree: &Tree, lowered: &[Lowered]) -> Defs {
                         outputs: tree.outputs[call.0].clone(),
                         sizes: local.sizes.clone(),
                         caches: local.caches.clone(),
+                        parts: body.caches.clone(),
                         load: load.collect(),
                     },
                 );

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::body::{Body, DefId, FieldKind, Stmt};
+use crate::body::{Body, CacheUse, DefId, FieldKind, Stmt};
 use crate::dedup::{Def, Defs};
 use crate::generate::Expects;
 use crate::graph::Graph;
@@ -179,6 +179,8 @@ impl Struct {
         let inputs = self.body().inputs;
         let vars = self.names.vars.iter().enumerate();
         let fields = self.fields.iter().zip(&self.body().fields);
+        let caches = self.body().caches.iter().enumerate();
+        let slices = caches.filter(|(_, part)| **part == CacheUse::Layers);
         Scope {
             vars: vars.map(|(i, name)| (name.clone(), i < inputs)).collect(),
             fields: fields
@@ -186,6 +188,7 @@ impl Struct {
                 .collect(),
             sizes: self.names.sizes.clone(),
             caches: self.names.caches.clone(),
+            slices: slices.map(|(i, _)| i).collect(),
             lists: self.body().lists().collect(),
             mutable: BTreeSet::new(),
             device: (inputs > 0).then_some(Var(0)),

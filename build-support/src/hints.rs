@@ -111,7 +111,7 @@ pub fn choose(sources: &Sources, def: &Def, fields: &[String], outputs: &[Vec<St
         .iter()
         .map(|s| unique.take(&size(sources.graph, s)));
     let sizes: Vec<String> = sizes.collect();
-    let caches = cache_names(body);
+    let caches = cache_names(def);
     let mut reserved = RESERVED.to_vec();
     reserved.extend(sizes.iter().map(String::as_str));
     reserved.extend(caches.iter().map(String::as_str));
@@ -181,14 +181,19 @@ pub fn size(graph: &Graph, symbol: &str) -> String {
 /// Names that generated functions use for something else.
 const RESERVED: [&str; 6] = ["p", "w", "ops", "weights", "inputs", "outputs"];
 
-fn cache_names(body: &Body) -> Vec<String> {
-    match &body.caches[..] {
-        [_] => vec!["cache".to_owned()],
-        many => many
-            .iter()
-            .map(|(name, _)| names::snake(&format!("{name}_cache")))
-            .collect(),
-    }
+/// Caches are called after the model's, if there are several and every call works on the same.
+fn cache_names(def: &Def) -> Vec<String> {
+    let mut unique = Unique::new(&[]);
+    let one = |i: usize| {
+        let mut called = def.calls.iter().map(|(_, local)| &local.caches[i].0);
+        let first = called.next()?;
+        let several = def.body.caches.len() > 1;
+        (several && called.all(|name| name == first)).then(|| format!("{first}_cache"))
+    };
+    let names = (0..def.body.caches.len()).map(|i| one(i).unwrap_or_else(|| "cache".to_owned()));
+    names
+        .map(|name| unique.take(&names::snake(&name)))
+        .collect()
 }
 
 /// The name of what goes from layer to layer.

@@ -141,7 +141,7 @@ impl Calls<'_> {
 
 /// The arguments of these calls as one loop, if they allow it.
 fn args(all: &[&Instance]) -> Option<Vec<Arg>> {
-    if all.iter().any(|i| i.sizes != all[0].sizes) || !consecutive_layers(all) {
+    if all.iter().any(|i| i.sizes != all[0].sizes) || !evenly_spaced(all) {
         return None;
     }
     let made = all.iter().flat_map(|i| &i.outputs);
@@ -150,22 +150,19 @@ fn args(all: &[&Instance]) -> Option<Vec<Arg>> {
     args.collect()
 }
 
-fn consecutive_layers(all: &[&Instance]) -> bool {
-    let layer = |i: &Instance| -> Option<Vec<(String, usize)>> {
-        let one = |(name, layers): &(String, Vec<usize>)| match layers[..] {
-            [layer] => Some((name.clone(), layer)),
-            _ => None,
-        };
-        i.caches.iter().map(one).collect()
+/// Whether each round works on the same caches, its layers as much further as every other round's.
+fn evenly_spaced(all: &[&Instance]) -> bool {
+    let step = |cache: usize, pair: &[&Instance]| -> Option<usize> {
+        let ((a, from), (b, to)) = (&pair[0].caches[cache], &pair[1].caches[cache]);
+        let step = to[0].checked_sub(from[0]).filter(|step| *step > 0)?;
+        let moved = from.iter().map(|layer| layer + step);
+        (a == b && moved.eq(to.iter().copied())).then_some(step)
     };
-    all.windows(2)
-        .all(|pair| match (layer(pair[0]), layer(pair[1])) {
-            (Some(a), Some(b)) => {
-                let next = a.into_iter().map(|(n, l)| (n, l + 1));
-                next.eq(b)
-            }
-            _ => false,
-        })
+    (0..all[0].caches.len()).all(|cache| {
+        let mut steps = all.windows(2).map(|pair| step(cache, pair));
+        let first = steps.next().flatten();
+        all.len() < 2 || first.is_some() && steps.all(|step| step == first)
+    })
 }
 
 fn classify(all: &[&Instance], arg: usize, made: &HashSet<Source>) -> Option<Arg> {

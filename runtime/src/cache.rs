@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 
 use candle_core::Tensor;
 
@@ -301,6 +301,14 @@ impl KvCache {
         &mut self.layers[index]
     }
 
+    /// Some layers, in order.
+    ///
+    /// # Panics
+    /// When there are not that many layers; their number is fixed by the model.
+    pub fn layers(&mut self, range: Range<usize>) -> &mut [LayerCache] {
+        &mut self.layers[range]
+    }
+
     /// The cache of layer `index`, to look at.
     ///
     /// # Panics
@@ -333,6 +341,8 @@ impl KvCache {
 /// The cache of one model: a [`KvCache`] that no other model takes.
 ///
 /// Made by the generated model's `cache` function; `reset`, `truncate` and `len` are [`KvCache`]'s.
+/// A model with several caches has one such function for each; `WHICH` tells them apart, so that
+/// one in another's place does not compile.
 ///
 /// ```
 /// use pycandle::{KvCache, ModelCache};
@@ -341,12 +351,21 @@ impl KvCache {
 /// cache.reset();
 /// assert_eq!(cache.num_layers(), 4);
 /// ```
-pub struct ModelCache<M> {
+///
+/// ```compile_fail,E0308
+/// use pycandle::{KvCache, ModelCache};
+/// struct MyModel;
+/// fn forward(encoder: &mut ModelCache<MyModel, 0>, decoder: &mut ModelCache<MyModel, 1>) {}
+/// let mut encoder = ModelCache::<MyModel, 0>::new(KvCache::new(&[("key", 2)], 4));
+/// let mut decoder = ModelCache::<MyModel, 1>::new(KvCache::new(&[("key", 2)], 4));
+/// forward(&mut decoder, &mut encoder);
+/// ```
+pub struct ModelCache<M, const WHICH: usize = 0> {
     cache: KvCache,
     model: PhantomData<fn() -> M>,
 }
 
-impl<M> ModelCache<M> {
+impl<M, const WHICH: usize> ModelCache<M, WHICH> {
     /// A cache for the model `M`.
     pub fn new(cache: KvCache) -> Self {
         Self {
@@ -356,19 +375,19 @@ impl<M> ModelCache<M> {
     }
 }
 
-impl<M> Clone for ModelCache<M> {
+impl<M, const WHICH: usize> Clone for ModelCache<M, WHICH> {
     fn clone(&self) -> Self {
         Self::new(self.cache.clone())
     }
 }
 
-impl<M> fmt::Debug for ModelCache<M> {
+impl<M, const WHICH: usize> fmt::Debug for ModelCache<M, WHICH> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.cache.fmt(f)
     }
 }
 
-impl<M> Deref for ModelCache<M> {
+impl<M, const WHICH: usize> Deref for ModelCache<M, WHICH> {
     type Target = KvCache;
 
     fn deref(&self) -> &KvCache {
@@ -376,7 +395,7 @@ impl<M> Deref for ModelCache<M> {
     }
 }
 
-impl<M> DerefMut for ModelCache<M> {
+impl<M, const WHICH: usize> DerefMut for ModelCache<M, WHICH> {
     fn deref_mut(&mut self) -> &mut KvCache {
         &mut self.cache
     }

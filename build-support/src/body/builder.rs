@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Args, CacheArg, Field, FieldKind, FieldPath, Instance, Kept, Loop, LoopArg, LoopOut, Stmt,
+    Args, CacheArg, CacheUse, Field, FieldKind, FieldPath, Instance, Kept, Loop, LoopArg, LoopOut,
+    Stmt,
 };
 use crate::graph::Graph;
 use crate::ir::{Expr, FieldId, Lowered, Var};
@@ -25,6 +26,7 @@ pub(super) struct Builder<'a> {
     pub(super) field_ids: HashMap<Field, FieldId>,
     pub(super) syms: Vec<SymbolId>,
     pub(super) caches: Vec<(String, Vec<usize>)>,
+    pub(super) parts: Vec<CacheUse>,
     pub(super) stmts: Vec<Stmt>,
     pub(super) recorded: Vec<(CallId, usize)>,
 }
@@ -43,6 +45,7 @@ impl<'a> Builder<'a> {
             field_ids: HashMap::new(),
             syms: Vec::new(),
             caches: Vec::new(),
+            parts: Vec::new(),
             stmts: Vec::new(),
             recorded: Vec::new(),
         }
@@ -87,11 +90,32 @@ impl<'a> Builder<'a> {
             layers.sort_unstable();
             layers.dedup();
         }
+        let all = |name: &str, layers: usize| {
+            let states = self.graph.m.states.iter().filter(|s| s.name == name);
+            states.map(|s| s.layer + 1).max() == Some(layers)
+        };
+        let parts = used.iter().map(|(name, layers)| match layers.len() {
+            _ if self.call.0 == 0 => CacheUse::Whole,
+            1 => CacheUse::Layer,
+            n if all(name, n) => CacheUse::Whole,
+            _ => CacheUse::Layers,
+        });
+        self.parts = parts.collect();
         self.caches = used;
     }
 
-    pub(super) fn is_whole(&self, cache: usize) -> bool {
-        self.call.0 == 0 || self.caches[cache].1.len() > 1
+    /// The cache argument of this name.
+    pub(super) fn cache(&self, name: &str) -> usize {
+        let named = |(n, _): &(String, Vec<usize>)| n == name;
+        self.caches.iter().position(named).unwrap_or_default()
+    }
+
+    /// A layer of the whole cache as this body counts them.
+    pub(super) fn local_layer(&self, cache: usize, layer: usize) -> usize {
+        match self.parts[cache] {
+            CacheUse::Whole => layer,
+            _ => layer - self.caches[cache].1[0],
+        }
     }
 
     /// Numbers the tensors that come from outside, in order of first use.
@@ -208,19 +232,24 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn cache_args(&self, child: &Instance) -> Vec<CacheArg> {
-        let arg = |(name, layers): &(String, Vec<usize>)| {
-            let cache = self
-                .caches
-                .iter()
-                .position(|(n, _)| n == name)
-                .unwrap_or_default();
-            match layers[..] {
-                [layer] if self.is_whole(cache) => CacheArg::Layer(cache, layer),
-                _ => CacheArg::Same(cache),
+    /// What a child takes of the caches; `next` is the child of a loop's next round.
+    pub(super) fn cache_args(&self, child: &Instance, next: Option<&Instance>) -> Vec<CacheArg> {
+        let arg = |(i, (name, layers)): (usize, &(String, Vec<usize>))| {
+            let cache = self.cache(name);
+            let part = child.parts[i];
+            let same = *layers == self.caches[cache].1 && part == self.parts[cache];
+            if same {
+                return CacheArg::Same(cache);
+            }
+            let (first, last) = (layers[0], layers[layers.len() - 1]);
+            CacheArg::Part {
+                cache,
+                first: self.local_layer(cache, first),
+                count: (part == CacheUse::Layers).then_some(last - first + 1),
+                step: next.map_or(0, |next| next.caches[i].1[0] - first),
             }
         };
-        child.caches.iter().map(arg).collect()
+        child.caches.iter().enumerate().map(arg).collect()
     }
 
     pub(super) fn child(&mut self, call: CallId, child: &Instance) {
@@ -231,7 +260,7 @@ impl<'a> Builder<'a> {
         let args = Args {
             tensors: child.inputs.iter().map(|s| self.tensor(*s)).collect(),
             sizes: child.sizes.iter().map(|d| self.dim(d)).collect(),
-            caches: self.cache_args(child),
+            caches: self.cache_args(child, None),
         };
         let outs = child.outputs.iter().map(|v| self.define(*v)).collect();
         self.stmts.push(Stmt::Call(field, args, outs));
@@ -252,13 +281,9 @@ impl<'a> Builder<'a> {
             loops::Arg::Each(all) => LoopArg::Each(all.iter().map(|s| self.tensor(*s)).collect()),
         });
         let tensors = tensors.collect();
-        let caches = self.cache_args(first).into_iter().map(|c| match c {
-            CacheArg::Layer(cache, layer) => CacheArg::Layers(cache, layer),
-            same => same,
-        });
         let args = Args {
             tensors,
-            caches: caches.collect(),
+            caches: self.cache_args(first, Some(all[1])),
             sizes: first.sizes.iter().map(|d| self.dim(d)).collect(),
         };
         let inits = run.outs.iter().map(|o| o.init.map(|s| self.tensor(s)));

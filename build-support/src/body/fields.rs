@@ -1,7 +1,7 @@
 //! The fields of a body, and expressions in terms of them.
 
 use super::builder::Builder;
-use super::{Field, FieldKind, FieldPath, Held, relative};
+use super::{CacheUse, Field, FieldKind, FieldPath, Held, relative};
 use crate::ir::{Expr, FieldId, Layer, Lit};
 use crate::manifest::{
     CallId, ConstId, Constant, Data, Dim, Dtype, ParamId, Source, SymbolId, ValueId,
@@ -85,11 +85,11 @@ impl Builder<'_> {
                 state, slot, new, ..
             } => {
                 let state = &self.graph.m.states[state];
-                let name = |(n, _): &(String, Vec<usize>)| *n == state.name;
-                let cache = self.caches.iter().position(name).unwrap_or_default();
+                let cache = self.cache(&state.name);
+                let one = self.parts[cache] == CacheUse::Layer;
                 Expr::Append {
                     state: cache,
-                    layer: self.is_whole(cache).then_some(state.layer),
+                    layer: (!one).then(|| self.local_layer(cache, state.layer)),
                     slot,
                     new,
                 }

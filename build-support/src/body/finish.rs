@@ -1,7 +1,7 @@
 //! The end of a body: what it returns, what it records, where its sizes come from.
 
 use super::builder::Builder;
-use super::{Body, CacheUse, Local, Stmt, SymBind};
+use super::{Body, Local, Stmt, SymBind};
 use crate::ir::{Expr, Var};
 use crate::manifest::{Dim, Source, SymbolId};
 use crate::tree::Tree;
@@ -33,20 +33,12 @@ impl Builder<'_> {
         let syms = self.syms.clone();
         let syms = syms.iter().map(|s| self.bind(*s, &mut sizes)).collect();
         let class = &self.graph.m.modules[self.graph.m.calls[self.call.0].module.0].class;
-        let caches = (0..self.caches.len()).map(|i| {
-            let part = if self.is_whole(i) {
-                CacheUse::Whole
-            } else {
-                CacheUse::Layer
-            };
-            (self.caches[i].0.clone(), part)
-        });
         let body = Body {
             class: class.clone(),
             inputs: self.inputs.len(),
             vars: self.vars,
             syms,
-            caches: caches.collect(),
+            caches: self.parts,
             fields: self.fields,
             stmts: self.stmts,
             outputs,

@@ -20,6 +20,8 @@ pub struct Scope {
     pub sizes: Vec<String>,
     /// Name of each cache argument.
     pub caches: Vec<String>,
+    /// The cache arguments that are slices of layers.
+    pub slices: BTreeSet<usize>,
     /// The variables that are lists of tensors.
     pub lists: BTreeSet<Var>,
     /// The variables that are changed later.
@@ -79,7 +81,10 @@ impl Scope {
                 match layer {
                     Some(layer) => {
                         let layer = Literal::usize_unsuffixed(*layer);
-                        quote!(#cache.layer(#layer).append(#slot, #new)?)
+                        match self.slices.contains(state) {
+                            true => quote!(#cache[#layer].append(#slot, #new)?),
+                            false => quote!(#cache.layer(#layer).append(#slot, #new)?),
+                        }
                     }
                     None => quote!(#cache.append(#slot, #new)?),
                 }

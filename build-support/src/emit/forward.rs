@@ -28,13 +28,7 @@ pub fn forward(s: &Struct, all: &[Struct]) -> TokenStream {
         .caches
         .iter()
         .zip(&s.names.caches)
-        .map(|((_, part), name)| {
-            let name = ident(name);
-            match part {
-                CacheUse::Whole => quote!(#name: &mut KvCache),
-                CacheUse::Layer => quote!(#name: &mut LayerCache),
-            }
-        });
+        .map(|(part, name)| cache_arg(*part, name));
     let probe = s.probed.then(|| quote!(p: &mut impl Probe));
     let args: Vec<_> = tensors.chain(sizes).chain(caches).chain(probe).collect();
     let allow = (args.len() > 6).then(|| quote!(#[allow(clippy::too_many_arguments)]));
@@ -288,29 +282,62 @@ pub fn call<T>(
 ) -> TokenStream {
     let child = &all[s.child(field).0];
     let sizes = args.sizes.iter().map(|d| scope.size(d));
-    let caches = args.caches.iter().map(|c| match (c, counter) {
-        (CacheArg::Same(c), _) => {
-            let name = ident(&scope.caches[*c]);
-            quote!(#name)
-        }
-        (CacheArg::Layers(c, first), Some(i)) => {
-            let name = ident(&scope.caches[*c]);
-            match first {
-                0 => quote!(#name.layer(#i)),
-                n => {
-                    let n = Literal::usize_unsuffixed(*n);
-                    quote!(#name.layer(#i + #n))
-                }
-            }
-        }
-        (CacheArg::Layer(c, layer) | CacheArg::Layers(c, layer), _) => {
-            let (name, layer) = (ident(&scope.caches[*c]), Literal::usize_unsuffixed(*layer));
-            quote!(#name.layer(#layer))
-        }
-    });
+    let caches = args.caches.iter().map(|c| cache(s, scope, c, counter));
     let probe = child.probed.then(|| quote!(p));
     let args = tensors.into_iter().chain(sizes).chain(caches).chain(probe);
     quote!(forward(#(#args),*)?)
+}
+
+/// What a child is passed for a cache.
+fn cache(s: &Struct, scope: &Scope, arg: &CacheArg, counter: Option<&Ident>) -> TokenStream {
+    let (cache, first, count, step) = match *arg {
+        CacheArg::Same(cache) => {
+            let name = ident(&scope.caches[cache]);
+            return quote!(#name);
+        }
+        CacheArg::Part {
+            cache,
+            first,
+            count,
+            step,
+        } => (cache, first, count, step),
+    };
+    let name = ident(&scope.caches[cache]);
+    let at = |layer: usize| {
+        let (n, by) = (
+            Literal::usize_unsuffixed(layer),
+            Literal::usize_unsuffixed(step),
+        );
+        match (counter.filter(|_| step > 0), step, layer) {
+            (None, ..) => quote!(#n),
+            (Some(i), 1, 0) => quote!(#i),
+            (Some(i), 1, _) => quote!(#i + #n),
+            (Some(i), _, 0) => quote!(#by * #i),
+            (Some(i), ..) => quote!(#by * #i + #n),
+        }
+    };
+    let from = at(first);
+    match (s.body().caches[cache], count) {
+        (CacheUse::Layers, None) => quote!(&mut #name[#from]),
+        (_, None) => quote!(#name.layer(#from)),
+        (part, Some(count)) => {
+            let to = at(first + count);
+            match part {
+                CacheUse::Layers => quote!(&mut #name[#from..#to]),
+                _ => quote!(#name.layers(#from..#to)),
+            }
+        }
+    }
+}
+
+/// A cache as an argument of a struct that is not the root.
+pub fn cache_arg(part: CacheUse, name: &str) -> TokenStream {
+    let name = ident(name);
+    match part {
+        CacheUse::Whole => quote!(#name: &mut KvCache),
+        CacheUse::Layers => quote!(#name: &mut [LayerCache]),
+        CacheUse::Layer => quote!(#name: &mut LayerCache),
+    }
 }
 
 /// Whether any statement of the body, or of a child, shows something to the probe.

@@ -10,9 +10,10 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::expr::Scope;
-use super::forward::{Code, block, operations, pattern, result};
+use super::forward::{Code, block, cache_arg, operations, pattern, result};
+use super::root::model_cache;
 use super::{Struct, idents};
-use crate::body::{CacheUse, Stmt};
+use crate::body::Stmt;
 use crate::ir::{Expr, Var};
 use crate::names::ident;
 
@@ -224,13 +225,12 @@ impl Parts<'_> {
         let sizes: Vec<_> = sizes.map(|n| ident(n)).collect();
         let caches = self.s.body().caches.iter().zip(&scope.caches);
         let caches = caches.filter(|(_, name)| used.contains(*name));
-        let caches = caches.map(|((_, part), name)| {
-            let name = ident(name);
-            match part {
-                _ if self.s.is_root => (quote!(#name: &mut ModelCache<Self>), name),
-                CacheUse::Whole => (quote!(#name: &mut KvCache), name),
-                CacheUse::Layer => (quote!(#name: &mut LayerCache), name),
-            }
+        let caches = caches.map(|(part, name)| {
+            let arg = match self.s.is_root {
+                true => model_cache(self.s, name),
+                false => cache_arg(*part, name),
+            };
+            (arg, ident(name))
         });
         let (cache_args, caches): (Vec<_>, Vec<_>) = caches.unzip();
         let probe = used.contains("p").then(|| quote!(p));

@@ -37,7 +37,7 @@ pub fn repeat(s: &Struct, all: &[Struct], scope: &Scope, l: &Loop) -> TokenStrea
         .args
         .caches
         .iter()
-        .any(|c| matches!(c, CacheArg::Layers(..)));
+        .any(|c| matches!(c, CacheArg::Part { .. }));
     let some = |o: &LoopOut| o.kept.as_ref().is_some_and(|k| k.rounds.is_some());
     let counter = (layered || l.outs.iter().any(some)).then(|| fresh.take(&["i"]));
 

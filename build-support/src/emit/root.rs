@@ -107,15 +107,18 @@ struct Cache<'a> {
 }
 
 fn caches<'a>(m: &'a Manifest, s: &Struct) -> Vec<Cache<'a>> {
-    let caches = s.body().caches.iter().zip(&s.names.caches);
+    let caches = s.def.calls[0].1.caches.iter().zip(&s.names.caches);
     let cache = |((name, _), argument): (&(String, _), &String)| {
-        let states: Vec<&State> = m.states.iter().filter(|st| st.name == *name).collect();
+        let states = m.states.iter().filter(|st| st.name == *name);
+        let mut states: Vec<&State> = states.collect();
+        states.sort_by_key(|st| st.layer);
         let (function, new) = (ident(argument), new_cache(&states));
+        let ty = cache_type(s, argument);
         Cache {
             argument: argument.clone(),
             function: quote! {
                 /// A new, empty cache.
-                pub fn #function(&self) -> ModelCache<Self> {
+                pub fn #function(&self) -> #ty {
                     ModelCache::new(#new)
                 }
             },
@@ -187,11 +190,25 @@ fn args(m: &Manifest, s: &Struct, caches: &[Cache]) -> Vec<TokenStream> {
         let name = ident(&s.names.vars[i]);
         quote!(#name: &Tensor)
     });
-    let caches = caches.iter().map(|c| {
-        let name = ident(&c.argument);
-        quote!(#name: &mut ModelCache<Self>)
-    });
+    let caches = caches.iter().map(|c| model_cache(s, &c.argument));
     tensors.chain(caches).collect()
+}
+
+/// A cache of the model as an argument.
+pub fn model_cache(s: &Struct, name: &str) -> TokenStream {
+    let (ty, name) = (cache_type(s, name), ident(name));
+    quote!(#name: &mut #ty)
+}
+
+/// The type of a cache of the model: where it has several, each has its own.
+fn cache_type(s: &Struct, name: &str) -> TokenStream {
+    match s.names.caches.iter().position(|n| n == name) {
+        Some(i) if s.names.caches.len() > 1 => {
+            let i = Literal::usize_unsuffixed(i);
+            quote!(ModelCache<Self, #i>)
+        }
+        _ => quote!(ModelCache<Self>),
+    }
 }
 
 fn arg_names(m: &Manifest, s: &Struct) -> Vec<proc_macro2::Ident> {
@@ -298,8 +315,8 @@ fn bind_sizes(m: &Manifest, s: &Struct, sizes: &[String], used: &BTreeSet<String
             && used.contains(&sizes[n])
             && bound.insert(n)
         {
-            let cache = s
-                .body()
+            let cache = s.def.calls[0]
+                .1
                 .caches
                 .iter()
                 .position(|(name, _)| *name == state.name);

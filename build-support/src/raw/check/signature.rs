@@ -160,11 +160,10 @@ impl Checker<'_, '_, '_> {
         for (i, element) in self.raw.states.iter().enumerate() {
             let state = &element.is;
             let field = |name: &str| format!("states[{i}].{name}");
-            for (name, text) in [("name", &state.name), ("slot", &state.slot)] {
-                if !is_identifier(text) {
-                    self.not_identifier(element.line, field(name), text);
-                }
+            if !is_identifier(&state.name) {
+                self.not_identifier(element.line, field("name"), &state.name);
             }
+            self.checked_name(element.line, || field("slot"), &state.slot);
             if state.layer >= MAX_LAYERS {
                 self.source.error(
                     element.line,
