@@ -1,6 +1,8 @@
 //! The whole pipeline.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use proc_macro2::TokenStream;
@@ -13,6 +15,7 @@ use crate::emit::{Root, emit};
 use crate::format;
 use crate::fuse::fuse;
 use crate::graph::Graph;
+use crate::ir::Lowered;
 use crate::lower::{Unsupported, lower};
 use crate::manifest::{CallId, Manifest};
 use crate::names;
@@ -20,12 +23,10 @@ use crate::report::{At, Error, Report};
 use crate::tree::tree;
 use crate::{checkpoint, constants, raw};
 
-/// The generated model.
+/// The generated model, as source.
 #[derive(Debug)]
 pub struct Generated {
-    /// Its items.
-    pub tokens: TokenStream,
-    /// The same as formatted source, with the header line.
+    /// Formatted source, with the header line.
     pub source: String,
     /// Files to watch: when one changes, generate again.
     pub tracked: Vec<PathBuf>,
@@ -37,6 +38,19 @@ pub struct Generated {
     pub expects: Expects,
     /// The name of the model's struct.
     pub name: String,
+}
+
+/// The generated model, as the compiler takes it.
+#[derive(Debug)]
+pub struct Expanded {
+    /// Its items.
+    pub tokens: TokenStream,
+    /// Files to watch: when one changes, expand again.
+    pub tracked: Vec<PathBuf>,
+    /// What is probably a mistake, though the checkpoint fits.
+    pub warnings: Vec<String>,
+    /// What is wrong with the checkpoint alone; the code does without one.
+    pub problems: Report,
 }
 
 /// What generated code says of the checkpoints that it loads, beside what it needs of them.
@@ -64,54 +78,50 @@ pub struct Expects {
 /// }
 /// ```
 pub fn generate(config: &Config) -> Result<Generated, Report> {
-    let path = config.manifest_path();
-    let manifest = raw::read_shown(&path, &config.manifest)?;
-    let mut report = Report::new();
-    let mut tracked = vec![path.clone()];
-    report.extend(config.problems(&manifest));
-    match constants::check(&manifest, &path) {
-        Ok(files) => tracked.extend(files),
-        Err(problems) => report.extend(problems),
-    }
-    let checked = checkpoint::check(&manifest, config).unwrap_or_else(|problems| {
-        report.extend(problems);
-        Checked::default()
-    });
-    tracked.extend(checked.files);
-    let name = config.model_name(&manifest);
-    let expects = Expects {
-        renames: checked.renames,
-        config: checkpoint::facts(&manifest),
-        strict: config.strict,
-    };
-    let model = Model {
-        name: &name,
-        folder: &config.manifest_folder(),
-        expects: &expects,
-        hash: &hash(&path),
-        config,
-    };
-    match tokens(&manifest, &model) {
-        Ok(tokens) => report.into_result(()).and_then(|()| {
-            let text = format::format(&tokens).map_err(|err| {
-                let text = format!("the generated code is not Rust: {err}: please report this");
-                Error::whole(At::file(&manifest.file), text)
-            })?;
-            Ok(Generated {
-                source: format::header(&manifest.file) + &text,
-                tokens,
-                tracked,
-                notes: checked.notes,
-                warnings: checked.warnings,
-                expects: expects.clone(),
-                name: name.clone(),
-            })
+    let (mut model, mut report) = Model::read(config)?;
+    let lowered = model.lower(&mut report);
+    let lowered = report.into_result(lowered)?;
+    let tokens = lowered.map(|lowered| model.tokens(lowered));
+    let text = format::format(&tokens.unwrap_or_default()).map_err(|err| {
+        let text = format!("the generated code is not Rust: {err}: please report this");
+        Error::whole(At::file(&model.manifest.file), text)
+    })?;
+    Ok(Generated {
+        source: format::header(&model.manifest.file) + &text,
+        tracked: std::mem::take(&mut model.tracked),
+        notes: std::mem::take(&mut model.checked.notes),
+        warnings: std::mem::take(&mut model.checked.warnings),
+        expects: model.expects(),
+        name: config.model_name(&model.manifest),
+    })
+}
+
+/// [`generate`] for the attribute, which can say what is wrong with the checkpoint and still give
+/// the code, so that what uses it is no mistake as well; nothing is formatted.
+///
+/// # Errors
+/// Everything that is wrong, when that is not the checkpoint alone.
+pub fn expand(config: &Config) -> Result<Expanded, Report> {
+    let (model, mut problems) = Model::read(config)?;
+    match model.lower(&mut problems) {
+        Some(lowered) if problems.is_empty() || problems.is_about_weights() => Ok(Expanded {
+            tokens: model.tokens(lowered),
+            tracked: model.tracked,
+            warnings: model.checked.warnings,
+            problems,
         }),
-        Err(problems) => {
-            report.extend(problems);
-            Err(report)
-        }
+        _ => Err(problems),
     }
+}
+
+/// Finds everything that [`generate`] fails for, and writes no code.
+///
+/// # Errors
+/// Those of [`generate`].
+pub fn check(config: &Config) -> Result<Checked, Report> {
+    let (model, mut report) = Model::read(config)?;
+    model.lower(&mut report);
+    report.into_result(model.checked)
 }
 
 /// The ops of a manifest that have no lowering, as errors; empty when the model can be generated.
@@ -125,49 +135,93 @@ pub fn unsupported(manifest: &Manifest) -> Report {
     report
 }
 
+/// A manifest, and what is known of the files beside it.
 struct Model<'a> {
-    name: &'a str,
-    folder: &'a str,
-    expects: &'a Expects,
-    hash: &'a str,
     config: &'a Config,
+    manifest: Manifest,
+    checked: Checked,
+    tracked: Vec<PathBuf>,
 }
 
-fn tokens(manifest: &Manifest, model: &Model) -> Result<TokenStream, Report> {
-    let mut graph = Graph::new(manifest);
-    if model.config.fuse {
-        fuse(&mut graph);
-    }
-    let lowered = match lower(&graph) {
-        Ok(lowered) => lowered,
-        Err(failed) => {
-            let mut report = Report::new();
-            describe(&graph, failed, &mut report);
-            return Err(report);
+impl<'a> Model<'a> {
+    /// Reads all files, and closes them: what is kept of a checkpoint does not grow with it.
+    fn read(config: &'a Config) -> Result<(Self, Report), Report> {
+        let path = config.manifest_path();
+        let manifest = raw::read_shown(&path, &config.manifest)?;
+        let mut report = Report::new();
+        let mut tracked = vec![path.clone()];
+        report.extend(config.problems(&manifest));
+        match constants::check(&manifest, &path) {
+            Ok(files) => tracked.extend(files),
+            Err(problems) => report.extend(problems),
         }
-    };
-    let tree = tree(&graph);
-    let defs = dedup(&graph, &tree, &lowered);
-    let fused = unrecorded(manifest, &graph, &defs);
-    let root = Root {
-        name: model.name,
-        fused: &fused,
-        folder: model.folder,
-        expects: model.expects,
-        hash: model.hash,
-    };
-    Ok(emit(&graph, defs, &root))
+        let mut checked = checkpoint::check(&manifest, config).unwrap_or_else(|problems| {
+            report.extend(problems);
+            Checked::default()
+        });
+        tracked.append(&mut checked.files);
+        let model = Self {
+            config,
+            manifest,
+            checked,
+            tracked,
+        };
+        Ok((model, report))
+    }
+
+    /// The graph, lowered; `None` when the report says why not.
+    fn lower(&self, report: &mut Report) -> Option<(Graph<'_>, Vec<Lowered>)> {
+        let mut graph = Graph::new(&self.manifest);
+        if self.config.fuse {
+            fuse(&mut graph);
+        }
+        match lower(&graph) {
+            Ok(lowered) => Some((graph, lowered)),
+            Err(failed) => {
+                describe(&graph, failed, report);
+                None
+            }
+        }
+    }
+
+    fn expects(&self) -> Expects {
+        Expects {
+            renames: self.checked.renames.clone(),
+            config: checkpoint::facts(&self.manifest),
+            strict: self.config.strict,
+        }
+    }
+
+    fn tokens(&self, (graph, lowered): (Graph<'_>, Vec<Lowered>)) -> TokenStream {
+        let tree = tree(&graph);
+        let defs = dedup(&graph, &tree, &lowered);
+        let fused = unrecorded(&self.manifest, &graph, &defs);
+        let root = Root {
+            name: &self.config.model_name(&self.manifest),
+            fused: &fused,
+            folder: &self.config.manifest_folder(),
+            expects: &self.expects(),
+            hash: &hash(&self.config.manifest_path()),
+        };
+        emit(&graph, defs, &root)
+    }
 }
 
 /// SHA-256 of a file in hexadecimal, as goldens name their manifest; empty when it is gone.
 fn hash(path: &Path) -> String {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    match bytes.is_empty() {
-        true => String::new(),
-        false => Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+    let mut sha = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    let read = File::open(path).and_then(|mut file| {
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => sha.update(&buffer[..n]),
+            }
+        }
+    });
+    match read {
+        Ok(()) => sha.finalize().iter().map(|b| format!("{b:02x}")).collect(),
+        Err(_) => String::new(),
     }
 }
 

@@ -34,7 +34,7 @@ mod tree;
 pub use builder::{Builder, write_if_changed};
 pub use checkpoint::RenameRule;
 pub use config::Config;
-pub use generate::{Expects, Generated, generate, unsupported};
+pub use generate::{Expanded, Expects, Generated, check, expand, generate, unsupported};
 pub use ops::{documentation, supported};
 pub use report::{At, Error, Report};
 pub use syntax::Syntax;

@@ -89,8 +89,8 @@ fn check(subject: &Subject) -> Verdict {
     let mut warnings = Vec::new();
     let result = match &subject.config {
         None => Ok(None),
-        Some(config) => pycandle_build::generate(config).map(|generated| {
-            warnings = generated.warnings;
+        Some(config) => pycandle_build::check(config).map(|checked| {
+            warnings = checked.warnings;
             Some("manifest")
         }),
     };

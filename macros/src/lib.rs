@@ -1,11 +1,11 @@
 //! The attribute `#[pycandle_model]`; use it through the crate `pycandle`.
 //!
-//! In: the attribute's arguments and a unit struct. Out: what [`pycandle_build::generate`] makes of
+//! In: the attribute's arguments and a unit struct. Out: what [`pycandle_build::expand`] makes of
 //! them, or one error at the literal that is to blame.
 
 use proc_macro2::{Span, TokenStream};
 use pycandle_build::attribute::Args;
-use pycandle_build::{Config, Generated};
+use pycandle_build::{Config, Expanded};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Error, Fields, ItemStruct};
 
@@ -78,37 +78,32 @@ fn expand(args: &Args, item: &ItemStruct) -> TokenStream {
         .name(item.ident.to_string())
         .strict(args.strict)
         .fuse(args.fuse);
-    let renames = args.rename.as_ref();
-    let rules = args.rules();
-    let Some(weights) = &args.weights else {
-        let span = renames.map_or(args.manifest.span(), |renames| renames.span);
-        let config = rules.iter().cloned().fold(config, Config::rename);
-        return match pycandle_build::generate(&config) {
-            Ok(generated) => model(item, &generated),
-            Err(report) => skeleton(item, &Error::new(span, report)),
-        };
+    let config = match &args.weights {
+        Some(weights) => config.weights(weights.value()),
+        None => config,
     };
-    let with_weights = config.clone().weights(weights.value());
-    let with_weights = rules.iter().cloned().fold(with_weights, Config::rename);
-    match pycandle_build::generate(&with_weights) {
-        Ok(generated) => {
-            let span = renames.map_or(weights.span(), |renames| renames.span);
-            let warnings = generated.warnings.iter().map(|text| warning(text, span));
-            let model = model(item, &generated);
-            quote!(#(#warnings)* #model)
-        }
-        Err(report) if report.is_about_weights() => {
+    let config = args.rules().iter().cloned().fold(config, Config::rename);
+    let weights = args.weights.as_ref().unwrap_or(&args.manifest).span();
+    let renames = args.rename.as_ref().map(|renames| renames.span);
+    match pycandle_build::expand(&config) {
+        Ok(expanded) => {
+            let span = renames.unwrap_or(weights);
+            let warnings = expanded.warnings.iter().map(|text| warning(text, span));
             // The code does not depend on the weights: with it there is only this one error.
-            let error = Error::new(weights.span(), report);
-            match pycandle_build::generate(&config) {
-                Ok(generated) => {
-                    let (model, error) = (model(item, &generated), error.into_compile_error());
-                    quote!(#error #model)
-                }
-                Err(_) => skeleton(item, &error),
-            }
+            let problems = (!expanded.problems.is_empty()).then(|| {
+                let rules = renames.filter(|_| expanded.problems.is_about_renames());
+                Error::new(rules.unwrap_or(weights), &expanded.problems).into_compile_error()
+            });
+            let model = model(item, &expanded);
+            quote!(#(#warnings)* #problems #model)
         }
-        Err(report) => skeleton(item, &Error::new(args.manifest.span(), report)),
+        Err(report) => {
+            let span = match &args.weights {
+                Some(_) => args.manifest.span(),
+                None => renames.unwrap_or(args.manifest.span()),
+            };
+            skeleton(item, &Error::new(span, report))
+        }
     }
 }
 
@@ -118,18 +113,18 @@ fn warning(text: &str, span: Span) -> TokenStream {
     quote_spanned! {span=>
         const _: () = {
             #[deprecated(note = #text)]
-            const RENAME: () = ();
-            RENAME
+            const CHECKPOINT: () = ();
+            CHECKPOINT
         };
     }
 }
 
 /// The model in a module of its own, so that its parts cannot clash with the user's names.
-fn model(item: &ItemStruct, generated: &Generated) -> TokenStream {
+fn model(item: &ItemStruct, expanded: &Expanded) -> TokenStream {
     let (docs, visibility, name) = (&item.attrs, &item.vis, &item.ident);
     let module = format_ident!("pycandle_{}", item.ident.to_string().to_lowercase());
-    let tokens = &generated.tokens;
-    let tracked = generated.tracked.iter().filter_map(|path| {
+    let tokens = &expanded.tokens;
+    let tracked = expanded.tracked.iter().filter_map(|path| {
         let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= TRACKED_BYTES);
         small.then(|| path.to_string_lossy().into_owned())
     });

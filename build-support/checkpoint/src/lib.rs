@@ -17,6 +17,7 @@ mod files;
 mod gguf;
 mod header;
 mod open;
+mod ranges;
 mod safetensors;
 mod snapshot;
 mod text;
@@ -26,6 +27,7 @@ pub use dtype::Dtype;
 pub use error::{Error, Result};
 pub use header::{PADDING, Value};
 pub use open::{Checkpoint, Shard, Tensor};
+pub use ranges::{expand, expand_pairs, shorten, shorten_pairs};
 pub use snapshot::Snapshot;
 pub use text::escaped;
 pub use validate::{

@@ -1,6 +1,7 @@
 //! What generated code holds a checkpoint against, beside the parameters that it asks for.
 
 use proc_macro2::{Literal, TokenStream};
+use pycandle_checkpoint::{shorten, shorten_pairs};
 use quote::quote;
 
 use super::expr::dtype;
@@ -12,17 +13,12 @@ use crate::manifest::Source;
 pub fn expected(graph: &Graph, expects: &Expects) -> TokenStream {
     let m = graph.m;
     let (trace, traced) = (&m.file, dtype(m.dtype));
-    let tied = list(
-        "tied",
-        m.params.iter().filter_map(|p| {
-            let twin = &m.params[p.tied_to?.0];
-            Some((&*p.name, &*twin.name))
-        }),
-    );
-    let renames = list(
-        "renames",
-        expects.renames.iter().map(|(need, key)| (&**need, &**key)),
-    );
+    let tied = m.params.iter().filter_map(|p| {
+        let twin = &m.params[p.tied_to?.0];
+        Some((&*p.name, &*twin.name))
+    });
+    let tied = list("tied", &shorten_pairs(tied));
+    let renames = list("renames", &expects.renames);
     let config = expects.config.as_ref().map(|facts| {
         let facts = raw(facts);
         quote!(.config(#facts))
@@ -49,19 +45,21 @@ fn unread(graph: &Graph) -> Option<TokenStream> {
     }
     m.outputs.iter().for_each(|output| note(output.value));
     let unread = m.params.iter().zip(read).filter(|(_, read)| !read);
-    let unread: Vec<_> = unread
-        .map(|(p, _)| {
-            let (name, dtype) = (&p.name, dtype(p.dtype));
-            let shape = p.shape.iter().map(|&n| Literal::usize_unsuffixed(n));
-            quote!((#name, &[#(#shape),*], #dtype))
+    let unread = unread.map(|(p, _)| (&*p.name, (&*p.shape, p.dtype)));
+    let unread: Vec<_> = shorten(unread)
+        .into_iter()
+        .map(|(pattern, (shape, ty))| {
+            let shape = shape.iter().map(|&n| Literal::usize_unsuffixed(n));
+            let ty = dtype(ty);
+            quote!((#pattern, &[#(#shape),*], #ty))
         })
         .collect();
     (!unread.is_empty()).then(|| quote!(.unread(&[#(#unread),*])))
 }
 
-fn list<'a>(name: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<TokenStream> {
+fn list(name: &str, pairs: &[(String, String)]) -> Option<TokenStream> {
     let name = crate::names::ident(name);
-    let pairs: Vec<_> = pairs.map(|(a, b)| quote!((#a, #b))).collect();
+    let pairs: Vec<_> = pairs.iter().map(|(a, b)| quote!((#a, #b))).collect();
     (!pairs.is_empty()).then(|| quote!(.#name(&[#(#pairs),*])))
 }
 

@@ -22,20 +22,8 @@ impl ResNet {
         .unread(
             &[
                 ("stem.1.num_batches_tracked", &[], DType::I64),
-                ("stage1.0.bn1.num_batches_tracked", &[], DType::I64),
-                ("stage1.0.bn2.num_batches_tracked", &[], DType::I64),
-                ("stage1.1.bn1.num_batches_tracked", &[], DType::I64),
-                ("stage1.1.bn2.num_batches_tracked", &[], DType::I64),
-                ("stage2.0.bn1.num_batches_tracked", &[], DType::I64),
-                ("stage2.0.bn2.num_batches_tracked", &[], DType::I64),
-                ("stage2.0.downsample.1.num_batches_tracked", &[], DType::I64),
-                ("stage2.1.bn1.num_batches_tracked", &[], DType::I64),
-                ("stage2.1.bn2.num_batches_tracked", &[], DType::I64),
-                ("stage3.0.bn1.num_batches_tracked", &[], DType::I64),
-                ("stage3.0.bn2.num_batches_tracked", &[], DType::I64),
-                ("stage3.0.downsample.1.num_batches_tracked", &[], DType::I64),
-                ("stage3.1.bn1.num_batches_tracked", &[], DType::I64),
-                ("stage3.1.bn2.num_batches_tracked", &[], DType::I64),
+                ("stage{1..3}.{0,1}.bn{1,2}.num_batches_tracked", &[], DType::I64),
+                ("stage{2,3}.0.downsample.1.num_batches_tracked", &[], DType::I64),
             ],
         );
 

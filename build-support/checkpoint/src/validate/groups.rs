@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::names::{self, number};
+use crate::ranges::products;
 
 /// Names by their template and by something that a line says of them.
 #[derive(Debug)]
@@ -67,56 +68,6 @@ fn patterns(template: &str, width: usize, numbers: &[u32]) -> Vec<String> {
             segments.collect::<Vec<_>>().join(".")
         })
         .collect()
-}
-
-/// Sorted rows of numbers as products of ranges, one text per column.
-fn products(rows: &[&[u32]]) -> Vec<Vec<String>> {
-    let Some([_, rest @ ..]) = rows.first() else {
-        return vec![Vec::new()];
-    };
-    if rest.is_empty() {
-        let numbers: Vec<u32> = rows.iter().filter_map(|row| row.first()).copied().collect();
-        return vec![vec![ranges(&numbers)]];
-    }
-    // Numbers of the first column that have the same rows behind them are one range.
-    let mut by_tail: BTreeMap<Vec<&[u32]>, Vec<u32>> = BTreeMap::new();
-    for chunk in rows.chunk_by(|a, b| a.first() == b.first()) {
-        let tails = chunk.iter().map(|row| &row[1..]).collect();
-        by_tail.entry(tails).or_default().extend(chunk[0].first());
-    }
-    let mut groups: Vec<_> = by_tail.into_iter().map(|(tails, n)| (n, tails)).collect();
-    groups.sort_unstable();
-    let mut all = Vec::new();
-    for (numbers, tails) in groups {
-        for tail in products(&tails) {
-            let mut row = vec![ranges(&numbers)];
-            row.extend(tail);
-            all.push(row);
-        }
-    }
-    all
-}
-
-/// Ascending numbers as `3`, `{0..15}` or `{0..3,7}`.
-pub(super) fn ranges(numbers: &[u32]) -> String {
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    for &number in numbers {
-        match runs.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
-            _ => runs.push((number, number)),
-        }
-    }
-    if let [(only, last)] = &*runs
-        && only == last
-    {
-        return only.to_string();
-    }
-    let runs = runs.iter().map(|&(first, last)| match last - first {
-        0 => first.to_string(),
-        1 => format!("{first},{last}"),
-        _ => format!("{first}..{last}"),
-    });
-    format!("{{{}}}", runs.collect::<Vec<_>>().join(","))
 }
 
 /// Names as few lines; `all` are the names among which a whole layer or expert is known.

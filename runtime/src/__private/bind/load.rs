@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device};
-use pycandle_checkpoint::validate;
+use pycandle_checkpoint::{expand, expand_pairs, validate};
 
 use crate::weights::needs;
 use crate::{RequiredKey, Result, Scope, Weights};
@@ -38,12 +38,14 @@ impl Expected {
         }
     }
 
-    /// Names of one tensor: each pair a name and the one that it is tied to.
+    /// Names of one tensor: each pair a name and the one that it is tied to, as patterns of
+    /// [`pycandle_checkpoint::shorten_pairs`].
     pub const fn tied(self, tied: Pairs) -> Self {
         Self { tied, ..self }
     }
 
-    /// Parameters of the trace that no operation reads, which the model does not ask for.
+    /// Parameters of the trace that no operation reads, which the model does not ask for, as patterns
+    /// of [`pycandle_checkpoint::shorten`].
     pub const fn unread(self, unread: Unread) -> Self {
         Self { unread, ..self }
     }
@@ -99,7 +101,7 @@ pub fn load<M>(
         .map(|key| key.name)
         .zip(validated.sources)
         .collect();
-    let scope = weights.scope(dtype, device).tied(expected.tied);
+    let scope = tied(weights.scope(dtype, device), expected);
     from_scope(&scope.with_sources(sources))
 }
 
@@ -116,10 +118,25 @@ fn asked<M>(
     expected: &Expected,
     from_scope: &impl Fn(&Scope) -> Result<M>,
 ) -> Result<Vec<RequiredKey>> {
-    let scope = Scope::asking(dtype, &Device::Cpu).tied(expected.tied);
+    let scope = tied(Scope::asking(dtype, &Device::Cpu), expected);
     from_scope(&scope)?;
-    for &(name, shape, dtype) in expected.unread {
-        scope.with_dtype(dtype).param(name, shape)?;
+    for &(pattern, shape, dtype) in expected.unread {
+        let scope = scope.with_dtype(dtype);
+        for name in expand(pattern) {
+            scope.param(&name, shape)?;
+        }
     }
     Ok(scope.asked())
+}
+
+fn tied(scope: Scope, expected: &Expected) -> Scope {
+    let patterns = expected.tied.iter();
+    let pairs: Vec<_> = patterns
+        .flat_map(|(name, twin)| expand_pairs(name, twin))
+        .collect();
+    let pairs: Vec<_> = pairs
+        .iter()
+        .map(|(name, twin)| (&**name, &**twin))
+        .collect();
+    scope.tied(&pairs)
 }
