@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from torch.fx import Node
 from .schema import Call
 
 OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep  # the folder of the recorder
+_STDLIB = sysconfig.get_path("stdlib") + os.sep
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 
 
@@ -86,6 +88,11 @@ def source_line(node: Node) -> str | None:
 def is_model_source(file: str) -> bool:
     """Whether `file` is neither torch's nor the recorder's."""
     return not file.startswith((_TORCH, OWN, "<"))
+
+
+def is_library_source(file: str) -> bool:
+    """Whether `file` belongs to Python itself."""
+    return file.startswith(_STDLIB) and "-packages" not in file
 
 
 @lru_cache(maxsize=4096)

@@ -31,6 +31,9 @@ class Checkpoint:
         self._equal: set[str] = set()  # keys whose tied copies were compared
         self.bytes = sum(_bytes(p) for p in manifest.parameters if p.tied_to is None)
         if isinstance(source, Mapping):
+            odd = [str(n) for n, t in source.items() if not isinstance(t, torch.Tensor)]
+            if odd:
+                raise RecordError(f"the given tensors: {', '.join(odd)} are not tensors")
             self._tensors = source
         else:
             for file in _files(Path(source)):
@@ -85,11 +88,14 @@ class Checkpoint:
                 f"{self._where}: `{key}` has shape {list(tensor.shape)}, expected "
                 f"{list(parameter.shape)}"
             )
+        dtype = getattr(torch, parameter.dtype)
+        if tensor.is_floating_point() != dtype.is_floating_point:
+            raise RecordError(f"{self._where}: `{key}` has dtype {tensor.dtype}, expected {dtype}")
         if tensor.device.type == "meta":
             raise RecordError(f"{self._where}: `{key}` is on meta and has no value")
         if key not in self._equal:
             self._refuse_untied(key, tensor, twins)
-        tensor = tensor.detach().cpu().to(getattr(torch, parameter.dtype))
+        tensor = tensor.detach().cpu().to(dtype)
         if self._cache is not None:
             self._cache[key] = tensor
         return tensor

@@ -12,10 +12,12 @@ from torch import fx, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
 from . import constants, huggingface
+from .arguments import unique
 from .calls import CallTree, source_line
 from .clean import clean, is_random
 from .dtypes import dtype_name
 from .errors import RecordError
+from .failures import place
 from .schema import (
     Arg,
     Constant,
@@ -36,7 +38,7 @@ from .schema import (
     ValueRef,
 )
 from .states import find_states
-from .trace import Trace, unique
+from .trace import Trace
 
 
 def convert(model: nn.Module, trace: Trace, name: str) -> tuple[Manifest, dict[str, torch.Tensor]]:
@@ -157,6 +159,11 @@ class Converter:
         if isinstance(result, torch.Tensor):
             self.values[node] = self._value(unique(base, self.taken), result, where)
             return (self.values[node],)
+        if isinstance(result, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+            raise RecordError(
+                f"{where} makes a Python number of a tensor's value, which is not known in a "
+                "trace; keep it a tensor, without `item` and `tolist`"
+            )
         if not isinstance(result, (list, tuple)):
             raise RecordError(f"{where}: {node.target} returns {type(result).__name__}")
         made = []
@@ -172,8 +179,7 @@ class Converter:
 
     def _where(self, node: fx.Node) -> str:
         module = self.calls.module(self.calls.of(node))
-        line = source_line(node)
-        return f"{node.target} in module `{module}`" + (f" ({line})" if line else "")
+        return f"{node.target} in {place(module, source_line(node))}"
 
     def _arg(self, value: Any, argument: Any, node: fx.Node) -> Arg:
         if isinstance(value, fx.Node):
@@ -242,6 +248,11 @@ class Converter:
                 raise RecordError(f"output `{leaf.path}` is a size, not a tensor")
             outputs.append(Output(leaf.name, leaf.path, value))
             nodes.append(node)
+        if not outputs:
+            raise RecordError(
+                f"forward of {type(self.model).__name__} returns nothing: let it return what the "
+                "model computes, as tensors alone or in tuples, lists, dicts and dataclasses"
+            )
         return outputs, nodes
 
     def _note_leaving(self, outputs: list[fx.Node]) -> None:

@@ -71,8 +71,8 @@ def _check_backed(symbol: sympy.Symbol, where: str) -> None:
     name = str(symbol)
     if not name.isidentifier() or (name[0] == "u" and name[1:].isdigit()):
         raise RecordError(
-            f"{where}: the size `{name}` depends on the data of a tensor; sizes must follow from "
-            "the shapes of the inputs"
+            f"{where}: a size depends on the values of a tensor; sizes must follow from the shapes "
+            "of the inputs"
         )
 
 

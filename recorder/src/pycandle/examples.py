@@ -11,7 +11,7 @@ from torch import nn
 
 from .errors import RecordError
 from .huggingface import cache_of, traceable
-from .meta import buffers_on_meta
+from .meta import as_on_cpu
 
 BATCH, SEQUENCE, PAST = 2, 5, 3
 
@@ -55,8 +55,8 @@ def cache_geometry(model: nn.Module) -> list[tuple[tuple[int, int], tuple[int, i
 
     ids = torch.zeros(1, 2, dtype=torch.long, device="meta")
     twin = _on_meta(model)
-    with torch.no_grad(), buffers_on_meta(twin), traceable(twin):
-        cache = twin(input_ids=ids, use_cache=True).past_key_values
+    with torch.no_grad(), as_on_cpu(twin, ids) as given, traceable(twin):
+        cache = twin(input_ids=given, use_cache=True).past_key_values
     if not isinstance(cache, DynamicCache) or not cache.layers:
         return None
     if not all(isinstance(layer, DynamicLayer) and layer.is_initialized for layer in cache.layers):

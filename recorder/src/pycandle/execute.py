@@ -12,6 +12,7 @@ import torch
 from . import dims
 from .dtypes import raised
 from .errors import RecordError
+from .failures import first_line, place
 from .schema import (
     ConstRef,
     DeviceArg,
@@ -100,7 +101,13 @@ class Executor:
             if name not in given:
                 break
             args.append(given.pop(name))
-        result = operator(*args, **given)
+        try:
+            result = operator(*args, **given)
+        except Exception as error:
+            where = place(self._manifest.calls[node.call].module, node.at)
+            raise RecordError(
+                f"{node.op} in {where} does not run on these inputs: {first_line(error)}"
+            ) from error
         return list(result) if isinstance(result, (tuple, list)) else [result]
 
     def _resolve(

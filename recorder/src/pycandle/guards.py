@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,12 +13,11 @@ import sympy
 from torch._dynamo.exc import UserError
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from .calls import OWN, is_model_source, relative
+from .calls import OWN, is_library_source, is_model_source, relative
 from .errors import RecordError
 from .shared import axis_of
 
 _TRACE = os.path.join(OWN, "trace.py")
-_STDLIB = sysconfig.get_path("stdlib") + os.sep
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,10 @@ def noted(names: Mapping[str, Mapping[int, Any]]) -> Iterator[Noted]:
     try:
         yield found
     except UserError as error:
-        raise RecordError(_fixed(found, names) or str(error)) from error
+        fixed = _fixed(found, names)
+        if not fixed:
+            raise
+        raise RecordError(fixed) from error
     finally:
         ShapeEnv._log_guard = original  # type: ignore[method-assign]
 
@@ -68,8 +69,7 @@ def _current_line() -> str | None:
     frame = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename != _TRACE:
         file = frame.f_code.co_filename
-        library = file.startswith(_STDLIB) and "-packages" not in file
-        if is_model_source(file) and not library:
+        if is_model_source(file) and not is_library_source(file):
             return f"{relative(file)}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return None

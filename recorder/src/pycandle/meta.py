@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import _pytree as pytree
 
 from .errors import RecordError
+
+_T = TypeVar("_T")
 
 
 @contextmanager
@@ -55,9 +59,10 @@ def _to_meta(param: nn.Parameter) -> nn.Parameter:
     return param
 
 
-def has_meta_parameters(model: nn.Module) -> bool:
-    """Whether any parameter of `model` lives on meta."""
-    return any(p.device.type == "meta" for p in model.parameters())
+def has_values(model: nn.Module, inputs: Any) -> bool:
+    """Whether no parameter or buffer of `model` and no tensor in `inputs` is on meta."""
+    held = [*model.parameters(), *model.buffers(), *pytree.tree_leaves(inputs)]
+    return not any(isinstance(t, torch.Tensor) and t.device.type == "meta" for t in held)
 
 
 def non_persistent_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -71,39 +76,56 @@ def non_persistent_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
-def check_buffers(model: nn.Module) -> None:
-    """Raises RecordError when a buffer that no checkpoint holds has lost its value on meta."""
+def check_values(model: nn.Module) -> None:
+    """Raises RecordError when a tensor that no checkpoint holds has lost its value on meta."""
     lost = [n for n, b in non_persistent_buffers(model).items() if b.device.type == "meta"]
+    _refuse_lost("non-persistent buffer", lost)
+    plain = []
+    for prefix, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor) and value.device.type == "meta":
+                plain.append(f"{prefix}.{name}" if prefix else name)
+    _refuse_lost("attribute", plain)
+
+
+def _refuse_lost(kind: str, lost: list[str]) -> None:
     if lost:
         names = ", ".join(f"`{n}`" for n in lost)
         raise RecordError(
-            f"no checkpoint holds the non-persistent buffer {names}, and its value was lost on "
-            "meta; build the model inside `with pycandle.meta_device():` instead of "
-            '`with torch.device("meta"):`, or assign the buffer after construction'
+            f"no checkpoint holds the {kind} {names}, and its value was lost on meta; build the "
+            'model inside `with pycandle.meta_device():` instead of `with torch.device("meta"):`, '
+            f"or assign the {kind.split()[-1]} after construction"
         )
 
 
 @contextmanager
-def buffers_on_meta(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
-    """Inside, every buffer is on meta, as the parameters are; yields the real values by name.
+def as_on_cpu(model: nn.Module, inputs: _T) -> Iterator[_T]:
+    """Inside, what is on meta in `model` looks as on the CPU; yields `inputs` with the same done.
 
-    Operators refuse tensors of two devices, and a trace needs no values.
+    These tensors have a shape and no memory, as on meta. But tensors that `forward` makes or keeps
+    as attributes lie on the CPU and have values that the trace needs, operators refuse tensors of
+    two devices, and a model that asks for its device takes the path that goldens can be made by.
     """
-    homes: list[tuple[dict[str, Any], str, torch.Tensor]] = []
-    values: dict[str, torch.Tensor] = {}
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
     twins: dict[int, torch.Tensor] = {}
-    for prefix, module in model.named_modules():
-        for name, buffer in module._buffers.items():
-            if buffer is None:
-                continue
-            values[f"{prefix}.{name}" if prefix else name] = buffer
-            if buffer.device.type != "meta":
-                homes.append((module._buffers, name, buffer))
-                twins.setdefault(id(buffer), buffer.to("meta"))
+
+    def twin(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.device.type != "meta":
+            return tensor
+        if id(tensor) not in twins:
+            with mode:
+                made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+            is_parameter = isinstance(tensor, nn.Parameter)
+            twins[id(tensor)] = nn.Parameter(made, tensor.requires_grad) if is_parameter else made
+        return twins[id(tensor)]
+
+    homes = [home for m in model.modules() for home in (m._parameters, m._buffers)]
+    before = [dict(home) for home in homes]
     try:
-        for home, name, buffer in homes:
-            home[name] = twins[id(buffer)]
-        yield values
+        for home in homes:
+            for name, tensor in home.items():
+                home[name] = None if tensor is None else twin(tensor)  # type: ignore[assignment]
+        yield pytree.tree_map_only(torch.Tensor, twin, inputs)
     finally:
-        for home, name, buffer in homes:
-            home[name] = buffer
+        for home, held in zip(homes, before, strict=True):
+            home.update(held)  # type: ignore[arg-type]

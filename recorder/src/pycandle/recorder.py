@@ -13,12 +13,14 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from . import goldens, tensorfile
+from .arguments import argument_leaves, leaves, take_dataclasses
 from .checkpoint import Checkpoint
 from .convert import convert
-from .errors import RecordError
-from .meta import has_meta_parameters
+from .errors import RecordError, writing
+from .failures import explained
+from .meta import has_values
 from .schema import FileData, Manifest, to_json
-from .trace import Trace, argument_leaves, leaves, trace
+from .trace import Trace, trace
 
 _CHEAP = 2**28  # bytes of weights that may be copied to raise them
 
@@ -64,12 +66,16 @@ class GoldenRecorder:
         are equal sizes, and a sum of names such as `"past + sequence"` says what a size must be.
         What `torch.export` takes (`Dim` objects) works as well.
         """
+        if not isinstance(model, nn.Module):
+            raise RecordError(
+                f"the model is of type {type(model).__name__}: give a `torch.nn.Module`, built"
+            )
         traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
         self._manifest, self._constants = convert(model, traced, "model")
         self._model, self._traced = model, traced
         self._name = None
         self._cases = {}
-        if not has_meta_parameters(model):
+        if has_values(model, (args, kwargs)):
             self._record_case(self._own_weights(), (args, kwargs), None, check=True)
         return self._manifest
 
@@ -80,12 +86,17 @@ class GoldenRecorder:
         they do not belong to the new manifest. Only files that say in their metadata that they are
         goldens of this recorder are removed. May be called again with another name.
         """
+        _check_name(name)
         self._manifest = _named(self.manifest, name)
         self._name = name
+        with writing(self._dir):
+            return self._save(name, weights)
+
+    def _save(self, name: str, weights: bool) -> Path:
         self._dir.mkdir(parents=True, exist_ok=True)
         path = self._dir / f"{name}_manifest.json"
-        path.write_text(to_json(self._manifest), encoding="utf-8", newline="\n")
-        large = {c.name for c in self._manifest.constants if isinstance(c.data, FileData)}
+        path.write_text(to_json(self.manifest), encoding="utf-8", newline="\n")
+        large = {c.name for c in self.manifest.constants if isinstance(c.data, FileData)}
         if large:
             tensors = {n: self._constants[n].contiguous() for n in sorted(large)}
             tensorfile.write(self._dir / f"{name}_constants.safetensors", tensors, {})
@@ -105,11 +116,14 @@ class GoldenRecorder:
 
         Of a tied group it holds one tensor, under its first name.
         """
+        _check_name(name)
         source = self._own_weights() if state is None else Checkpoint(state, self.manifest)
         tensors = {p.name: source.tensor(p.name) for p in self.manifest.parameters if not p.tied_to}
         plain = {n: t.contiguous().clone() for n, t in tensors.items()}
         path = self._dir / f"{name}.safetensors"
-        tensorfile.write(path, plain, {"format": "pt"})
+        with writing(path):
+            self._dir.mkdir(parents=True, exist_ok=True)
+            tensorfile.write(path, plain, {"format": "pt"})
         return path
 
     def record_goldens(
@@ -127,6 +141,11 @@ class GoldenRecorder:
         each is read when it is first needed and dropped after its last use. `case` names goldens
         beside the first ones.
         """
+        if not isinstance(checkpoint, (str, Path, nn.Module, Mapping)):
+            raise RecordError(
+                f"the checkpoint is of type {type(checkpoint).__name__}: give a path, the recorded "
+                "model, or tensors by name"
+            )
         check = isinstance(checkpoint, nn.Module)
         if isinstance(checkpoint, nn.Module):
             if self._model is not checkpoint:
@@ -139,8 +158,9 @@ class GoldenRecorder:
         self._record_case(source, inputs, case, check)
 
     def _own_weights(self) -> Checkpoint:
+        manifest = self.manifest  # says so where nothing is recorded
         assert self._model is not None
-        return Checkpoint(self._model.state_dict(), self.manifest)
+        return Checkpoint(self._model.state_dict(), manifest)
 
     def _record_case(self, source: Checkpoint, inputs: Any, case: str | None, check: bool) -> None:
         args, kwargs = _arguments(inputs)
@@ -154,22 +174,28 @@ class GoldenRecorder:
         names = [p.name for p in self.manifest.parameters]
         self._cases[case] = (tensors, goldens.checkpoint_hash(names, source.tensor))
         if self._name is not None:
-            self._write_case(case)
+            with writing(self._dir):
+                self._write_case(case)
 
     def _named_inputs(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> dict[str, torch.Tensor]:
-        wanted = [i.name for i in self.manifest.inputs]
-        if not args and set(wanted) <= set(kwargs):
-            return {name: kwargs[name] for name in wanted}
-        assert self._model is not None
-        given = argument_leaves(self._model, args, kwargs)
-        found = {leaf.path: leaf.value for leaf in given if isinstance(leaf.value, torch.Tensor)}
-        missing = [i.path for i in self.manifest.inputs if i.path not in found]
-        unknown = sorted(set(found) - {i.path for i in self.manifest.inputs})
-        if missing or unknown:
-            raise RecordError(f"the inputs lack {missing} and have {unknown} in excess")
-        return {i.name: found[i.path] for i in self.manifest.inputs}
+        names = {i.name for i in self.manifest.inputs}
+        found: dict[str, Any]
+        if not args and names <= set(kwargs):
+            found = {n: v for n, v in kwargs.items() if n in names or isinstance(v, torch.Tensor)}
+        else:
+            assert self._model is not None
+            take_dataclasses((args, kwargs))
+            paths = {i.path: i.name for i in self.manifest.inputs}
+            given = argument_leaves(self._model, args, kwargs)
+            found = {
+                paths.get(leaf.path, leaf.path): leaf.value
+                for leaf in given
+                if leaf.path in paths or isinstance(leaf.value, torch.Tensor)
+            }
+        _check_inputs(self.manifest, found)
+        return found
 
     def _eager_in_float32(
         self, inputs: Mapping[str, torch.Tensor]
@@ -195,7 +221,7 @@ class GoldenRecorder:
             for leaf in self._traced.inputs
         ]
         args, kwargs = pytree.tree_unflatten(given, self._traced.structure)
-        with torch.no_grad():
+        with explained(model), torch.no_grad():
             result = model(*args, **kwargs)
         found = {leaf.path: leaf.value for leaf in leaves(result)}
         return {o.name: found.get(o.path) for o in self.manifest.outputs}
@@ -221,11 +247,46 @@ def _named(manifest: Manifest, name: str) -> Manifest:
     return replace(manifest, name=name, constants=constants)
 
 
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name or set(name) & set('/\\:*?"<>|') or name[0] == ".":
+        raise RecordError(
+            f"{name!r} is not a name for files: give one without a folder, and the folder to "
+            "`GoldenRecorder(output_dir=...)`"
+        )
+    if not name.isprintable() or len(name) > 200:
+        raise RecordError(f"{name[:20]!r}... is not a name for files: give a shorter, plain one")
+
+
+def _check_inputs(manifest: Manifest, found: Mapping[str, Any]) -> None:
+    """Raises RecordError with everything in which `found` is not what the manifest's inputs are."""
+    faults = []
+    for wanted in manifest.inputs:
+        value = found.get(wanted.name)
+        dtype = getattr(torch, wanted.dtype)
+        if wanted.name not in found:
+            faults.append(f"`{wanted.name}` is missing")
+        elif not isinstance(value, torch.Tensor):
+            faults.append(f"`{wanted.name}` is of type {type(value).__name__}, expected a tensor")
+        elif value.device.type == "meta":
+            faults.append(f"`{wanted.name}` is on meta and has no values")
+        elif value.dtype != dtype:
+            faults.append(f"`{wanted.name}` has dtype {value.dtype}, expected {dtype}")
+    names = {i.name for i in manifest.inputs}
+    faults += [f"`{name}` is no input of the model" for name in found if name not in names]
+    if faults:
+        raise RecordError(f"the inputs of the goldens do not fit: {'; '.join(faults)}")
+
+
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
     if isinstance(inputs, torch.Tensor):
         return (inputs,), {}
+    if not isinstance(inputs, (tuple, list)):
+        raise RecordError(
+            f"the inputs of the goldens are of type {type(inputs).__name__}: give a tuple of the "
+            "positional arguments, or a dict of the arguments by name"
+        )
     if len(inputs) == 2 and isinstance(inputs[0], tuple) and isinstance(inputs[1], dict):
         return inputs[0], inputs[1]
     return tuple(inputs), {}

@@ -6,8 +6,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from .arguments import identifier, unique
 from .schema import Input, Node, Output, State, ValueRef
-from .trace import identifier, unique
 
 _KEY = re.compile(r"\[(\d+)\]|\.?([^.\[]+)")
 

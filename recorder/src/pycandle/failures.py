@@ -1,0 +1,97 @@
+"""Says in one sentence what went wrong in a user's model: where, what, and what mends it.
+
+The exception that was raised stays the cause; its text is torch's, and speaks of torch's insides.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from .calls import is_library_source, is_model_source, relative
+from .errors import RecordError
+
+_TALKING = (
+    "torch._subclasses.fake_tensor",
+    "torch.fx.experimental.proxy_tensor",
+    "torch.fx.experimental.symbolic_shapes",
+)
+
+
+def place(module: str, line: str | None) -> str:
+    """A module, and the Python line where it is known."""
+    name = f"module `{module}`" if module else "the model"
+    return f"{name} ({line})" if line else name
+
+
+@contextmanager
+def explained(model: nn.Module) -> Iterator[None]:
+    """Turns whatever a run of `model` raises into a RecordError that names the user's own line."""
+    try:
+        yield
+    except RecordError:
+        raise
+    except Exception as error:
+        raise RecordError(f"{_where(model, error)}{_what(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an exception and the first line of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kind = type(error).__name__
+    return f"{kind}: {lines[0].rstrip('.:')}" if lines else kind
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, torch logs no traceback of what is reported as an error; with TORCH_LOGS it does."""
+    if "TORCH_LOGS" in os.environ:
+        yield
+        return
+    loggers = [logging.getLogger(name) for name in _TALKING]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _where(model: nn.Module, error: BaseException) -> str:
+    """The innermost module that was running, and the innermost line outside of torch."""
+    names = {id(module): name for name, module in model.named_modules()}
+    module, line = "", None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        running = frame.f_locals.get("self")
+        if isinstance(running, nn.Module) and id(running) in names:
+            module = names[id(running)]
+        file = frame.f_code.co_filename
+        if is_model_source(file) and not is_library_source(file):
+            line = f"{relative(file)}:{number}"
+    return place(module, line)
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, GuardOnDataDependentSymNode):
+        return (
+            " takes a path that depends on the values of a tensor; a recorded model takes one for "
+            "all values: compute both and choose with `torch.where`"
+        )
+    if isinstance(error, FakeTensorDeviceMismatchError):
+        return (
+            " puts tensors of two devices together; make tensors on the device of an input, and "
+            "record with the model and its inputs on one device"
+        )
+    return (
+        f" cannot be recorded: {first_line(error)}; forward has to run on these inputs, and is "
+        "traced with tensors that have a shape and no values"
+    )
