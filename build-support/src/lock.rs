@@ -5,6 +5,7 @@
 //! they are not, and an error when both are there and do not agree. No switch chooses between them.
 
 mod absence;
+mod beside;
 mod facts;
 mod names;
 mod read;
@@ -72,11 +73,11 @@ pub fn numbers(ascending: &[u32]) -> String {
 }
 
 /// Opens the checkpoint at `weights`, which errors call `shown`; where its files are absent, what
-/// its lock says of them.
+/// its lock says of them, if a config and an index that are there say the same.
 ///
 /// # Errors
 /// No weights and no lock; everything that is wrong with either; a lock that does not describe the
-/// weights beside it.
+/// weights beside it, or the config and the index that are there without them.
 pub fn open(weights: &Path, shown: &Path) -> Result<Opened, Report> {
     let place = Place::of(weights, shown);
     let lock = match &place.lock {
@@ -84,18 +85,21 @@ pub fn open(weights: &Path, shown: &Path) -> Result<Opened, Report> {
         _ => None,
     };
     match (absent(weights), lock) {
-        (None, None) => Ok(place.opened(place.files()?, false)),
+        (None, None) => Ok(place.opened(place.files()?, false, Vec::new())),
         (None, Some(lock)) => {
             let checkpoint = place.files()?;
             let lines = differences(&lock, &checkpoint)?;
             place.agree(lines)?;
-            Ok(place.opened(checkpoint, true))
+            Ok(place.opened(checkpoint, true, Vec::new()))
         }
         (Some(absent), Some(lock)) => {
+            let beside = beside::beside(&lock, weights, shown).map_err(unreadable)?;
+            let mut differences = beside.differences;
             if let Absent::Pointers(sizes) = absent {
-                place.agree(sizes_differ(&lock, &sizes))?;
+                differences.extend(sizes_differ(&lock, &sizes));
             }
-            Ok(place.opened(lock.checkpoint, true))
+            place.agree(differences)?;
+            Ok(place.opened(lock.checkpoint, true, beside.read))
         }
         (Some(absent), None) => Err(place.nothing(&absent).into()),
     }
@@ -138,7 +142,7 @@ impl<'a> Place<'a> {
         Checkpoint::open_shown(self.weights, self.shown).map_err(unreadable)
     }
 
-    fn opened(&self, checkpoint: Checkpoint, locked: bool) -> Opened {
+    fn opened(&self, checkpoint: Checkpoint, locked: bool, beside: Vec<PathBuf>) -> Opened {
         let lock = self
             .lock
             .as_ref()
@@ -147,6 +151,7 @@ impl<'a> Place<'a> {
         let config = checkpoint.folder().join("config.json");
         let config = Some(config).filter(|config| !checkpoint.is_snapshot() && config.exists());
         let files = checkpoint.files().map(Path::to_path_buf).chain(config);
+        let files = files.filter(|_| !checkpoint.is_snapshot()).chain(beside);
         let mut read: Vec<_> = lock.iter().cloned().chain(files).collect();
         read.dedup();
         Opened {

@@ -26,7 +26,7 @@ mod validate;
 pub use dtype::Dtype;
 pub use error::{Error, Result};
 pub use header::{PADDING, Value};
-pub use open::{Checkpoint, Shard, Tensor};
+pub use open::{Checkpoint, Shard, Tensor, config_at};
 pub use ranges::{expand, expand_pairs, shorten, shorten_pairs};
 pub use snapshot::Snapshot;
 pub use text::escaped;

@@ -127,17 +127,12 @@ impl Checkpoint {
         if self.is_snapshot() {
             return Ok(self.config.as_deref().map(Cow::Borrowed));
         }
-        match std::fs::read_to_string(self.folder().join("config.json")) {
-            Ok(text) => Ok(Some(without_nan(&text).into())),
-            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-            Err(err) => {
-                let shown = match self.place.path.is_dir() {
-                    true => self.place.shown.join("config.json"),
-                    false => self.place.shown.with_file_name("config.json"),
-                };
-                Err(Error::io(&shown, &err))
-            }
-        }
+        let shown = match self.place.path.is_dir() {
+            true => self.place.shown.join("config.json"),
+            false => self.place.shown.with_file_name("config.json"),
+        };
+        let config = config_at(&self.folder().join("config.json"), &shown)?;
+        Ok(config.map(Cow::Owned))
     }
 
     /// The path that was opened, as errors call it.
@@ -296,6 +291,19 @@ impl<'a> Tensor<'a> {
     /// counts from 0.
     pub fn range(&self) -> Range<u64> {
         self.entry.start..self.entry.end
+    }
+}
+
+/// The text of a `config.json` as [`Checkpoint::config`] returns it, where there are no weights; errors
+/// call it `shown`.
+///
+/// # Errors
+/// When the file is there and cannot be read, or is no text.
+pub fn config_at(path: &Path, shown: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(without_nan(&text))),
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(Error::io(shown, &err)),
     }
 }
 

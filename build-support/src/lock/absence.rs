@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// How a file that Git LFS has not fetched begins.
 const POINTER: &[u8] = b"version https://git-lfs";
@@ -73,7 +73,15 @@ fn in_index(index: &Path) -> Option<Vec<String>> {
     }
     let index: Index = serde_json::from_slice(&std::fs::read(index).ok()?).ok()?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    Some(names.into_iter().collect())
+    // What lies outside the folder is no part of the checkpoint: to open it says so.
+    let is_inside = |name: &String| {
+        let mut parts = Path::new(name).components();
+        !name.contains(['\\', ':']) && parts.all(|part| matches!(part, Component::Normal(_)))
+    };
+    names
+        .iter()
+        .all(is_inside)
+        .then(|| names.into_iter().collect())
 }
 
 /// The size that a pointer of Git LFS states; `None` when the file is not one.

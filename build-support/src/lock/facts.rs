@@ -1,8 +1,9 @@
 //! What a lock says besides the tensors: files, metadata, and the configuration beside the weights.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use pycandle_checkpoint::{Checkpoint, Error, Snapshot, Value as Metadata};
+use pycandle_checkpoint::{Checkpoint, Error, Snapshot, Value as Metadata, config_facts};
 use serde_json::Value;
 
 use super::write::sorted;
@@ -12,7 +13,7 @@ const LONGEST_TEXT: usize = 200;
 /// Longer lists, and larger objects, are tables, such as the names of a thousand classes.
 const LONGEST_LIST: usize = 1024;
 const LARGEST_OBJECT: usize = 256;
-/// Objects in objects deeper than this are dropped.
+/// Objects in objects deeper than this are left out.
 const DEEPEST: usize = 6;
 
 /// A file of a checkpoint.
@@ -117,18 +118,26 @@ impl Facts {
             ));
         });
         match (&self.config, &other.config) {
-            (None, None) => {}
             (Some(_), None) => {
                 lines.push("config.json: absent on disk, the lock was written with one".to_owned())
             }
-            (None, Some(_)) => {
-                lines.push("config.json: on disk, the lock was written without one".to_owned())
-            }
-            (Some(a), Some(b)) => each(a, b, |name, a, b| {
-                let (a, b) = (shown(a), shown(b));
-                lines.push(format!("config.json {name}: {a} in the lock, {b} on disk"));
-            }),
+            (_, None) => {}
+            (_, Some(config)) => lines.extend(self.config_differences(config)),
         }
+        lines
+    }
+
+    /// In what a config on disk differs from that of the lock.
+    pub fn config_differences(&self, on_disk: &BTreeMap<String, Value>) -> Vec<String> {
+        let Some(locked) = &self.config else {
+            return vec!["config.json: on disk, the lock was written without one".to_owned()];
+        };
+        let mut lines = Vec::new();
+        let shown = |value: Option<&Value>| value.map_or("absent".to_owned(), sorted);
+        each(locked, on_disk, |name, a, b| {
+            let (a, b) = (shown(a), shown(b));
+            lines.push(format!("config.json {name}: {a} in the lock, {b} on disk"));
+        });
         lines
     }
 }
@@ -147,21 +156,56 @@ fn each<V: PartialEq>(
     }
 }
 
-fn config(checkpoint: &Checkpoint) -> Result<Option<BTreeMap<String, Value>>, Error> {
-    let Some(text) = checkpoint.config()? else {
-        return Ok(None);
-    };
-    let fail = |problem: String| {
-        let place = checkpoint.shown().with_file_name("config.json");
-        Error::file(&place, vec![problem])
-    };
-    match serde_json::from_str(&text) {
-        Ok(Value::Object(config)) => {
-            let kept = config.into_iter().filter(|(_, value)| is_kept(value, 0));
-            Ok(Some(kept.collect()))
+/// What a lock keeps of the config beside a checkpoint.
+///
+/// # Errors
+/// When it is there and cannot be read, or is no JSON object.
+pub(super) fn config(checkpoint: &Checkpoint) -> Result<Option<BTreeMap<String, Value>>, Error> {
+    match checkpoint.config()? {
+        Some(text) => {
+            let place = config_beside(checkpoint.path(), checkpoint.shown());
+            Ok(Some(kept_of(&text, &place)?))
         }
-        Ok(_) => Err(fail("is no JSON object".into())),
-        Err(error) => Err(fail(format!("is not JSON: {error}"))),
+        None => Ok(None),
+    }
+}
+
+/// Where the config of a checkpoint at this path is, as errors call it.
+pub(super) fn config_beside(path: &Path, shown: &Path) -> PathBuf {
+    match path.is_dir() {
+        true => shown.join("config.json"),
+        false => shown.with_file_name("config.json"),
+    }
+}
+
+/// What a lock keeps of a config: everything but what differs between machines or is a table. The
+/// facts that are compared are always among it.
+pub(super) fn kept_of(text: &str, place: &Path) -> Result<BTreeMap<String, Value>, Error> {
+    let fail = |problem: String| Error::file(place, vec![problem]);
+    let config = match serde_json::from_str(text) {
+        Ok(config @ Value::Object(_)) => config,
+        Ok(_) => return Err(fail("is no JSON object".into())),
+        Err(error) => return Err(fail(format!("is not JSON: {error}"))),
+    };
+    let facts = config_facts(text);
+    let is_same = |kept: &Value| config_facts(&kept.to_string()) == facts;
+    let alone = || serde_json::from_str(facts.as_ref()?).ok().filter(is_same);
+    let kept = kept(config.clone(), 0).filter(is_same).or_else(alone);
+    match kept.unwrap_or(config) {
+        Value::Object(kept) => Ok(kept.into_iter().collect()),
+        _ => Ok(BTreeMap::new()),
+    }
+}
+
+/// The value without those entries of its objects that are not kept.
+fn kept(value: Value, depth: usize) -> Option<Value> {
+    match value {
+        Value::Object(entries) if depth < DEEPEST && entries.len() <= LARGEST_OBJECT => {
+            let entries = entries.into_iter();
+            let kept = entries.filter_map(|(key, value)| Some((key, kept(value, depth + 1)?)));
+            Some(Value::Object(kept.collect()))
+        }
+        value => is_kept(&value, depth).then_some(value),
     }
 }
 
@@ -169,6 +213,7 @@ fn config(checkpoint: &Checkpoint) -> Result<Option<BTreeMap<String, Value>>, Er
 fn is_kept(value: &Value, depth: usize) -> bool {
     match value {
         Value::String(text) => is_kept_text(text),
+        // Without one of its items a list would be another.
         Value::Array(items) => {
             items.len() <= LONGEST_LIST && items.iter().all(|item| is_kept(item, depth + 1))
         }

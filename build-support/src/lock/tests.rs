@@ -1,5 +1,6 @@
 //! Locks that were written, read back, edited, merged badly and made up.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -171,6 +172,138 @@ fn a_lock_that_does_not_describe_the_weights_is_an_error() {
     folder.refuses("config.json: absent on disk");
 }
 
+/// Configs and indices are small and often committed, where the weights are not.
+#[test]
+fn what_is_there_without_the_weights_has_to_agree_with_the_lock() {
+    let folder = Folder::new();
+    folder.lock();
+    std::fs::remove_file(folder.path("m.safetensors")).expect("removed");
+    let opened = folder.open().expect("they agree");
+    let read = ["m.safetensors.lock.json", "config.json"].map(|name| folder.path(name));
+    assert_eq!(opened.read, read);
+    folder.write("config.json", CONFIG.replace("1e-05", "1e-06").as_bytes());
+    folder.refuses("config.json eps: 1e-5 in the lock, 1e-6 on disk");
+    folder.write("config.json", b"{");
+    let error = folder.open().expect_err("no JSON");
+    assert!(
+        error.contains("cannot use the checkpoint: config.json: is not JSON"),
+        "{error}"
+    );
+    std::fs::remove_file(folder.path("config.json")).expect("removed");
+    folder.open().expect("the lock");
+
+    // A folder of shards, of which only the index is there.
+    let folder = Folder::new();
+    let shown = Path::new("w");
+    let inner = folder.path("w");
+    std::fs::create_dir(&inner).expect("a folder");
+    let one = |name: &str| {
+        format!("{{\"{name}\":{{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}}}")
+    };
+    let index = inner.join("m.safetensors.index.json");
+    let map = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
+    let shards = [("1.safetensors", "a"), ("2.safetensors", "b")];
+    for (file, name) in shards {
+        std::fs::write(inner.join(file), safetensors(&one(name))).expect("a file");
+    }
+    std::fs::write(&index, map).expect("a file");
+    for (weights, shown) in [
+        (&inner, shown),
+        (&index, Path::new("w/m.safetensors.index.json")),
+    ] {
+        let lock = path_of(weights).expect("a path");
+        std::fs::write(&lock, text(weights, shown).expect("a lock")).expect("a file");
+    }
+    for (file, _) in shards {
+        std::fs::remove_file(inner.join(file)).expect("removed");
+    }
+    let cases = [
+        (map.to_owned(), None),
+        (
+            map.replace("\"b\"", "\"c\""),
+            Some("c: absent in the lock, the index puts it into 2.safetensors"),
+        ),
+        (
+            map.replace("2.safe", "3.safe"),
+            Some("file 3.safetensors: absent in the lock, the index names it"),
+        ),
+        (
+            map.replace("2.safe", "1.safe"),
+            Some("file 2.safetensors: in the lock, absent in the index"),
+        ),
+        (
+            map.replace("2.safe", "1.safe"),
+            Some("file 1.safetensors: with 1 tensors in the lock, with 2 in the index"),
+        ),
+        (map.replace("\"b\"", "\"a\""), Some("lists `a` twice")),
+        (
+            "[".to_owned(),
+            Some("cannot use the checkpoint: w/m.safetensors.index.json: index is"),
+        ),
+    ];
+    for (text, expected) in cases {
+        std::fs::write(&index, &text).expect("a file");
+        for (weights, shown) in [
+            (&inner, shown),
+            (&index, Path::new("w/m.safetensors.index.json")),
+        ] {
+            let opened = open(weights, shown).map_err(|report| report.to_string());
+            match (opened, expected) {
+                (Ok(opened), None) => assert!(opened.read.contains(&index), "{:?}", opened.read),
+                (Err(error), Some(expected)) => assert!(error.contains(expected), "{error}"),
+                (opened, expected) => panic!("{text}: {expected:?}, {opened:?}"),
+            }
+        }
+    }
+    // The lock of a folder that is not there says nothing of what lies beside the folder.
+    std::fs::remove_dir_all(&inner).expect("removed");
+    folder.write("config.json", b"{");
+    open(&inner, shown).expect("the lock");
+}
+
+#[test]
+fn an_error_names_the_config_where_it_is() {
+    let folder = Folder::new();
+    let inner = folder.path("w");
+    std::fs::create_dir(&inner).expect("a folder");
+    std::fs::copy(folder.path("m.safetensors"), inner.join("m.safetensors")).expect("copied");
+    std::fs::write(inner.join("config.json"), "7").expect("a file");
+    let error = text(&inner, Path::new("c/w"))
+        .expect_err("no object")
+        .to_string();
+    assert!(
+        error.contains("c/w/config.json: is no JSON object"),
+        "{error}"
+    );
+    folder.write("config.json", b"7");
+    let error = text(&folder.path("m.safetensors"), Path::new("c/m.safetensors"));
+    let error = error.expect_err("no object").to_string();
+    assert!(
+        error.contains("c/config.json: is no JSON object"),
+        "{error}"
+    );
+}
+
+/// A path or a table within a part of a config takes nothing else of that part with it.
+#[test]
+fn a_lock_leaves_out_entries_and_not_what_they_are_in() {
+    let labels: BTreeMap<String, String> = (0..300).map(|i| (i.to_string(), "x".into())).collect();
+    let config = serde_json::json!({
+        "model_type": "llava",
+        "text_config": {"model_type": "llama", "_name_or_path": "/home/me/llama", "hidden_size": 8},
+        "vision_config": {"id2label": labels, "image_size": 9},
+        "auto_map": {"a": ["b", "/home/me"]},
+    });
+    let kept = facts::kept_of(&config.to_string(), Path::new("c")).expect("an object");
+    let expected = serde_json::json!({
+        "auto_map": {},
+        "model_type": "llava",
+        "text_config": {"hidden_size": 8, "model_type": "llama"},
+        "vision_config": {"image_size": 9},
+    });
+    assert_eq!(serde_json::json!(kept), expected);
+}
+
 #[test]
 fn weights_can_be_absent_in_several_ways() {
     let folder = Folder::new();
@@ -334,7 +467,77 @@ fn tensor_text() -> impl Strategy<Value = (String, Vec<u16>)> {
     (name, prop::collection::vec(0u16..4, 0..3))
 }
 
+/// Configs of the names that are compared, and of values that a lock leaves out.
+fn config_value() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    let leaf = prop_oneof![
+        any::<i32>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        Just(Value::Null),
+        prop::sample::select(vec!["silu", "linear", "/home/me", "C:\\me", "llama"])
+            .prop_map(Value::from),
+        Just(Value::from("x".repeat(300))),
+        Just(Value::from(vec![7; 1025])),
+    ];
+    let keys = [
+        "model_type",
+        "architectures",
+        "_commit_hash",
+        "hidden_size",
+        "n_embd",
+        "n_layer",
+        "num_hidden_layers",
+        "hidden_act",
+        "layer_types",
+        "sliding_window",
+        "use_sliding_window",
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+        "type",
+        "rope_type",
+        "factor",
+        "text_config",
+        "vision_config",
+        "llm_config",
+        "quantization_config",
+        "_name_or_path",
+        "id2label",
+        "full_attention",
+    ];
+    leaf.prop_recursive(7, 24, 5, move |inner| {
+        let entries = prop::collection::btree_map(prop::sample::select(keys.to_vec()), inner.clone(), 0..6);
+        prop_oneof![
+            4 => entries.prop_map(|entries| {
+                Value::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+            }),
+            1 => prop::collection::vec(inner, 0..4).prop_map(Value::from),
+        ]
+    })
+}
+
 proptest! {
+    #[test]
+    fn a_lock_says_every_fact_of_a_config(config in config_value()) {
+        let place = Path::new("m");
+        let text = config.to_string();
+        let Ok(kept) = facts::kept_of(&text, place) else {
+            prop_assert!(!config.is_object());
+            return Ok(());
+        };
+        let facts = Facts { config: Some(kept), ..Facts::default() };
+        let empty = pycandle_checkpoint::Snapshot::default().into_checkpoint(place, place);
+        let lock = write::text(&facts, &empty);
+        let lock = read::parse(&lock, place, place).map_err(|e| TestCaseError::fail(e.join("\n")))?;
+        let locked = lock.checkpoint.config().expect("text").expect("a config");
+        let facts = |config: &str| {
+            let facts = pycandle_checkpoint::config_facts(config)?;
+            serde_json::from_str::<serde_json::Value>(&facts).ok()
+        };
+        prop_assert_eq!(facts(&locked), facts(&text));
+    }
+
     #[test]
     fn what_is_locked_is_read_back(tensors in prop::collection::hash_map(".{0,5}", 0u16..4, 0..5),
                                    more in prop::collection::btree_map("[a-z]", 0u8..1, 0..2),
