@@ -6,6 +6,7 @@
 mod compare;
 mod conclusion;
 mod config;
+mod extra;
 mod forms;
 mod found;
 mod gguf;
@@ -14,6 +15,7 @@ mod mismatch;
 mod missing;
 mod names;
 mod prefix;
+mod renamed;
 mod similar;
 
 use std::borrow::Cow;
@@ -121,6 +123,8 @@ pub enum Form {
     Nf4,
     /// bitsandbytes, 4-bit float.
     Fp4,
+    /// bitsandbytes, 4 bits, and nothing says of which kind.
+    Bits4,
     /// bitsandbytes, 8-bit integers.
     Int8,
     /// GPTQ: integers packed along the inputs.
@@ -129,16 +133,30 @@ pub enum Form {
     Awq,
     /// compressed-tensors, packed integers.
     Packed,
-    /// 8-bit numbers with scales beside them.
+    /// Numbers of a few bits, such as FP8 or INT8, with scales beside them.
     Scaled,
+    /// Pairs of 4-bit floats in blocks with scales, and one scale for all.
+    Nvfp4,
     /// ExLlamaV3's trellis codes.
     Trellis,
+    /// ExLlamaV2, packed integers of several widths.
+    Exl2,
     /// HQQ.
     Hqq,
+    /// Quanto.
+    Quanto,
+    /// AQLM's codebooks.
+    Aqlm,
     /// MLX, packed integers.
     Mlx,
     /// Blocks of 4-bit floats that share an exponent.
     Mxfp4,
+    /// Direction and length apart, as PyTorch's weight norm trains them.
+    WeightNorm,
+    /// Divided by its largest singular value when it is used.
+    SpectralNorm,
+    /// With a low-rank adapter beside it that has to be added.
+    Adapter,
 }
 
 /// Holds a checkpoint against what a model expects of it; reads nothing but what is already open,
@@ -171,11 +189,14 @@ pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Vali
     let finder = Finder::new(checkpoint);
     let mut found = Hits::new(expected, &finder);
     let mut findings = Vec::new();
-    findings.extend(prefix::findings(expected, &finder, &mut found));
+    let mut prefixes = prefix::findings(expected, &finder, &mut found);
+    found.find_scales(expected, &finder);
     found.share(expected);
-    findings.extend(missing::findings(expected, checkpoint, &found));
+    findings.extend(missing::findings(expected, checkpoint, &found, &mut prefixes));
+    findings.extend(prefixes.finding());
     findings.extend(compare::findings(expected, &found));
     let mut compared = config::compare(expected, checkpoint);
+    findings.extend(extra::findings(expected, checkpoint, &found, &compared));
     findings.append(&mut compared.findings);
     let is_no_mistake = |finding: &Finding| finding.is_note() || finding.is_warning();
     if findings.iter().all(is_no_mistake) {
@@ -231,6 +252,7 @@ pub fn locate<'c>(expected: &Expected<'_>, checkpoint: &'c Checkpoint) -> Locate
     let mut hits = Hits::new(expected, &finder);
     // Keys under another prefix are hits, so that they are not listed as what nothing needs.
     let _ = prefix::findings(expected, &finder, &mut hits);
+    hits.find_scales(expected, &finder);
     hits.share(expected);
     let found = |hit: &found::Hit<'c>| Found {
         tensor: hit.tensor,
@@ -243,7 +265,7 @@ pub fn locate<'c>(expected: &Expected<'_>, checkpoint: &'c Checkpoint) -> Locate
             .iter()
             .map(|hit| hit.as_ref().map(found))
             .collect(),
-        unneeded: missing::unneeded(checkpoint, &hits),
+        unneeded: extra::unneeded(checkpoint, &hits),
     }
 }
 

@@ -249,9 +249,9 @@ pub fn cases() -> Vec<Case> {
             &[
                 "transposed: model.layers.{0,1}.mlp.down_proj.weight is [96, 32], the trace has [32, 96]",
                 "transposed: model.layers.{0,1}.mlp.gate_proj.weight is [32, 96], the trace has [96, 32]",
-                "one side has them as Conv1D, the other as Linear, and square ones are transposed too, \
-                 which no shape shows: record again with the code that this checkpoint is of, or take a \
-                 checkpoint that has them as the trace",
+                "one side has its matrices as Linear, the other as Conv1D, and square ones are transposed \
+                 too, which no shape shows: record again with the code that this checkpoint is of, or \
+                 take a checkpoint that has them as the trace",
             ],
         ),
         case(
@@ -260,7 +260,8 @@ pub fn cases() -> Vec<Case> {
             &[
                 "dtype: model.layers.{0,1}.input_layernorm.weight is I32, the trace has F32",
                 "dtype: model.norm.weight is I32, the trace has F32",
-                "loading converts between floating-point types and between integers, nothing else",
+                "loading makes F32 of F64, F32, F16, BF16 or F8_E4M3 alone: convert these tensors in the \
+                 checkpoint, or record again with the model that it is of",
             ],
         ),
         case(

@@ -1,6 +1,6 @@
 //! What was found, held against what the trace has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::found::Found;
 use super::groups::Groups;
@@ -11,6 +11,7 @@ use crate::dtype::Dtype;
 /// Tensors of another form, shape or dtype than loading can make the trace's of.
 pub(super) fn findings(expected: &Expected<'_>, found: &Found<'_>) -> Vec<Finding> {
     let (mut quantized, mut dtypes) = (Groups::default(), Groups::default());
+    let mut computed: BTreeMap<Form, Groups<()>> = BTreeMap::new();
     let (mut shapes, mut transposed) = (Groups::default(), Groups::default());
     for (need, hit) in expected.needs.iter().zip(&found.hits) {
         // A twin that stands for another is compared under its own name.
@@ -18,7 +19,9 @@ pub(super) fn findings(expected: &Expected<'_>, found: &Found<'_>) -> Vec<Findin
             continue;
         };
         let (tensor, shape) = (&hit.tensor, &*need.shape);
-        if !hit.form.is_loaded(tensor.dtype()) {
+        if hit.form.is_computed() {
+            computed.entry(hit.form).or_default().add(&need.name, ());
+        } else if !hit.form.is_loaded(tensor.dtype()) {
             quantized.add(&need.name, (hit.form, tensor.dtype()));
         } else if !converts(tensor.dtype(), hit.form, need.dtype) {
             dtypes.add(tensor.name(), (tensor.dtype(), need.dtype));
@@ -26,9 +29,9 @@ pub(super) fn findings(expected: &Expected<'_>, found: &Found<'_>) -> Vec<Findin
         // The shape of packed numbers is no shape of a weight.
         if !hit.is_packed() && *tensor.shape() != *shape {
             let pair = (tensor.shape().to_vec(), shape.to_vec());
-            match (tensor.shape(), shape) {
-                ([a, b], [c, d]) if (a, b) == (d, c) => transposed.add(tensor.name(), pair),
-                _ => shapes.add(tensor.name(), pair),
+            match is_transposed(tensor.shape(), shape) {
+                true => transposed.add(tensor.name(), pair),
+                false => shapes.add(tensor.name(), pair),
             }
         }
     }
@@ -41,49 +44,90 @@ pub(super) fn findings(expected: &Expected<'_>, found: &Found<'_>) -> Vec<Findin
         });
         Finding::new(class, groups.len(), lines).with(advice)
     };
-    let all = [
+    let mut all = vec![
         converted(found),
         forms(&quantized),
         differ(Class::Shape, &shapes, ""),
         differ(Class::Transposed, &transposed, TRANSPOSED),
-        Finding::new(
-            Class::Dtype,
-            dtypes.len(),
-            dtypes.lines().map(|(pattern, (file, trace))| {
-                format!("dtype: {pattern} is {file}, the trace has {trace}")
-            }),
-        )
-        .with("loading converts between floating-point types and between integers, nothing else"),
+        self::dtypes(&dtypes),
     ];
-    all.into_iter()
-        .filter(|finding| finding.count > 0)
-        .collect()
+    all.extend(
+        computed
+            .iter()
+            .map(|(form, names)| self::computed(*form, names)),
+    );
+    all.retain(|finding| finding.count > 0);
+    all
 }
 
-const TRANSPOSED: &str = "one side has them as Conv1D, the other as Linear, and square ones are \
+/// Whether two matrices, or stacks of them, have their sides in another order.
+fn is_transposed(file: &[usize], trace: &[usize]) -> bool {
+    match (file, trace) {
+        ([stack @ .., a, b], [other @ .., c, d]) => stack == other && (a, b) == (d, c),
+        _ => false,
+    }
+}
+
+/// Dtypes that are not converted, and what would be.
+fn dtypes(dtypes: &Groups<(Dtype, Dtype)>) -> Finding {
+    let lines = dtypes.lines().map(|(pattern, (file, trace))| {
+        format!("dtype: {pattern} is {file}, the trace has {trace}")
+    });
+    let advice: BTreeSet<_> = dtypes.lines().map(|(_, &(_, trace))| mend(trace)).collect();
+    let finding = Finding::new(Class::Dtype, dtypes.len(), lines);
+    advice.into_iter().fold(finding, |finding, (kind, to)| {
+        let (last, types) = kind.split_last().unwrap_or((&to, &[]));
+        let types: Vec<_> = types.iter().map(|dtype| dtype.name()).collect();
+        let types = match &types[..] {
+            [] => last.to_string(),
+            types => format!("{} or {last}", types.join(", ")),
+        };
+        finding.with(&format!(
+            "loading makes {to} of {types} alone: convert these tensors in the checkpoint, or record \
+             again with the model that it is of"
+        ))
+    })
+}
+
+/// The dtypes of files of which loading makes the traced one, and the traced one.
+fn mend(traced: Dtype) -> (Vec<Dtype>, Dtype) {
+    let all = [
+        Dtype::F64,
+        Dtype::F32,
+        Dtype::F16,
+        Dtype::BF16,
+        Dtype::F8_E4M3,
+        Dtype::I8,
+        Dtype::I16,
+        Dtype::U16,
+        Dtype::I32,
+        Dtype::U32,
+        Dtype::I64,
+        Dtype::Bool,
+        Dtype::U8,
+    ];
+    let all = all
+        .into_iter()
+        .filter(|&file| converts(file, Form::Plain, traced));
+    (all.collect(), traced)
+}
+
+const TRANSPOSED: &str = "one side has its matrices as Linear, the other as Conv1D, and square ones are \
     transposed too, which no shape shows: record again with the code that this checkpoint is of, or \
     take a checkpoint that has them as the trace";
 
 /// Weights in forms that cannot be multiplied by, as one finding.
 fn forms(quantized: &Groups<(Form, Dtype)>) -> Finding {
-    let name = |form: Form, dtype: Dtype| match form {
-        Form::Blocks => format!("GGUF {dtype} blocks"),
-        form => form.name().to_owned(),
-    };
     let kinds: BTreeSet<_> = quantized.lines().map(|(_, &kind)| kind).collect();
     let blocks = kinds.iter().any(|(form, _)| *form == Form::Blocks);
     let names: BTreeSet<_> = kinds
         .iter()
-        .map(|&(form, dtype)| name(form, dtype))
+        .map(|&(form, dtype)| form.name(dtype))
         .collect();
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
     let count = quantized.len();
-    let weights = if count == 1 {
-        "weight is"
-    } else {
-        "weights are"
-    };
-    let head = format!("quantized: {count} {weights} stored as {names}:");
+    let weights = weights(count);
+    let head = format!("quantized: {weights} stored as {names}:");
     let lines = quantized.lines().map(|(pattern, _)| format!("  {pattern}"));
     let advice = match blocks {
         true => {
@@ -97,6 +141,39 @@ fn forms(quantized: &Groups<(Form, Dtype)>) -> Finding {
     Finding::new(Class::Quantized, count, lines)
         .under(head)
         .with(advice)
+}
+
+fn weights(count: usize) -> String {
+    match count {
+        1 => "1 weight is".to_owned(),
+        n => format!("{n} weights are"),
+    }
+}
+
+/// Weights that are computed from several tensors, in this way.
+fn computed(form: Form, names: &Groups<()>) -> Finding {
+    let (what, mend) = match form {
+        Form::Adapter => (
+            "stored with a LoRA adapter beside them",
+            "call `merge_and_unload()` of PEFT on the model",
+        ),
+        Form::SpectralNorm => (
+            "stored for spectral norm, which divides them",
+            "call `torch.nn.utils.parametrize.remove_parametrizations` or \
+             `torch.nn.utils.remove_spectral_norm` on these modules",
+        ),
+        _ => (
+            "stored for weight norm, as a direction and a length",
+            "call `torch.nn.utils.parametrize.remove_parametrizations` or \
+             `torch.nn.utils.remove_weight_norm` on these modules",
+        ),
+    };
+    let lines = names.lines().map(|(pattern, ())| format!("  {pattern}"));
+    Finding::new(Class::Converted, names.len(), lines)
+        .under(format!("converted: {} {what}:", weights(names.len())))
+        .with(&format!(
+            "{mend} and save it again, or record the model as it was when it was saved"
+        ))
 }
 
 /// What a converter did to values, as one finding.

@@ -178,6 +178,8 @@ pub(super) struct Compared {
     pub findings: Vec<Finding>,
     /// Whether there is a `config.json` from which to record again.
     pub has_config: bool,
+    /// Whether both sides say how many layers there are, and say the same.
+    pub same_layers: bool,
 }
 
 /// Holds the config of the trace against what is beside, or in, the weights.
@@ -219,6 +221,8 @@ pub(super) fn compare(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Compa
     };
     file = section_of(&trace, file);
     differences(&trace, &file, "", &mut compared.differences);
+    let layers = |facts: &Map<String, Json>| facts.get(NAMES[0].0).cloned();
+    compared.same_layers = layers(&trace).is_some() && layers(&trace) == layers(&file);
     if !compared.differences.is_empty() {
         let lines = compared.differences.iter().map(|d| d.line(&place));
         let finding = Finding::new(Class::Config, compared.differences.len(), lines);

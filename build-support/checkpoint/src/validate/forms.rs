@@ -1,9 +1,11 @@
 //! Quantized forms of a weight in safetensors, recognised by the tensors that stand for it.
 //!
-//! Sources: bitsandbytes, GPTQ (AutoGPTQ, GPTQModel), AutoAWQ, AutoRound, compressed-tensors,
-//! DeepSeek's and ModelOpt's scaled FP8, ExLlamaV3, HQQ, MLX and OpenAI's MXFP4, as they write files.
+//! Sources: bitsandbytes, GPTQ (AutoGPTQ, GPTQModel), AutoAWQ, AutoRound, compressed-tensors, ModelOpt,
+//! ExLlamaV2 and V3, HQQ, Quanto, AQLM, MLX and OpenAI's MXFP4, PyTorch's weight and spectral norm, and
+//! PEFT, as they write files. Scaled numbers have scales beside them by whatever name: see [`Scales`].
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::Form;
 use crate::dtype::Dtype;
@@ -32,7 +34,7 @@ const fn row(form: Form, main: &'static str, beside: &'static [&'static str]) ->
     }
 }
 
-/// The first row that fits is the form.
+/// The first row that fits is the form; of a set that is not complete, the part that tells most.
 const ROWS: &[Row] = &[
     Row {
         also: BNB4,
@@ -51,10 +53,15 @@ const ROWS: &[Row] = &[
         )
     },
     Row {
+        also: BNB4,
+        dtype: Some(Dtype::U8),
+        ..row(Form::Bits4, ".weight", &[".weight.absmax"])
+    },
+    Row {
         also: &[".weight_format"],
         ..row(Form::Int8, ".weight", &[".SCB"])
     },
-    // Which of the two it is shows in the shape, see `packed`.
+    // Which of the two it is shows in the shape, see `is_awq`.
     Row {
         also: &[".g_idx"],
         ..row(Form::Gptq, ".qweight", &[".qzeros", ".scales"])
@@ -64,33 +71,86 @@ const ROWS: &[Row] = &[
         ..row(Form::Gptq, ".qweight", &[".scales"])
     },
     Row {
+        also: &[".qzeros", ".g_idx"],
+        ..row(Form::Gptq, ".qweight", &[])
+    },
+    Row {
         also: &[
+            ".weight_scale",
             ".weight_zero_point",
             ".weight_shape",
             ".weight_g_idx",
             ".weight_global_scale",
+            ".input_global_scale",
         ],
-        ..row(Form::Packed, ".weight_packed", &[".weight_scale"])
+        ..row(Form::Packed, ".weight_packed", &[])
     },
     Row {
-        also: &[".input_scale", ".weight_scale_2", ".weight_zero_point"],
-        ..row(Form::Scaled, ".weight", &[".weight_scale"])
-    },
-    Row {
-        also: &[".input_scale", ".activation_scale"],
-        ..row(Form::Scaled, ".weight", &[".weight_scale_inv"])
+        dtype: Some(Dtype::U8),
+        also: &[".input_scale"],
+        ..row(
+            Form::Nvfp4,
+            ".weight",
+            &[".weight_scale_2", ".weight_scale"],
+        )
     },
     Row {
         also: &[".mcg", ".mul1", ".su", ".sv"],
         ..row(Form::Trellis, ".trellis", &[".suh", ".svh"])
     },
     Row {
-        also: &[".meta"],
+        also: &[
+            ".q_scale_max",
+            ".q_groups",
+            ".q_group_map",
+            ".q_invperm",
+            ".q_perm",
+        ],
+        ..row(Form::Exl2, ".q_weight", &[".q_scale"])
+    },
+    Row {
+        also: HQQ,
         ..row(Form::Hqq, ".W_q", &[])
     },
     Row {
+        also: &[".weight._shift", ".input_scale", ".output_scale"],
+        ..row(Form::Quanto, ".weight._data", &[".weight._scale"])
+    },
+    row(Form::Aqlm, ".codes", &[".codebooks", ".scales"]),
+    Row {
         dtype: Some(Dtype::U32),
-        ..row(Form::Mlx, ".weight", &[".scales", ".biases"])
+        also: &[".biases"],
+        ..row(Form::Mlx, ".weight", &[".scales"])
+    },
+    row(Form::WeightNorm, ".weight_v", &[".weight_g"]),
+    row(
+        Form::WeightNorm,
+        ".parametrizations.weight.original1",
+        &[".parametrizations.weight.original0"],
+    ),
+    Row {
+        also: &[".weight_v"],
+        ..row(Form::SpectralNorm, ".weight_orig", &[".weight_u"])
+    },
+    Row {
+        also: &[".parametrizations.weight.0._v"],
+        ..row(
+            Form::SpectralNorm,
+            ".parametrizations.weight.original",
+            &[".parametrizations.weight.0._u"],
+        )
+    },
+    Row {
+        also: &[".lora_B.default.weight"],
+        ..row(
+            Form::Adapter,
+            ".base_layer.weight",
+            &[".lora_A.default.weight"],
+        )
+    },
+    Row {
+        also: &[".lora_B.weight"],
+        ..row(Form::Adapter, ".base_layer.weight", &[".lora_A.weight"])
     },
 ];
 
@@ -99,6 +159,28 @@ const BNB4: &[&str] = &[
     ".weight.quant_map",
     ".weight.nested_absmax",
     ".weight.nested_quant_map",
+];
+
+const HQQ: &[&str] = &[
+    ".axis",
+    ".channel_wise",
+    ".compute_dtype",
+    ".encoded_state_dict",
+    ".group_size",
+    ".meta",
+    ".nbits",
+    ".offload_meta",
+    ".optimize",
+    ".packing",
+    ".quant_scale",
+    ".quant_zero",
+    ".round_zero",
+    ".scale",
+    ".shape",
+    ".stores_quant_config",
+    ".unpack_view_dtype",
+    ".view_as_float",
+    ".zero",
 ];
 
 /// Rows for a need `P` that is no `….weight`, whose name has no end of its own.
@@ -190,6 +272,43 @@ impl Row {
     }
 }
 
+/// Tensors that scale others, by the module that they are in.
+///
+/// Files call them `weight_scale`, `weight_scale_inv`, `scale_weight`, `scale`, `weight.scale` and so on:
+/// whatever has `scale` in its name scales the numbers beside it that are no plain floats.
+pub(super) struct Scales<'c>(HashMap<&'c str, Vec<&'c str>>);
+
+impl<'c> Scales<'c> {
+    pub fn new(checkpoint: &'c Checkpoint) -> Self {
+        let mut scales: HashMap<&str, Vec<&str>> = HashMap::new();
+        for tensor in checkpoint.iter() {
+            let (module, leaf) = split(tensor.name());
+            if leaf.contains("scale") || leaf.contains("Scale") {
+                scales.entry(module).or_default().push(tensor.name());
+            }
+        }
+        Self(scales)
+    }
+
+    /// The scales of the tensor of this key.
+    pub fn of(&self, key: &str) -> impl Iterator<Item = &'c str> {
+        let (module, leaf) = split(key);
+        // Of `P.weight` all in `P`; in a module of several weights those that are called as this one.
+        let beside = self
+            .0
+            .get(module)
+            .into_iter()
+            .flatten()
+            .filter(move |scale| leaf == "weight" || split(scale).1.starts_with(leaf));
+        beside.chain(self.0.get(key).into_iter().flatten()).copied()
+    }
+}
+
+/// The module of a key, and its name in it.
+fn split(key: &str) -> (&str, &str) {
+    key.rsplit_once('.').unwrap_or(("", key))
+}
+
 /// GPTQ packs along the inputs, AWQ along the outputs; a weight is `[outputs, inputs]`.
 fn is_awq(qweight: &Tensor<'_>, shape: &[usize], grouped: bool) -> bool {
     !grouped
@@ -199,23 +318,39 @@ fn is_awq(qweight: &Tensor<'_>, shape: &[usize], grouped: bool) -> bool {
 }
 
 impl Form {
-    /// What users call it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
+    /// What users call it, in a checkpoint where it has this dtype.
+    pub(super) fn name(self, dtype: Dtype) -> Cow<'static, str> {
+        use Dtype::{F8_E4M3, F8_E5M2, I8};
+        Cow::Borrowed(match self {
             Self::Plain => "plain",
-            Self::Blocks => "GGUF blocks",
+            Self::Blocks => return format!("GGUF {dtype} blocks").into(),
             Self::Nf4 => "bitsandbytes NF4",
             Self::Fp4 => "bitsandbytes FP4",
+            Self::Bits4 => "bitsandbytes 4-bit",
             Self::Int8 => "bitsandbytes 8-bit",
             Self::Gptq => "GPTQ",
             Self::Awq => "AWQ",
             Self::Packed => "compressed-tensors",
-            Self::Scaled => "scaled FP8",
+            Self::Scaled if matches!(dtype, F8_E4M3 | F8_E5M2) => "scaled FP8",
+            Self::Scaled if dtype == I8 => "scaled INT8",
+            Self::Scaled => return format!("{dtype} with scales").into(),
+            Self::Nvfp4 => "NVFP4",
             Self::Trellis => "EXL3",
+            Self::Exl2 => "EXL2",
             Self::Hqq => "HQQ",
+            Self::Quanto => "Quanto",
+            Self::Aqlm => "AQLM",
             Self::Mlx => "MLX",
             Self::Mxfp4 => "MXFP4",
-        }
+            Self::WeightNorm => "weight norm",
+            Self::SpectralNorm => "spectral norm",
+            Self::Adapter => "a LoRA adapter",
+        })
+    }
+
+    /// Whether it is no coding of numbers, but the weight has to be computed from several tensors.
+    pub(super) fn is_computed(self) -> bool {
+        matches!(self, Self::WeightNorm | Self::SpectralNorm | Self::Adapter)
     }
 
     /// Whether loading can multiply by it.

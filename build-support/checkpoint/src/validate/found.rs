@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::forms::Forms;
+use super::forms::{Forms, Scales};
 use super::names::Names;
 use super::{Expected, Form, Need, Rows, Source, gguf};
 use crate::dtype::Dtype;
@@ -14,6 +14,8 @@ pub(super) struct Found<'c> {
     pub hits: Vec<Option<Hit<'c>>>,
     /// What a converter did to values, where loading does not undo it: what, and to which key.
     pub converted: Vec<(String, &'c str)>,
+    /// Scales of what was found.
+    pub scales: Vec<&'c str>,
 }
 
 /// A tensor that is a need.
@@ -45,7 +47,35 @@ impl<'c> Found<'c> {
             Some(hit)
         });
         let hits = hits.collect();
-        Self { hits, converted }
+        Self {
+            hits,
+            converted,
+            scales: Vec::new(),
+        }
+    }
+
+    /// Numbers that have scales beside them, which the trace does not know of, are not what they seem.
+    pub fn find_scales(&mut self, expected: &Expected<'_>, finder: &Finder<'c>) {
+        let is_coded = |need: &Need<'_>, hit: &Hit<'_>| {
+            need.dtype.is_float() && !hit.is_packed() && !is_plain(hit.tensor.dtype())
+        };
+        let pairs = expected.needs.iter().zip(&self.hits);
+        let mut coded = pairs.filter_map(|(need, hit)| Some((need, hit.as_ref()?)));
+        if !coded.any(|(need, hit)| is_coded(need, hit)) {
+            return;
+        }
+        let (scales, used) = (Scales::new(finder.checkpoint), self.used());
+        for (need, hit) in expected.needs.iter().zip(&mut self.hits) {
+            let Some(hit) = hit.as_mut().filter(|hit| is_coded(need, hit)) else {
+                continue;
+            };
+            let before = self.scales.len();
+            let of = scales.of(hit.tensor.name());
+            self.scales.extend(of.filter(|scale| !used.contains(scale)));
+            if self.scales.len() > before {
+                hit.form = Form::Scaled;
+            }
+        }
     }
 
     /// The keys that are a need.

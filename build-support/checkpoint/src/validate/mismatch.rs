@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{Expected, groups};
 use crate::open::Checkpoint;
+use crate::text::escaped;
 
 /// Lines of one kind that are spelled out.
 const SHOWN: usize = 12;
@@ -24,6 +25,8 @@ pub enum Class {
     Unread,
     /// Tensors that the checkpoint does not have.
     Missing,
+    /// Keys that would fit under another prefix.
+    Prefix,
     /// Keys whose names are near those of missing tensors.
     Renamed,
     /// Tensors that are absent, but tied to one that is there; no mistake.
@@ -38,10 +41,10 @@ pub enum Class {
     Transposed,
     /// A dtype that loading does not convert to that of the trace.
     Dtype,
-    /// Keys that would fit under another prefix.
-    Prefix,
     /// Keys that nothing needs.
     Unexpected,
+    /// Weights beside those that are needed, which nothing needs; no mistake, but perhaps one.
+    Unused,
 }
 
 impl Class {
@@ -62,6 +65,7 @@ impl Class {
             Self::Dtype => "dtype",
             Self::Prefix => "prefix",
             Self::Unexpected => "unexpected",
+            Self::Unused => "unused",
         }
     }
 }
@@ -104,9 +108,10 @@ impl Line {
 }
 
 impl From<String> for Line {
+    /// A line of this text, in which names of a file are shown as [`escaped`] says.
     fn from(text: String) -> Self {
         Self {
-            text,
+            text: escaped(&text).into_owned(),
             renames: Vec::new(),
         }
     }
@@ -192,7 +197,7 @@ impl Finding {
 
     /// Whether it may be a mistake, and everything fits all the same.
     pub fn is_warning(&self) -> bool {
-        self.class == Class::Unread
+        matches!(self.class, Class::Unread | Class::Unused)
     }
 }
 
@@ -221,7 +226,7 @@ impl Mismatch {
             trace: expected.trace.to_owned(),
             place: place(checkpoint),
             findings,
-            conclusion,
+            conclusion: conclusion.map(|text| escaped(&text).into_owned()),
         }
     }
 
@@ -276,7 +281,7 @@ fn place(checkpoint: &Checkpoint) -> String {
 
 /// A path in a message, with `/` on every system.
 pub(super) fn path(path: &Path) -> String {
-    path.display().to_string().replace('\\', "/")
+    escaped(&path.display().to_string()).replace('\\', "/")
 }
 
 /// The first lines, and how many more there are.

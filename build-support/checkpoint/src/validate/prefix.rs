@@ -1,5 +1,6 @@
 //! Keys that would fit under another prefix, and the rename that mends them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 
 use super::Expected;
@@ -21,6 +22,46 @@ const HEADS: usize = 12;
 struct Prefix {
     need: String,
     key: String,
+    /// What a key has behind the prefix where not all with the prefix are meant.
+    heads: BTreeSet<String>,
+}
+
+/// The prefixes that a checkpoint has in place of others.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes {
+    prefixes: Vec<Prefix>,
+    lines: Vec<Line>,
+    renames: Vec<Rename>,
+    count: usize,
+}
+
+impl Prefixes {
+    /// What a key becomes by the renames that are proposed.
+    pub fn renamed<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        let mut prefixes = self.prefixes.iter();
+        let name = prefixes.find_map(|prefix| {
+            let rest = key.strip_prefix(&*prefix.key)?;
+            let all = prefix.heads.is_empty();
+            let moves = all || head(rest).is_some_and(|head| prefix.heads.contains(head));
+            moves.then(|| format!("{}{rest}", prefix.need))
+        });
+        name.map_or(Cow::Borrowed(key), Cow::Owned)
+    }
+
+    /// Takes the renames out, for one list of several.
+    pub fn take_renames(&mut self) -> Vec<Rename> {
+        std::mem::take(&mut self.renames)
+    }
+
+    /// What is said of it.
+    pub fn finding(mut self) -> Option<Finding> {
+        let last = self.lines.last_mut()?;
+        if !self.renames.is_empty() {
+            last.text.push_str(": add");
+            last.renames = self.renames;
+        }
+        Some(Finding::new(Class::Prefix, self.count, self.lines))
+    }
 }
 
 /// Finds missing needs under other prefixes, puts them into `found`, and says so.
@@ -28,8 +69,8 @@ pub(super) fn findings<'c>(
     expected: &Expected<'_>,
     finder: &Finder<'c>,
     found: &mut Found<'c>,
-) -> Option<Finding> {
-    let (mut lines, mut renames, mut count) = (Vec::new(), Vec::new(), 0);
+) -> Prefixes {
+    let mut all = Prefixes::default();
     // llama.cpp's names have no prefix.
     let rules = if finder.checkpoint.is_gguf() {
         0
@@ -47,16 +88,14 @@ pub(super) fn findings<'c>(
         };
         let mut moved = prefix.apply(expected, finder, found, &missing);
         prefix.widen(&mut moved);
-        renames.extend(prefix.rename(&used, &moved));
-        lines.push(Line::from(prefix.describe(moved.len())));
-        count += moved.len();
+        all.lines.push(Line::from(prefix.describe(moved.len())));
+        all.count += moved.len();
+        if let Some(rename) = prefix.rename(&used, &moved) {
+            all.renames.push(rename);
+            all.prefixes.push(prefix);
+        }
     }
-    let last = lines.last_mut()?;
-    if !renames.is_empty() {
-        last.text.push_str(": add");
-        last.renames = renames;
-    }
-    Some(Finding::new(Class::Prefix, count, lines))
+    all
 }
 
 /// The pair of prefixes that finds most of what is missing, if it finds a good part.
@@ -138,6 +177,7 @@ impl Prefix {
         let prefix = Self {
             need: head(need),
             key: head(key),
+            heads: BTreeSet::new(),
         };
         // What stands behind the number of one layer is no prefix of a model.
         if prefix
@@ -196,7 +236,7 @@ impl Prefix {
 
     /// The rule that renames the keys; `None` where no short one leaves the keys alone that are used
     /// as they are.
-    fn rename(&self, used: &HashSet<&str>, moved: &[&str]) -> Option<Rename> {
+    fn rename(&mut self, used: &HashSet<&str>, moved: &[&str]) -> Option<Rename> {
         let (key, need) = (escape(&self.key), self.need.replace('$', "$$"));
         let touches = |head: &str| {
             let start = format!("{}{head}", self.key);
@@ -214,6 +254,7 @@ impl Prefix {
             heads.filter(|heads| heads.len() <= HEADS && !heads.iter().any(|h| touches(h)))?;
         let names = heads.iter().map(|head| escape(head.trim_end_matches('.')));
         let names = names.collect::<Vec<_>>().join("|");
+        self.heads = heads.iter().map(|head| (*head).to_owned()).collect();
         Some(Rename {
             pattern: format!(r"^{key}({names})\."),
             replacement: format!("{need}${{1}}."),

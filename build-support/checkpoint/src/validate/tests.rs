@@ -2,6 +2,8 @@ use super::*;
 use crate::Snapshot;
 
 mod gguf;
+mod renamed;
+mod silent;
 
 /// Names and shapes of a model with two matrices per layer.
 fn llama(layers: usize) -> Vec<(String, Vec<usize>)> {
@@ -165,7 +167,8 @@ fn floats_convert_to_floats_only() {
         }
     }
     let line = "dtype: model.layers.{0,1}.mlp.down_proj.weight is I8, the trace has F32";
-    let rule = "  loading converts between floating-point types and between integers, nothing else";
+    let rule = "  loading makes F32 of F64, F32, F16, BF16 or F8_E4M3 alone: convert these tensors in the \
+        checkpoint, or record again with the model that it is of";
     check(&needs(&llama(2)), &file, &[line, rule]);
 }
 
@@ -242,8 +245,8 @@ fn what_is_under_a_prefix_is_compared_all_the_same() {
     let mut inner = renamed(&llama(2), |name| format!("base.{name}"));
     inner[1].1 = vec![15, 8];
     let lines = [
-        "shape: base.model.layers.0.mlp.gate_proj.weight is [15, 8], the trace has [16, 8]",
         r#"prefix: 6 keys start with `base.`, the trace has them without it: add rename = [("^base\\.", "")]"#,
+        "shape: base.model.layers.0.mlp.gate_proj.weight is [15, 8], the trace has [16, 8]",
         "",
         AGAIN,
     ];
@@ -306,8 +309,51 @@ fn quantized_weights_are_one_finding_and_nothing_beside_them_is_unexpected() {
             ("weight_scale_inv", Dtype::F32, vec![1, 1]),
         ]
     };
+    let comfy = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![
+            ("weight", Dtype::F8_E4M3, vec![outputs, inputs]),
+            ("scale_weight", Dtype::F32, vec![1]),
+            ("scale_input", Dtype::F32, vec![1]),
+        ]
+    };
+    let dotted = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![
+            ("weight", Dtype::F8_E5M2, vec![outputs, inputs]),
+            ("weight.scale", Dtype::F32, vec![1]),
+        ]
+    };
+    let int8_scaled = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![
+            ("weight", Dtype::I8, vec![outputs, inputs]),
+            ("weight_scale", Dtype::BF16, vec![outputs, 1]),
+        ]
+    };
+    let nvfp4 = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![
+            ("weight", Dtype::U8, vec![outputs, inputs / 2]),
+            ("weight_scale", Dtype::F8_E4M3, vec![outputs, 1]),
+            ("weight_scale_2", Dtype::F32, vec![]),
+            ("input_scale", Dtype::F32, vec![]),
+        ]
+    };
+    // Sets of which a part is absent.
+    let qweight = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![("qweight", Dtype::I32, vec![inputs / 8, outputs])]
+    };
+    let absmax = |inputs: usize, outputs: usize| -> Vec<(&'static str, Dtype, Vec<usize>)> {
+        vec![
+            ("weight", Dtype::U8, vec![inputs * outputs / 2, 1]),
+            ("weight.absmax", Dtype::F32, vec![2]),
+        ]
+    };
     type Parts = fn(usize, usize) -> Vec<(&'static str, Dtype, Vec<usize>)>;
-    let forms: [(&str, Parts); 5] = [
+    let forms: [(&str, Parts); 11] = [
+        ("scaled FP8", comfy),
+        ("scaled FP8", dotted),
+        ("scaled INT8", int8_scaled),
+        ("NVFP4", nvfp4),
+        ("GPTQ", qweight),
+        ("bitsandbytes 4-bit", absmax),
         ("GPTQ", gptq),
         ("AWQ", awq),
         ("bitsandbytes NF4", nf4),
@@ -391,7 +437,6 @@ fn transposed_shapes_say_so() {
     assert_eq!(finding.lines[0].to_string(), line);
 }
 
-/// A GGUF of this architecture with two heads and one for keys.
 #[test]
 fn a_part_that_is_left_out_is_renamed_in_every_layer() {
     let file = renamed(&llama(40), |name| name.replace("mlp.gate", "gate"));

@@ -1,0 +1,129 @@
+//! Keys that nothing needs: which of them are a mistake, or may be one.
+
+use std::collections::HashSet;
+
+use super::config::Compared;
+use super::found::Found;
+use super::mismatch::{Class, Finding};
+use super::names::number;
+use super::{Expected, forms, gguf, names};
+use crate::header::PADDING;
+use crate::open::Checkpoint;
+
+/// Keys that nothing needs, but for those that belong to a quantized weight or hold a file's tables;
+/// sorted.
+pub(super) fn unneeded<'c>(checkpoint: &'c Checkpoint, found: &Found<'_>) -> Vec<&'c str> {
+    let mut known = found.used();
+    if known.len() == checkpoint.len() {
+        return Vec::new();
+    }
+    let packed = found.hits.iter().flatten().filter(|hit| hit.is_packed());
+    let beside: Vec<String> = packed
+        .flat_map(|hit| forms::beside(hit.tensor.name(), hit.form))
+        .collect();
+    known.extend(beside.iter().map(|key| &**key));
+    known.extend(&found.scales);
+    if checkpoint.is_gguf() {
+        known.extend(gguf::TABLES);
+    }
+    let keys = checkpoint.iter().map(|tensor| tensor.name());
+    let is_unknown = |key: &&str| !known.contains(key) && !key.starts_with(PADDING);
+    let mut unknown: Vec<&str> = keys.filter(is_unknown).collect();
+    unknown.sort_unstable();
+    unknown
+}
+
+/// Every key that nothing needs when that is asked for. Otherwise those without which the model
+/// computes something else than the one that the checkpoint is of: biases of its own layers are a
+/// mistake, further weights in its blocks may be one.
+pub(super) fn findings(
+    expected: &Expected<'_>,
+    checkpoint: &Checkpoint,
+    found: &Found<'_>,
+    compared: &Compared,
+) -> Vec<Finding> {
+    let unneeded = unneeded(checkpoint, found);
+    if unneeded.is_empty() {
+        return Vec::new();
+    }
+    let used = found.used();
+    let (biases, mut others): (Vec<&str>, Vec<&str>) =
+        unneeded.iter().partition(|key| is_bias(key, &used));
+    if !expected.strict {
+        // Of what is missing they may be the other names.
+        let is_whole = found.hits.iter().all(Option::is_some);
+        others = match is_whole {
+            true => more_of_blocks(&others, &used, checkpoint, compared),
+            false => Vec::new(),
+        };
+    }
+    let finding = |class: Class, keys: &[&str], advice: &str| {
+        let all = checkpoint.iter().map(|tensor| tensor.name());
+        let finding = Finding::listed(class, keys.len(), keys.iter().copied(), all);
+        (!keys.is_empty()).then(|| finding.with(advice))
+    };
+    let others = match expected.strict {
+        true => finding(Class::Unexpected, &others, UNEXPECTED),
+        false => finding(Class::Unused, &others, UNUSED),
+    };
+    let biases = finding(Class::Unexpected, &biases, BIASES);
+    biases.into_iter().chain(others).collect()
+}
+
+const UNEXPECTED: &str = "nothing needs these: leave `strict` out, or write a checkpoint without them \
+    with `cargo pycandle extract`";
+const BIASES: &str = "the trace has the weights beside these without a bias and would compute something \
+    else: record again with the code that this checkpoint is of";
+const UNUSED: &str = "these lie among the weights that the trace has, but it does not use them: where \
+    the model should, record again with the code that this checkpoint is of";
+
+/// Whether it is the bias of a layer whose weight is used. One that the module above has as well is
+/// that one under another name.
+fn is_bias(key: &str, used: &HashSet<&str>) -> bool {
+    let Some(module) = key.strip_suffix(".bias") else {
+        return false;
+    };
+    let above = module.rsplit_once('.').map_or("", |(above, _)| above);
+    used.contains(&*format!("{module}.weight")) && !used.contains(&*format!("{above}.bias"))
+}
+
+/// The weights in blocks of which other weights are used, and in further blocks of the same kind,
+/// unless the configs say that there are no further ones.
+fn more_of_blocks<'k>(
+    keys: &[&'k str],
+    used: &HashSet<&str>,
+    checkpoint: &Checkpoint,
+    compared: &Compared,
+) -> Vec<&'k str> {
+    // Masks are called bias too.
+    let is_vector = |key: &str| checkpoint.get(key).is_some_and(|t| t.shape().len() == 1);
+    let is_weight =
+        |key: &&&str| key.ends_with(".weight") || key.ends_with(".bias") && is_vector(key);
+    let mut keys = keys.iter().filter(is_weight).peekable();
+    if keys.peek().is_none() {
+        return Vec::new();
+    }
+    let blocks: HashSet<&str> = used.iter().filter_map(|key| block(key)).collect();
+    let kinds: HashSet<String> = match compared.same_layers {
+        true => HashSet::new(),
+        false => blocks.iter().map(|block| names::split(block).0).collect(),
+    };
+    let more = keys.filter(|key| {
+        block(key)
+            .is_some_and(|block| blocks.contains(block) || kinds.contains(&names::split(block).0))
+    });
+    more.copied().collect()
+}
+
+/// The key up to its first number that has something below.
+fn block(key: &str) -> Option<&str> {
+    let mut start = 0;
+    for segment in key.split('.') {
+        let end = start + segment.len();
+        if number(segment).is_some() {
+            return key[end..].starts_with('.').then(|| &key[..end]);
+        }
+        start = end + 1;
+    }
+    None
+}
