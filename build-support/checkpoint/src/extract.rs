@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::open::{Checkpoint, Tensor};
-use crate::validate::{Expected, Form, Rows, Validated};
+use crate::validate::{Expected, Form, Need, Rows, Source, Validated};
 
 use file::Planned;
 use place::Place;
@@ -54,13 +54,23 @@ impl Default for Options {
 /// What will be written, and where; made from headers alone.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    checkpoint: &'a Checkpoint,
+    origin: Origin<'a>,
     place: Place,
     force: bool,
     files: Vec<Planned<'a>>,
     /// Tensors that have to be equal: one that is written, and a tied copy of it that is not.
     twins: Vec<(Piece<'a>, Piece<'a>)>,
     metadata: BTreeMap<String, String>,
+}
+
+/// Where tensors come from, and what becomes of them: a plan of half a million tensors keeps their
+/// numbers, and looks up the rest again.
+#[derive(Debug, Clone, Copy)]
+struct Origin<'a> {
+    needs: &'a [Need<'a>],
+    sources: &'a [Source],
+    checkpoint: &'a Checkpoint,
+    dtype: Option<Dtype>,
 }
 
 /// One tensor to write.
@@ -142,7 +152,13 @@ impl<'a> Plan<'a> {
                 checkpoint.shown().display()
             ));
         }
-        let pieces = pieces(expected, checkpoint, validated, options, &mut problems);
+        let origin = Origin {
+            needs: expected.needs,
+            sources: &validated.sources,
+            checkpoint,
+            dtype: options.dtype,
+        };
+        let written = origin.written(&mut problems);
         let place = place.map_err(|more| problems.extend(more));
         let (Ok(place), true) = (place, problems.is_empty()) else {
             return Err(Error::file(out, problems));
@@ -156,28 +172,22 @@ impl<'a> Plan<'a> {
             ),
         ]);
         let mut twins = Vec::new();
-        // Without a problem there is one piece for every need.
-        for (piece, need) in pieces.iter().zip(expected.needs) {
-            let Some(written) = need.tied_to.and_then(|first| pieces.get(first)) else {
+        for (id, need) in expected.needs.iter().enumerate() {
+            let first = need.tied_to.and_then(|first| origin.piece(first).ok());
+            let (Some(written), Ok(piece)) = (first, origin.piece(id)) else {
                 continue;
             };
             // As safetensors.torch.save_model says which names are one tensor.
             metadata.insert(piece.name.to_owned(), written.name.to_owned());
             if written.tensor.name() != piece.tensor.name() {
-                twins.push((written.clone(), piece.clone()));
+                twins.push((written, piece));
             }
         }
-        let needs = expected.needs.iter();
-        let written = pieces
-            .into_iter()
-            .zip(needs)
-            .filter(|(_, need)| need.tied_to.is_none());
-        let pieces = written.map(|(piece, _)| piece).collect();
         Ok(Self {
-            checkpoint,
+            origin,
             place,
             force: options.force,
-            files: shards(pieces, options),
+            files: shards(origin, written, options),
             twins,
             metadata,
         })
@@ -200,17 +210,16 @@ impl<'a> Plan<'a> {
         let mut parts = Vec::new();
         let mut bytes_out = 0;
         for (file, name) in self.files.iter().zip(&names) {
-            let header = file.header(&self.metadata);
-            let header = header.map_err(|text| Error::file(&self.place.join(name), vec![text]))?;
-            let data = header.len() as u64;
+            let data = file.data_start(&self.metadata);
+            let data = data.map_err(|text| Error::file(&self.place.join(name), vec![text]))?;
             let mut part = self.place.create(name)?;
-            part.write(&header)?;
+            part.write(|to| file.write_header(&self.metadata, data, to))?;
             // Padding is what is never written to.
             let len = data + file.layout.len;
             let sized = part.file.set_len(len);
             sized.map_err(|error| Error::io(part.shown(), &error))?;
             let to = (&part.file, part.shown());
-            if !stream::write(self.checkpoint, file, to, data, progress)? {
+            if !stream::write(self.origin.checkpoint, file, to, data, progress)? {
                 return Ok(None);
             }
             bytes_out += len;
@@ -218,15 +227,13 @@ impl<'a> Plan<'a> {
         }
         let mut files: Vec<_> = names.iter().map(|name| self.place.join(name)).collect();
         if self.files.len() > 1 {
-            let text = file::index(&self.files, &names);
             let mut part = self.place.create(&self.place.index())?;
-            part.write(text.as_bytes())?;
-            bytes_out += text.len() as u64;
+            bytes_out += part.write(|to| file::write_index(&self.files, &names, to))?;
             files.push(self.place.join(&self.place.index()));
             parts.push(part);
         }
         self.place.publish(parts, self.force)?;
-        let pieces = || self.files.iter().flat_map(|file| &file.pieces);
+        let pieces = || self.files.iter().flat_map(Planned::pieces);
         Ok(Some(Written {
             files,
             tensors: pieces().count(),
@@ -240,7 +247,8 @@ impl<'a> Plan<'a> {
         let mut problems = Vec::new();
         for (a, b) in &self.twins {
             let like = |t: Tensor<'_>| (t.dtype(), t.shape().to_vec());
-            let equal = like(a.tensor) == like(b.tensor) && stream::same(self.checkpoint, a, b)?;
+            let equal =
+                like(a.tensor) == like(b.tensor) && stream::same(self.origin.checkpoint, a, b)?;
             if !equal {
                 problems.push(format!(
                     "`{}` and `{}` are one tensor in the trace, but differ here: remove one of \
@@ -252,60 +260,86 @@ impl<'a> Plan<'a> {
         }
         match problems.is_empty() {
             true => Ok(()),
-            false => Err(Error::file(self.checkpoint.shown(), problems)),
+            false => Err(Error::file(self.origin.checkpoint.shown(), problems)),
         }
     }
 }
 
-/// Every need with its tensor and what becomes of it.
-fn pieces<'a>(
-    expected: &'a Expected<'_>,
-    checkpoint: &'a Checkpoint,
-    validated: &'a Validated,
-    options: &Options,
-    problems: &mut Vec<String>,
-) -> Vec<Piece<'a>> {
-    let mut pieces = Vec::new();
-    let (mut blocks, mut unreadable) = (Vec::new(), Vec::new());
-    for (need, source) in expected.needs.iter().zip(&validated.sources) {
+/// Why a need cannot be written.
+enum Refused<'a> {
+    /// Its tensor is not there.
+    Absent(&'a str),
+    /// It is in blocks, and nobody said what they become.
+    Blocks(&'a str),
+    /// Nothing here makes of it what was asked for.
+    Unknown(Tensor<'a>),
+}
+
+impl<'a> Origin<'a> {
+    /// The tensor of a need, and what becomes of it.
+    fn piece(&self, need: usize) -> Result<Piece<'a>, Refused<'a>> {
+        let (Some(need), Some(source)) = (self.needs.get(need), self.sources.get(need)) else {
+            return Err(Refused::Absent(""));
+        };
         let key = source.key.as_deref().unwrap_or(&need.name);
-        let Some(tensor) = checkpoint.get(key) else {
-            unreadable.push(format!("`{key}`, which is absent"));
-            continue;
+        let Some(tensor) = self.checkpoint.get(key) else {
+            return Err(Refused::Absent(key));
         };
         let from = tensor.dtype();
-        let to = match options.dtype {
+        let to = match self.dtype {
             Some(to) if from.is_float() || source.form != Form::Plain => to,
             _ => from,
         };
         let known = from == to && source.form == Form::Plain || stream::converts(from, to);
         match to.bytes(tensor.shape()) {
-            _ if source.form != Form::Plain && options.dtype.is_none() => blocks.push(key),
-            Some(bytes) if known && rows_fit(&tensor, source.rows) => pieces.push(Piece {
+            _ if source.form != Form::Plain && self.dtype.is_none() => Err(Refused::Blocks(key)),
+            Some(bytes) if known && rows_fit(&tensor, source.rows) => Ok(Piece {
                 name: &need.name,
                 tensor,
                 rows: source.rows,
                 to,
                 bytes,
             }),
-            _ => unreadable.push(format!("`{key}`, {from} {:?}", tensor.shape())),
+            _ => Err(Refused::Unknown(tensor)),
         }
     }
-    if let Some(first) = blocks.first() {
-        problems.push(format!(
-            "{} tensors are stored in blocks that safetensors has no dtype for, as `{first}`: say \
-             what they become with --dtype bf16, f16 or f32",
-            blocks.len()
-        ));
+
+    /// The needs that are written, each by its number: all but those that are tied to another.
+    fn written(&self, problems: &mut Vec<String>) -> Vec<u32> {
+        let mut written = Vec::with_capacity(self.needs.len());
+        let (mut blocks, mut unreadable) = ((0, None), (0, None));
+        for (id, need) in self.needs.iter().enumerate() {
+            let (group, first) = match self.piece(id) {
+                Ok(_) => {
+                    // A header that lists 2^32 names is refused when it is read.
+                    written.extend(u32::try_from(id).ok().filter(|_| need.tied_to.is_none()));
+                    continue;
+                }
+                Err(Refused::Blocks(key)) => (&mut blocks, format!("`{key}`")),
+                Err(Refused::Absent(key)) => (&mut unreadable, format!("`{key}`, which is absent")),
+                Err(Refused::Unknown(tensor)) => {
+                    let (name, dtype) = (tensor.name(), tensor.dtype());
+                    let text = format!("`{name}`, {dtype} {:?}", tensor.shape());
+                    (&mut unreadable, text)
+                }
+            };
+            group.0 += 1;
+            group.1.get_or_insert(first);
+        }
+        if let (count, Some(first)) = blocks {
+            problems.push(format!(
+                "{count} tensors are stored in blocks that safetensors has no dtype for, as \
+                 {first}: say what they become with --dtype bf16, f16 or f32"
+            ));
+        }
+        if let (count, Some(first)) = unreadable {
+            let to = self.dtype.map_or("as it is", Dtype::name);
+            problems.push(format!(
+                "{count} tensors cannot be written as {to}, as {first}"
+            ));
+        }
+        written
     }
-    if let Some(first) = unreadable.first() {
-        let to = options.dtype.map_or("as it is", Dtype::name);
-        problems.push(format!(
-            "{} tensors cannot be written as {to}, as {first}",
-            unreadable.len()
-        ));
-    }
-    pieces
 }
 
 /// Whether heads of an even number of rows are all of them.
@@ -320,23 +354,27 @@ fn rows_fit(tensor: &Tensor, rows: Rows) -> bool {
 }
 
 /// Files of at most the given size, in the order of the trace.
-fn shards<'a>(pieces: Vec<Piece<'a>>, options: &Options) -> Vec<Planned<'a>> {
+fn shards<'a>(origin: Origin<'a>, mut needs: Vec<u32>, options: &Options) -> Vec<Planned<'a>> {
     let most = options.shard_size.unwrap_or(u64::MAX);
-    let mut files: Vec<Vec<Piece>> = vec![Vec::new()];
+    let mut starts = Vec::new();
     let mut bytes = 0u64;
-    for piece in pieces {
-        if bytes > 0 && bytes.saturating_add(piece.bytes) > most {
-            files.push(Vec::new());
+    for (at, &need) in needs.iter().enumerate() {
+        let piece = origin.piece(need as usize).map_or(0, |piece| piece.bytes);
+        if bytes > 0 && bytes.saturating_add(piece) > most {
+            starts.push(at);
             bytes = 0;
         }
-        bytes += piece.bytes;
-        if let Some(file) = files.last_mut() {
-            file.push(piece);
-        }
+        bytes += piece;
     }
+    let mut files: Vec<_> = starts
+        .into_iter()
+        .rev()
+        .map(|at| needs.split_off(at))
+        .collect();
+    files.push(needs);
     let mut paddings = 0;
-    let planned = files.into_iter().map(|pieces| {
-        let planned = Planned::new(pieces, options.padding, paddings);
+    let planned = files.into_iter().rev().map(|needs| {
+        let planned = Planned::new(origin, needs, options.padding, paddings);
         paddings += planned.paddings();
         planned
     });

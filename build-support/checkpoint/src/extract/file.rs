@@ -1,35 +1,51 @@
 //! One file of the output: which tensors it holds, where, and its header.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
 
-use super::Piece;
 use super::layout::{self, Entry, LINE, Layout, Size};
+use super::{Origin, Piece};
 use crate::header::PADDING;
 
 /// The format's own limit for the length of the header, in bytes.
-const MAX_HEADER: usize = 100_000_000;
+const MAX_HEADER: u64 = 100_000_000;
 
 /// A file to write.
 #[derive(Debug)]
 pub(super) struct Planned<'a> {
-    pub pieces: Vec<Piece<'a>>,
+    origin: Origin<'a>,
+    /// The needs that it holds, by their numbers.
+    needs: Vec<u32>,
     pub layout: Layout,
     /// Number of the first padding entry: names are unique in all files together.
     first_padding: usize,
 }
 
 impl<'a> Planned<'a> {
-    pub fn new(pieces: Vec<Piece<'a>>, padding: bool, first_padding: usize) -> Self {
-        let size = |piece: &Piece| Size {
+    pub fn new(origin: Origin<'a>, needs: Vec<u32>, padding: bool, first_padding: usize) -> Self {
+        let mut planned = Self {
+            origin,
+            needs,
+            layout: Layout::default(),
+            first_padding,
+        };
+        let size = |piece: Piece| Size {
             bytes: piece.bytes,
             element: piece.to.block().0,
         };
-        let sizes: Vec<Size> = pieces.iter().map(size).collect();
-        Self {
-            layout: layout::layout(&sizes, padding),
-            pieces,
-            first_padding,
-        }
+        let sizes: Vec<Size> = planned.pieces().map(size).collect();
+        planned.layout = layout::layout(&sizes, padding);
+        planned
+    }
+
+    /// The tensor of this number in the layout.
+    pub fn piece(&self, index: usize) -> Option<Piece<'a>> {
+        self.origin.piece(*self.needs.get(index)? as usize).ok()
+    }
+
+    /// All tensors, in the order of the trace.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece<'a>> + '_ {
+        (0..self.needs.len()).filter_map(|index| self.piece(index))
     }
 
     /// Number of padding entries.
@@ -42,19 +58,56 @@ impl<'a> Planned<'a> {
 
     /// Bytes of tensors, without padding.
     pub fn bytes(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.bytes).sum()
+        self.pieces().map(|piece| piece.bytes).sum()
     }
 
-    /// Everything before the data.
-    pub fn header(&self, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, String> {
-        let mut text = vec![0; 8];
-        text.extend(b"{\"__metadata__\":");
-        text.extend(json(metadata).bytes());
+    /// Where the data starts: behind the header, and spaces up to where it has to.
+    pub fn data_start(&self, metadata: &BTreeMap<String, String>) -> Result<u64, String> {
+        let mut count = Count(8);
+        // Counting does not fail.
+        let _ = self.write_json(metadata, &mut count);
+        let Count(len) = count;
+        let (start, unit) = (self.layout.start, self.layout.unit);
+        let data = (len + unit - start).next_multiple_of(unit) + start - unit;
+        debug_assert!(data >= len && data.is_multiple_of(LINE));
+        match data - 8 {
+            len if len > MAX_HEADER => Err(format!(
+                "the header of {} tensors takes {len} bytes, the format allows {MAX_HEADER}: \
+                 write several files with --shard-size",
+                self.needs.len()
+            )),
+            _ => Ok(data),
+        }
+    }
+
+    /// Writes everything before the data, which starts at the byte `data`.
+    pub fn write_header(
+        &self,
+        metadata: &BTreeMap<String, String>,
+        data: u64,
+        to: &mut impl Write,
+    ) -> io::Result<()> {
+        to.write_all(&(data - 8).to_le_bytes())?;
+        let mut count = Count(8);
+        self.write_json(metadata, &mut count)?;
+        self.write_json(metadata, to)?;
+        let Count(len) = count;
+        io::copy(&mut io::repeat(b' ').take(data - len), to).map(|_| ())
+    }
+
+    fn write_json(
+        &self,
+        metadata: &BTreeMap<String, String>,
+        to: &mut impl Write,
+    ) -> io::Result<()> {
+        write!(to, "{{\"__metadata__\":{}", json(metadata))?;
         let mut paddings = self.first_padding..;
         for entry in &self.layout.entries {
             let (name, dtype, shape, start, end) = match *entry {
                 Entry::Tensor { index, start } => {
-                    let piece = &self.pieces[index];
+                    let Some(piece) = self.piece(index) else {
+                        continue;
+                    };
                     let end = start + piece.bytes;
                     let shape = json(piece.tensor.shape());
                     (json(piece.name), piece.to.name(), shape, start, end)
@@ -65,42 +118,50 @@ impl<'a> Planned<'a> {
                     (name, "U8", format!("[{len}]"), start, start + len)
                 }
             };
-            let entry = format!(
+            write!(
+                to,
                 ",{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{start},{end}]}}"
-            );
-            text.extend(entry.bytes());
+            )?;
         }
-        text.push(b'}');
-        // Spaces up to where the data has to start.
-        let (start, unit) = (self.layout.start as usize, self.layout.unit as usize);
-        let end = (text.len() + unit - start).next_multiple_of(unit) + start - unit;
-        debug_assert!(end >= text.len() && (end as u64).is_multiple_of(LINE));
-        text.resize(end, b' ');
-        let len = text.len() - 8;
-        if len > MAX_HEADER {
-            return Err(format!(
-                "the header of {} tensors takes {len} bytes, the format allows {MAX_HEADER}: \
-                 write several files with --shard-size",
-                self.pieces.len()
-            ));
-        }
-        text[..8].copy_from_slice(&(len as u64).to_le_bytes());
-        Ok(text)
+        to.write_all(b"}")
     }
 }
 
-/// The index of several files: `weight_map` as Hugging Face writes it.
-pub(super) fn index(files: &[Planned], names: &[String]) -> String {
+/// Counts what is written.
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes the index of several files: `weight_map` as Hugging Face has it.
+pub(super) fn write_index(
+    files: &[Planned],
+    names: &[String],
+    to: &mut impl Write,
+) -> io::Result<()> {
     let pairs = files.iter().zip(names);
-    let map: BTreeMap<&str, &str> = pairs
-        .flat_map(|(file, name)| file.pieces.iter().map(|piece| (piece.name, name.as_str())))
+    let mut map: Vec<(&str, &str)> = pairs
+        .flat_map(|(file, name)| file.pieces().map(|piece| (piece.name, name.as_str())))
         .collect();
+    map.sort_unstable();
     let total: u64 = files.iter().map(Planned::bytes).sum();
-    let index = serde_json::json!({
-        "metadata": { "total_size": total },
-        "weight_map": map,
-    });
-    format!("{index:#}\n")
+    write!(
+        to,
+        "{{\n  \"metadata\": {{\n    \"total_size\": {total}\n  }},\n  \"weight_map\": {{"
+    )?;
+    for (at, (name, file)) in map.into_iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        write!(to, "{comma}\n    {}: {}", json(name), json(file))?;
+    }
+    to.write_all(b"\n  }\n}\n")
 }
 
 /// JSON of a value that has one: text, numbers, and lists and maps of them.

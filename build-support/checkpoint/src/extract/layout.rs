@@ -27,7 +27,7 @@ pub(super) enum Entry {
 }
 
 /// The order of a file's entries, and where its data has to start.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Layout {
     pub entries: Vec<Entry>,
     /// Bytes of data.

@@ -1,7 +1,7 @@
 //! The files of the output: under which names, never half written, never on top of the source.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -224,8 +224,14 @@ impl Part {
         &self.shown
     }
 
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|error| self.io(&error))
+    /// Writes from the start of the file what `write` gives, and says how many bytes that were.
+    pub fn write(
+        &mut self,
+        write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+    ) -> Result<u64> {
+        let mut to = BufWriter::with_capacity(1 << 16, &self.file);
+        let written = write(&mut to).and_then(|()| to.stream_position());
+        written.map_err(|error| self.io(&error))
     }
 
     fn io(&self, error: &io::Error) -> Error {

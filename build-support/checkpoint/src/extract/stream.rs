@@ -90,7 +90,7 @@ struct Cursor {
 
 /// A run of elements of one tensor.
 struct Job<'a> {
-    piece: &'a Piece<'a>,
+    piece: Piece<'a>,
     /// First element, and their number.
     first: u64,
     count: u64,
@@ -99,7 +99,7 @@ struct Job<'a> {
 }
 
 impl Work {
-    fn next<'p>(&self, planned: &'p Planned<'p>) -> Option<Job<'p>> {
+    fn next<'a>(&self, planned: &Planned<'a>) -> Option<Job<'a>> {
         let mut cursor = lock(&self.cursor);
         let cursor = cursor.as_mut()?;
         loop {
@@ -108,7 +108,7 @@ impl Work {
                 cursor.entry += 1;
                 continue;
             };
-            let piece = &planned.pieces[index];
+            let piece = planned.piece(index)?;
             let left = piece.elements() - cursor.element;
             if left == 0 {
                 *cursor = Cursor {
@@ -118,9 +118,9 @@ impl Work {
                 continue;
             }
             let job = Job {
-                piece,
                 first: cursor.element,
                 count: left.min(piece.elements_in(CHUNK)),
+                piece,
                 start,
             };
             cursor.element += job.count;
@@ -180,7 +180,12 @@ impl Buffers {
     ) -> Result<()> {
         let (from, to) = (job.piece.tensor.dtype(), job.piece.to);
         self.read.resize(size(from, job.count) as usize, 0);
-        read(checkpoint, job.piece, size(from, job.first), &mut self.read)?;
+        read(
+            checkpoint,
+            &job.piece,
+            size(from, job.first),
+            &mut self.read,
+        )?;
         let bytes = match from == to {
             true => &self.read,
             false => {
