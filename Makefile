@@ -45,7 +45,10 @@ test-minilm: $(MINILM)
 	cargo test --workspace --features embed/proof --test proof -- --nocapture
 
 # Writes the expected outputs that tests compare with; look at the difference before you commit it.
+# Source that is kept comes first: nothing that depends on it compiles if it does not.
 bless:
+	cd examples/kept-source && cargo run --quiet -p cargo-pycandle -- pycandle codegen \
+		--manifest ../../tests/models/llama_manifest.json --name Llama --out src/llama.rs
 	BLESS=1 INSTA_UPDATE=always TRYBUILD=overwrite cargo test --workspace --no-fail-fast
 
 # Records the committed manifests, weights and goldens again.

@@ -5,6 +5,7 @@ mod expected;
 mod expr;
 mod forward;
 mod load;
+mod output;
 mod parts;
 mod repeat;
 mod root;
@@ -19,12 +20,14 @@ use crate::body::{Body, CacheUse, DefId, FieldKind, Stmt};
 use crate::dedup::{Def, Defs};
 use crate::generate::Expects;
 use crate::graph::Graph;
-use crate::hints::{self, Names};
+use crate::hints::{self, Child, Names};
 use crate::inline::inline;
 use crate::ir::{Expr, FieldId, Var};
 use crate::manifest::{Constant, Data};
 use crate::names::{self, Unique, ident};
 use expr::Scope;
+use output::Output;
+use types::Types;
 
 /// A struct with all its names.
 #[derive(Debug)]
@@ -66,18 +69,20 @@ pub struct Root<'a> {
 
 /// All items of a model.
 pub fn emit(graph: &Graph, defs: Defs, model: &Root) -> TokenStream {
-    let structs = structs(graph, defs, model);
+    let types = types::types(graph, &defs.defs, model.name);
+    let output = Output::new(graph.m, &types.output);
+    let structs = structs(graph, defs, model, &types);
     let root = structs.len() - 1;
     let items = outside_in(&structs).into_iter().map(|i| {
         let s = &structs[i];
         if s.is_root {
-            root::root(graph, s, &structs, model)
+            root::root(graph, s, &structs, &output, model)
         } else {
             item(graph, s, &structs)
         }
     });
     let items: TokenStream = items.collect();
-    let traced = root::traced(graph, &structs[root], model);
+    let traced = root::traced(graph, &structs[root], &output, model);
     let body = quote!(#items #traced);
     let imports = imports(&body);
     quote!(#imports #body)
@@ -102,9 +107,8 @@ fn outside_in(structs: &[Struct]) -> Vec<usize> {
     order
 }
 
-fn structs(graph: &Graph, defs: Defs, model: &Root) -> Vec<Struct> {
-    let (root, last) = (model.name, defs.defs.len() - 1);
-    let named = types::types(graph, &defs.defs, root);
+fn structs(graph: &Graph, defs: Defs, model: &Root, types: &Types) -> Vec<Struct> {
+    let last = defs.defs.len() - 1;
     let fields: Vec<Vec<String>> = defs
         .defs
         .iter()
@@ -115,12 +119,11 @@ fn structs(graph: &Graph, defs: Defs, model: &Root) -> Vec<Struct> {
     for (i, mut def) in defs.defs.into_iter().enumerate() {
         inline(&mut def.body);
         let fields = fields[i].clone();
-        let outputs = def.body.fields.iter().map(|f| match &f.kind {
-            FieldKind::Child(d, _) | FieldKind::Children(d, ..) => structs[d.0].output_names(),
-            _ => Vec::new(),
+        let children = def.body.fields.iter().map(|f| match &f.kind {
+            FieldKind::Child(d, _) | FieldKind::Children(d, ..) => structs[d.0].as_child(),
+            _ => Child::default(),
         });
-        let outputs: Vec<_> = outputs.collect();
-        let names = hints::choose(&sources, &def, &fields, &outputs);
+        let names = hints::choose(&sources, &def, &fields, children.collect());
         let mut unique = Unique::new(&["w", "i"]);
         let holes = def
             .holes
@@ -132,7 +135,7 @@ fn structs(graph: &Graph, defs: Defs, model: &Root) -> Vec<Struct> {
             _ => false,
         });
         structs.push(Struct {
-            name: named[i].clone(),
+            name: types.structs[i].clone(),
             reads: reads(&def.body),
             holes: holes.collect(),
             ranks: ranks.collect(),
@@ -166,6 +169,13 @@ impl Struct {
     fn output_names(&self) -> Vec<String> {
         let outputs = self.body().outputs.iter().filter_map(Expr::var);
         outputs.map(|v| self.names.vars[v.0].clone()).collect()
+    }
+
+    fn as_child(&self) -> Child {
+        Child {
+            inputs: self.names.roles.clone(),
+            outputs: self.output_names(),
+        }
     }
 
     fn child(&self, field: FieldId) -> DefId {

@@ -14,7 +14,7 @@ use crate::dedup::Def;
 use crate::graph::Graph;
 use crate::ir::{Expr, FieldId, Var};
 use crate::names::{self, Unique};
-use roles::{begins, is_residual, lone, roles, shown};
+use roles::{BIAS, MASK, begins, is_residual, lone, roles, shown};
 pub use sources::Sources;
 
 /// Functions whose result has a name of its own.
@@ -28,17 +28,26 @@ const RESULTS: &[(&str, &str)] = &[
     ("causal_mask", "mask"),
     ("cos", "cos"),
     ("cumsum", "sums"),
+    ("eq", "mask"),
+    ("eq_scalar_int", "mask"),
     ("full", "full"),
     ("ge", "mask"),
+    ("ge_scalar_int", "mask"),
     ("gt", "mask"),
+    ("gt_scalar_int", "mask"),
     ("le", "mask"),
+    ("le_scalar_int", "mask"),
     ("lt", "mask"),
+    ("lt_scalar_int", "mask"),
     ("masked_fill", "masked"),
     ("matmul", "product"),
     ("mean", "mean"),
+    ("ne", "mask"),
+    ("ne_scalar_int", "mask"),
     ("range", "positions"),
     ("sdpa", "attn"),
     ("sin", "sin"),
+    ("softmax", PROBABILITIES),
     ("to_bool", "mask"),
     ("var", "var"),
     ("where_", "chosen"),
@@ -80,10 +89,17 @@ pub fn fields(body: &Body, defs: &[Def]) -> Vec<String> {
             |f: &&crate::body::Field| matches!(f.kind, FieldKind::Children(..)) && f.path == *path;
         body.fields.iter().filter(same).count()
     };
-    let one = body.fields.iter().map(|field| {
+    let one = body.fields.iter().enumerate().map(|(i, field)| {
         let base = name(&field.path, &field.kind);
+        let before = body.fields[..i].iter().filter(|f| f.path == field.path);
         unique.take(&match &field.kind {
             FieldKind::Children(_, first, _) if lists(&field.path) > 1 => format!("{base}_{first}"),
+            // A module that does something else when it is called again.
+            FieldKind::Child(..) => match before.count() {
+                0 => base,
+                1 => base + "_again",
+                n => format!("{base}_call_{}", n + 1),
+            },
             _ => base,
         })
     });
@@ -99,12 +115,25 @@ pub struct Names {
     pub sizes: Vec<String>,
     /// By cache.
     pub caches: Vec<String>,
+    /// What each input is to attention.
+    pub roles: Vec<Option<&'static str>>,
 }
 
-/// Chooses the names of a body whose values were moved where they are used; `outputs` are the names
-/// that the child in each field gives its own outputs.
-pub fn choose(sources: &Sources, def: &Def, fields: &[String], outputs: &[Vec<String>]) -> Names {
+/// What a struct is to the one that holds it.
+#[derive(Debug, Default)]
+pub struct Child {
+    /// What it takes each input as.
+    pub inputs: Vec<Option<&'static str>>,
+    /// What it calls its outputs.
+    pub outputs: Vec<String>,
+}
+
+/// Chooses the names of a body whose values were moved where they are used, given the child in each
+/// field.
+pub fn choose(sources: &Sources, def: &Def, fields: &[String], children: Vec<Child>) -> Names {
     let body = &def.body;
+    let (inside, outputs): (Vec<_>, Vec<_>) =
+        children.into_iter().map(|c| (c.inputs, c.outputs)).unzip();
     let mut unique = Unique::new(&[]);
     let sizes = def
         .symbols
@@ -130,9 +159,9 @@ pub fn choose(sources: &Sources, def: &Def, fields: &[String], outputs: &[Vec<St
 
     let mut namer = Namer {
         fields,
-        outputs,
+        outputs: &outputs,
         inputs: body.inputs,
-        roles: roles(body),
+        roles: roles(body, &inside),
         begins: begins(body),
         reserved: reserved.iter().map(|s| (*s).to_owned()).collect(),
         last,
@@ -143,15 +172,23 @@ pub fn choose(sources: &Sources, def: &Def, fields: &[String], outputs: &[Vec<St
         held: HashMap::new(),
     };
     let mut inputs = Unique::new(&reserved);
-    let mut streams = 0;
+    let mut stream = None;
     for i in 0..body.inputs {
         let mut name = sources.input(def, i);
+        if name == STREAM
+            && let Some(role) = namer.roles[i].filter(|r| [MASK, BIAS].contains(r))
+        {
+            name = role.to_owned();
+        }
         if name == STREAM {
-            streams += 1;
-            if streams > 1 {
+            let first = *stream.get_or_insert(i);
+            if first < i {
                 namer.beside[i] = true;
                 let maker = sources.maker(def, i);
-                let residual = || is_residual(body, Var(i)).then(|| "residual".to_owned());
+                let residual = || {
+                    let like = sources.shape(def, i) == sources.shape(def, first);
+                    (like && is_residual(body, Var(i))).then(|| "residual".to_owned())
+                };
                 name = maker.or_else(residual).unwrap_or(name);
             }
         }
@@ -161,7 +198,9 @@ pub fn choose(sources: &Sources, def: &Def, fields: &[String], outputs: &[Vec<St
     for (at, stmt) in body.stmts.iter().enumerate() {
         namer.stmt(at, stmt, body.stmts.get(at + 1));
     }
+    let given = |i: usize| [MASK, BIAS].into_iter().find(|r| namer.bases[i] == *r);
     Names {
+        roles: (0..body.inputs).map(given).collect(),
         vars: namer.vars,
         sizes,
         caches,
@@ -179,7 +218,7 @@ pub fn size(graph: &Graph, symbol: &str) -> String {
 }
 
 /// Names that generated functions use for something else.
-const RESERVED: [&str; 6] = ["p", "w", "ops", "weights", "inputs", "outputs"];
+const RESERVED: [&str; 2] = ["p", "ops"];
 
 /// Caches are called after the model's, if there are several and every call works on the same.
 fn cache_names(def: &Def) -> Vec<String> {
@@ -195,6 +234,9 @@ fn cache_names(def: &Def) -> Vec<String> {
         .map(|name| unique.take(&names::snake(&name)))
         .collect()
 }
+
+/// What a softmax gives.
+const PROBABILITIES: &str = "probs";
 
 /// The name of what goes from layer to layer.
 const STREAM: &str = "hidden";
@@ -343,7 +385,7 @@ impl Namer<'_> {
     /// The name for an expression's value.
     fn of(&self, expr: &Expr) -> String {
         match expr {
-            Expr::Var(v) => self.vars[v.0].clone(),
+            Expr::Var(v) => self.bases[v.0].clone(),
             Expr::Element(v, _) => {
                 let list = &self.vars[v.0];
                 list.strip_suffix(KEPT).unwrap_or(list).to_owned()
@@ -365,6 +407,9 @@ impl Namer<'_> {
                 _ => self.of(a),
             },
             Expr::Op(name, args) => {
+                if *name == "matmul" && args.first().is_some_and(|a| self.of(a) == PROBABILITIES) {
+                    return "attn".to_owned();
+                }
                 if let Ok(i) = RESULTS.binary_search_by_key(name, |(n, _)| n) {
                     return RESULTS[i].1.to_owned();
                 }

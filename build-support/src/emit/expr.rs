@@ -48,10 +48,6 @@ impl Scope {
                     quote!(self.#name)
                 }
             }
-            Expr::Forward(f, x) => {
-                let (name, x) = (ident(&self.fields[f.0].0), self.reference(x));
-                quote!(self.#name.forward(#x, p)?)
-            }
             Expr::Binary(op, a, b) => {
                 let (a, b) = (self.operand(a), self.operand(b));
                 match op {
@@ -66,10 +62,24 @@ impl Scope {
                 let args = args.iter().map(|a| self.argument(a));
                 quote!(#recv.#name(#(#args),*)?)
             }
+            other => match self.fallible(other) {
+                Some(call) => quote!(#call?),
+                None => self.argument(other),
+            },
+        }
+    }
+
+    /// A call whose result is one of the runtime, as that; `None` for any other expression.
+    pub fn fallible(&self, expr: &Expr) -> Option<TokenStream> {
+        Some(match expr {
+            Expr::Forward(f, x) => {
+                let (name, x) = (ident(&self.fields[f.0].0), self.reference(x));
+                quote!(self.#name.forward(#x, p))
+            }
             Expr::Op(name, args) => {
                 let name = ident(name);
                 let args = args.iter().map(|a| self.argument(a));
-                quote!(ops::#name(#(#args),*)?)
+                quote!(ops::#name(#(#args),*))
             }
             Expr::Append {
                 state,
@@ -78,19 +88,17 @@ impl Scope {
                 new,
             } => {
                 let (cache, new) = (ident(&self.caches[*state]), self.reference(new));
+                let layer = layer.map(Literal::usize_unsuffixed);
                 match layer {
-                    Some(layer) => {
-                        let layer = Literal::usize_unsuffixed(*layer);
-                        match self.slices.contains(state) {
-                            true => quote!(#cache[#layer].append(#slot, #new)?),
-                            false => quote!(#cache.layer(#layer).append(#slot, #new)?),
-                        }
+                    Some(layer) if self.slices.contains(state) => {
+                        quote!(#cache[#layer].append(#slot, #new))
                     }
-                    None => quote!(#cache.append(#slot, #new)?),
+                    Some(layer) => quote!(#cache.layer(#layer).append(#slot, #new)),
+                    None => quote!(#cache.append(#slot, #new)),
                 }
             }
-            other => self.argument(other),
-        }
+            _ => return None,
+        })
     }
 
     /// A tensor passed by reference.

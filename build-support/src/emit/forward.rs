@@ -34,12 +34,18 @@ pub fn forward(s: &Struct, all: &[Struct]) -> TokenStream {
     let allow = (args.len() > 6).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let result = result_type(body.outputs.len());
     let bind = bindings(s);
-    let Code { statements, parts } = statements(s, all, operations(&bind));
+    let Code {
+        statements,
+        outcome,
+        parts,
+    } = statements(s, all, operations(&bind));
+    let outcome = outcome.tokens();
     quote! {
         #allow
         fn forward(&self, #(#args),*) -> Result<#result> {
             #bind
             #statements
+            #outcome
         }
 
         #parts
@@ -108,35 +114,57 @@ fn bindings(s: &Struct) -> TokenStream {
     out
 }
 
-/// A function's statements, and the functions that hold the parts of one that would be too long.
+/// What a function ends with.
+pub enum Outcome {
+    /// A call that already gives the function's result.
+    Call(TokenStream),
+    /// Values of their own.
+    Values(Vec<TokenStream>),
+}
+
+impl Outcome {
+    /// The function's last expression.
+    pub fn tokens(&self) -> TokenStream {
+        match self {
+            Outcome::Call(call) => call.clone(),
+            Outcome::Values(values) => {
+                let values = pattern(values.iter().cloned());
+                quote!(Ok(#values))
+            }
+        }
+    }
+}
+
+/// A function's code, and the functions that hold the parts of one that would be too long.
 pub struct Code {
-    /// The statements and the result.
+    /// The statements.
     pub statements: TokenStream,
+    /// What comes after them.
+    pub outcome: Outcome,
     /// Further functions of the struct.
     pub parts: TokenStream,
 }
 
-/// The statements and the result of a struct's forward, which does `before` operations besides.
+/// The code of a struct's forward, which does `before` operations besides.
 pub fn statements(s: &Struct, all: &[Struct], before: usize) -> Code {
     let mut scope = s.scope();
     if let Some(code) = split(s, all, &mut scope, before) {
         return code;
     }
     let body = s.body();
-    let (last, before) = match &body.stmts[..] {
+    let call = match &body.stmts[..] {
         [before @ .., Stmt::Let(var, expr)] if body.outputs == [Expr::Var(*var)] => {
-            (tail(&scope, expr), before)
+            scope.fallible(expr).map(|call| (before, call))
         }
-        stmts => (None, stmts),
+        _ => None,
     };
-    let (last, stmts) = match last {
-        Some(last) => (last, before),
-        None => (result(s, &scope), &body.stmts[..]),
+    let (stmts, outcome) = match call {
+        Some((before, call)) => (before, Outcome::Call(call)),
+        None => (&body.stmts[..], Outcome::Values(returned(s, &scope))),
     };
-    let mut statements = block(s, all, &mut scope, stmts);
-    statements.extend(last);
     Code {
-        statements,
+        statements: block(s, all, &mut scope, stmts),
+        outcome,
         parts: TokenStream::new(),
     }
 }
@@ -177,18 +205,6 @@ pub fn block(s: &Struct, all: &[Struct], scope: &mut Scope, stmts: &[Stmt]) -> T
     out
 }
 
-/// A last expression that already is the function's result type.
-fn tail(scope: &Scope, expr: &Expr) -> Option<TokenStream> {
-    match expr {
-        Expr::Op(..) | Expr::Forward(..) | Expr::Append { .. } => {
-            let mut tokens: Vec<_> = scope.value(expr).into_iter().collect();
-            tokens.pop();
-            Some(tokens.into_iter().collect())
-        }
-        _ => None,
-    }
-}
-
 /// What the body returns, as values of their own.
 pub fn returned(s: &Struct, scope: &Scope) -> Vec<TokenStream> {
     let outputs = &s.body().outputs;
@@ -201,15 +217,6 @@ pub fn returned(s: &Struct, scope: &Scope) -> Vec<TokenStream> {
         }
     };
     outputs.iter().enumerate().map(value).collect()
-}
-
-/// `Ok(…)` of what the body returns.
-pub fn result(s: &Struct, scope: &Scope) -> TokenStream {
-    let outputs = returned(s, scope);
-    match &outputs[..] {
-        [one] => quote!(Ok(#one)),
-        many => quote!(Ok((#(#many),*))),
-    }
 }
 
 fn statement(s: &Struct, all: &[Struct], scope: &Scope, stmt: &Stmt) -> TokenStream {

@@ -10,7 +10,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::expr::Scope;
-use super::forward::{Code, block, cache_arg, operations, pattern, result};
+use super::forward::{Code, Outcome, block, cache_arg, operations, pattern, returned};
 use super::root::model_cache;
 use super::{Struct, idents};
 use crate::body::Stmt;
@@ -44,10 +44,9 @@ pub fn split(s: &Struct, all: &[Struct], scope: &mut Scope, before: usize) -> Op
         live,
         functions: TokenStream::new(),
     };
-    let mut statements = parts.calls(scope, "part", &ranges, most);
-    statements.extend(result(s, scope));
     Some(Code {
-        statements,
+        statements: parts.calls(scope, "part", &ranges, most),
+        outcome: Outcome::Values(returned(s, scope)),
         parts: parts.functions,
     })
 }

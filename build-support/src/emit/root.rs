@@ -7,86 +7,113 @@ use quote::quote;
 
 use super::expected::expected;
 use super::expr::{Scope, dtype, int};
-use super::forward::{Code, returned, statements};
+use super::forward::{Code, statements};
+use super::output::Output;
 use super::{Root, Struct, conditions, idents, load};
 use crate::graph::Graph;
 use crate::hints;
 use crate::lower::storage;
 use crate::manifest::{Dim, Dtype, Input, Manifest, State, SymbolId};
-use crate::names::{self, ident};
+use crate::names::ident;
 
-/// The model's struct, its output and its caches.
-pub fn root(graph: &Graph, s: &Struct, all: &[Struct], model: &Root) -> TokenStream {
-    let m = graph.m;
+/// The model's struct and its output's.
+pub fn root(
+    graph: &Graph,
+    s: &Struct,
+    all: &[Struct],
+    output: &Output,
+    model: &Root,
+) -> TokenStream {
     let name = ident(&s.name);
-    let doc = format!(" {}, traced from PyTorch.", m.class);
+    let doc = format!(" {}, traced from PyTorch.", graph.m.class);
     let fields = load::fields(s, all);
-    let values = load::values(graph, s, all);
-    let traced = dtype(m.dtype);
-    let expected = expected(graph, model.expects);
-    let w = ident(if values.is_empty() { "_w" } else { "w" });
-    let caches = caches(m, s);
+    let loading = loading(graph, s, all, model);
+    let caches = caches(graph.m, s);
     let cache_functions = caches.iter().map(|c| &c.function);
-    let (output_type, output_item) = output(m, s);
-    let args: Vec<_> = args(m, s, &caches);
-    let names: Vec<_> = arg_names(m, s);
-    let allow = (args.len() > 5).then(|| quote!(#[allow(clippy::too_many_arguments)]));
-    let Code {
-        statements: body,
-        parts,
-    } = body(graph, s, all);
-    let unused_probe = (!s.probed).then(|| quote!(let _ = p;));
+    let running = running(graph, s, all, output, &caches);
+    let output = output.item(&s.name);
     quote! {
         #[doc = #doc]
         #[derive(Debug, Clone)]
         pub struct #name { #fields }
 
         impl #name {
-            #expected
-
-            /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
-            pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
-                Self::load_as(weights, #traced, device)
-            }
-
-            /// [`Self::load`] in another dtype. Fails also when the trace does not hold for it.
-            pub fn load_as(weights: &Weights, dtype: DType, device: &Device) -> Result<Self> {
-                bind::load(weights, dtype, device, &Self::EXPECTED, Self::from_scope)
-            }
-
-            /// The tensors that a checkpoint has to hold.
-            pub fn required_keys() -> Result<Vec<RequiredKey>> {
-                bind::required_keys(&Self::EXPECTED, Self::from_scope)
-            }
-
-            fn from_scope(#w: &Scope) -> Result<Self> {
-                Ok(Self { #values })
-            }
-
-            /// The dtype that the model was loaded in.
-            pub fn dtype(&self) -> DType {
-                self.dtype
-            }
-
+            #loading
             #(#cache_functions)*
-
-            /// Runs the model. Fails when an input does not have the shape or dtype of the trace.
-            #allow
-            pub fn forward(&self, #(#args),*) -> Result<#output_type> {
-                self.forward_probed(#(#names,)* &mut NoProbe)
-            }
-
-            /// [`Self::forward`] that shows every module's outputs to `p`.
-            #allow
-            pub fn forward_probed(&self, #(#args,)* p: &mut impl Probe) -> Result<#output_type> {
-                #unused_probe
-                #body
-            }
-
-            #parts
+            #running
         }
 
-        #output_item
+        #output
+    }
+}
+
+/// How a model is made of a checkpoint.
+fn loading(graph: &Graph, s: &Struct, all: &[Struct], model: &Root) -> TokenStream {
+    let values = load::values(graph, s, all);
+    let traced = dtype(graph.m.dtype);
+    let expected = expected(graph, model.expects);
+    let w = ident(if values.is_empty() { "_w" } else { "w" });
+    quote! {
+        #expected
+
+        /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
+        pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
+            Self::load_as(weights, #traced, device)
+        }
+
+        /// [`Self::load`] in another dtype. Fails also when the trace does not hold for it.
+        pub fn load_as(weights: &Weights, dtype: DType, device: &Device) -> Result<Self> {
+            bind::load(weights, dtype, device, &Self::EXPECTED, Self::from_scope)
+        }
+
+        /// The tensors that a checkpoint has to hold.
+        pub fn required_keys() -> Result<Vec<RequiredKey>> {
+            bind::required_keys(&Self::EXPECTED, Self::from_scope)
+        }
+
+        fn from_scope(#w: &Scope) -> Result<Self> {
+            Ok(Self { #values })
+        }
+
+        /// The dtype that the model was loaded in.
+        pub fn dtype(&self) -> DType {
+            self.dtype
+        }
+    }
+}
+
+/// How it is run.
+fn running(
+    graph: &Graph,
+    s: &Struct,
+    all: &[Struct],
+    output: &Output,
+    caches: &[Cache],
+) -> TokenStream {
+    let ty = output.ty();
+    let args = args(graph.m, s, caches);
+    let names = arg_names(graph.m, s);
+    let allow = (args.len() > 5).then(|| quote!(#[allow(clippy::too_many_arguments)]));
+    let unused_probe = (!s.probed).then(|| quote!(let _ = p;));
+    let code = body(graph, s, all);
+    let (body, parts) = (code.statements, code.parts);
+    let outcome = output.returned(&code.outcome);
+    quote! {
+        /// Runs the model. Fails when an input does not have the shape or dtype of the trace.
+        #allow
+        pub fn forward(&self, #(#args),*) -> Result<#ty> {
+            self.forward_probed(#(#names,)* &mut NoProbe)
+        }
+
+        /// [`Self::forward`] that shows every module's outputs to `p`.
+        #allow
+        pub fn forward_probed(&self, #(#args,)* p: &mut impl Probe) -> Result<#ty> {
+            #unused_probe
+            #body
+            #outcome
+        }
+
+        #parts
     }
 }
 
@@ -154,37 +181,6 @@ fn new_cache(states: &[&State]) -> TokenStream {
     quote!(KvCache::from_layers(vec![#(#each),*]))
 }
 
-fn output(m: &Manifest, s: &Struct) -> (TokenStream, TokenStream) {
-    let names = output_names(m);
-    match names.len() {
-        0 => return (quote!(()), quote!()),
-        1 => return (quote!(Tensor), quote!()),
-        _ => {}
-    }
-    let ty = ident(&format!("{}Output", s.name));
-    let fields = names.iter().map(|(name, path)| {
-        let (name, doc) = (ident(name), format!(" `{path}`"));
-        quote!(#[doc = #doc] pub #name: Tensor,)
-    });
-    let doc = format!(" What [`{}`] returns.", s.name);
-    let item = quote! {
-        #[doc = #doc]
-        #[derive(Debug, Clone)]
-        pub struct #ty { #(#fields)* }
-    };
-    (quote!(#ty), item)
-}
-
-/// Field name and manifest name of each output that is not a cache.
-fn output_names(m: &Manifest) -> Vec<(String, &str)> {
-    let mut unique = names::Unique::default();
-    let outputs = m.outputs.iter().enumerate();
-    let outputs = outputs.filter(|(i, _)| !m.states.iter().any(|s| s.output == *i));
-    outputs
-        .map(|(_, o)| (unique.take(&names::snake(&o.name)), o.name.as_str()))
-        .collect()
-}
-
 fn args(m: &Manifest, s: &Struct, caches: &[Cache]) -> Vec<TokenStream> {
     let tensors = inputs(m).enumerate().map(|(i, _)| {
         let name = ident(&s.names.vars[i]);
@@ -218,25 +214,35 @@ fn arg_names(m: &Manifest, s: &Struct) -> Vec<proc_macro2::Ident> {
         .collect()
 }
 
-/// Checks of the inputs, then the statements.
+/// Checks of the inputs, then what the model does.
 fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> Code {
     let m = graph.m;
-    let sizes: Vec<String> = m
-        .symbols
-        .iter()
-        .map(|sym| hints::size(graph, &sym.name))
-        .collect();
+    let sizes = m.symbols.iter().map(|sym| hints::size(graph, &sym.name));
     let scope = Scope {
-        sizes: sizes.clone(),
+        sizes: sizes.collect(),
         ..Scope::default()
     };
     // A check or two per input, one per size, and where a size comes from.
     let before = 3 * inputs(m).count() + 2 * m.symbols.len();
     let code = statements(s, all, before);
+    let statements = code.statements;
+    let outcome = code.outcome.tokens();
+    let checks = checks(m, s, &scope, quote!(#statements #outcome));
+    let (ranges, conditions) = (ranges(m, &scope), conditions::conditions(m, &scope));
+    let mut used = BTreeSet::new();
+    idents(quote!(#ranges #conditions #checks #statements), &mut used);
+    let bind = bind_sizes(m, s, &scope.sizes, &used);
+    Code {
+        statements: quote!(#bind #ranges #conditions #checks #statements),
+        ..code
+    }
+}
+
+/// A check of each input, under whose name the code that reads it finds the tensor.
+fn checks(m: &Manifest, s: &Struct, scope: &Scope, code: TokenStream) -> TokenStream {
     let mut read = BTreeSet::new();
-    idents(code.statements.clone(), &mut read);
-    let mut checks = TokenStream::new();
-    for (i, input) in inputs(m).enumerate() {
+    idents(code, &mut read);
+    let checks = inputs(m).enumerate().map(|(i, input)| {
         let value = &m.values[input.value.0];
         let (name, text) = (ident(&s.names.vars[i]), &input.name);
         let shape = value.shape.iter().map(|d| scope.size(d));
@@ -250,41 +256,32 @@ fn body(graph: &Graph, s: &Struct, all: &[Struct]) -> Code {
             d if storage(d) == Dtype::Int64 => quote!(bind::int(#text, #name, &[#(#shape),*])?),
             _ => quote!(bind::input(#text, #name, &[#(#shape),*], #ty)?),
         };
-        checks.extend(if read.contains(&s.names.vars[i]) {
+        if read.contains(&s.names.vars[i]) {
             quote!(let #name = &#check;)
         } else {
             quote!(#check;)
-        });
-    }
-    let ranges = m
-        .symbols
-        .iter()
-        .zip(&sizes)
-        .filter(|(sym, _)| sym.min > 0 || sym.max.is_some());
-    let ranges: TokenStream = ranges
-        .map(|(sym, size)| {
-            let (size, text) = (ident(size), &sym.name);
-            let min = int(i64::try_from(sym.min).unwrap_or(i64::MAX));
-            let max = match sym.max {
-                Some(max) => {
-                    let max = Literal::usize_unsuffixed(max);
-                    quote!(Some(#max))
-                }
-                None => quote!(None),
-            };
-            quote!(bind::size(#text, #size, #min, #max)?;)
-        })
-        .collect();
-    let conditions = conditions::conditions(m, &scope);
-    let run = named_output(m, s, code.statements);
-    let rest = quote!(#ranges #conditions #checks #run);
-    let mut used = BTreeSet::new();
-    idents(rest.clone(), &mut used);
-    let bind = bind_sizes(m, s, &sizes, &used);
-    Code {
-        statements: quote!(#bind #rest),
-        parts: code.parts,
-    }
+        }
+    });
+    checks.collect()
+}
+
+/// A check of each size that has a range.
+fn ranges(m: &Manifest, scope: &Scope) -> TokenStream {
+    let symbols = m.symbols.iter().zip(&scope.sizes);
+    let ranged = symbols.filter(|(sym, _)| sym.min > 0 || sym.max.is_some());
+    let ranges = ranged.map(|(sym, size)| {
+        let (size, text) = (ident(size), &sym.name);
+        let min = int(i64::try_from(sym.min).unwrap_or(i64::MAX));
+        let max = match sym.max {
+            Some(max) => {
+                let max = Literal::usize_unsuffixed(max);
+                quote!(Some(#max))
+            }
+            None => quote!(None),
+        };
+        quote!(bind::size(#text, #size, #min, #max)?;)
+    });
+    ranges.collect()
 }
 
 /// `let [batch, sequence] = bind::dims("input_ids", input_ids)?;`
@@ -328,34 +325,8 @@ fn bind_sizes(m: &Manifest, s: &Struct, sizes: &[String], used: &BTreeSet<String
     out
 }
 
-/// Puts several outputs into the output struct.
-fn named_output(m: &Manifest, s: &Struct, statements: TokenStream) -> TokenStream {
-    let names = output_names(m);
-    if names.len() <= 1 {
-        return statements;
-    }
-    // The statements end in `Ok((a, b))`: the struct takes its place.
-    let mut trees: Vec<_> = statements.into_iter().collect();
-    trees.truncate(trees.len().saturating_sub(2));
-    let statements: TokenStream = trees.into_iter().collect();
-    let scope = s.scope();
-    let ty = ident(&format!("{}Output", s.name));
-    let fields = names
-        .iter()
-        .zip(returned(s, &scope))
-        .map(|((name, _), value)| {
-            let name = ident(name);
-            if name == value.to_string() {
-                quote!(#name)
-            } else {
-                quote!(#name: #value)
-            }
-        });
-    quote!(#statements Ok(#ty { #(#fields),* }))
-}
-
 /// The implementation of `Traced`, for parity.
-pub fn traced(graph: &Graph, s: &Struct, model: &Root) -> TokenStream {
+pub fn traced(graph: &Graph, s: &Struct, output: &Output, model: &Root) -> TokenStream {
     let m = graph.m;
     let name = ident(&s.name);
     let caches = caches(m, s);
@@ -385,15 +356,9 @@ pub fn traced(graph: &Graph, s: &Struct, model: &Root) -> TokenStream {
         let all = templates(cache, |st| &m.outputs[st.output].name);
         quote!(bind::cache_outputs(&#var, &[#(#all),*], &mut outputs);)
     });
-    let names = output_names(m);
-    let pairs = names.iter().map(|(field, text)| {
-        let field = ident(field);
-        match names.len() {
-            1 => quote!((#text.to_owned(), output)),
-            _ => quote!((#text.to_owned(), output.#field)),
-        }
-    });
-    let output = (!names.is_empty()).then(|| quote!(let output =));
+    let pairs = output.pairs();
+    let run = quote!(self.forward_probed(#(#tensors,)* #(&mut #cache_vars,)* probe)?);
+    let run = output.bound(&run);
     let mutable = (!caches.is_empty()).then(|| quote!(mut));
     quote! {
         impl Traced for #name {
@@ -407,7 +372,7 @@ pub fn traced(graph: &Graph, s: &Struct, model: &Root) -> TokenStream {
 
             fn forward_named(&self, inputs: &Named, probe: &mut impl Probe) -> Result<Named> {
                 #(#make)*
-                #output self.forward_probed(#(#tensors,)* #(&mut #cache_vars,)* probe)?;
+                #run
                 let #mutable outputs = Named::from([#(#pairs),*]);
                 #(#collect)*
                 Ok(outputs)

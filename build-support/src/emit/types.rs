@@ -7,14 +7,24 @@ use crate::dedup::Def;
 use crate::graph::Graph;
 use crate::names::{self, Unique};
 
+/// What a model's types are called.
+#[derive(Debug)]
+pub struct Types {
+    /// Each struct; the last one is the model.
+    pub structs: Vec<String>,
+    /// What the model returns, when that is a struct.
+    pub output: String,
+}
+
 /// The name of each struct; `root` is the last one's.
-pub fn types(graph: &Graph, defs: &[Def], root: &str) -> Vec<String> {
+pub fn types(graph: &Graph, defs: &[Def], root: &str) -> Types {
     let places = places(defs);
+    let prefix = prefix(graph, defs).unwrap_or_else(|| root.to_owned());
     let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, def) in defs.iter().enumerate().take(defs.len() - 1) {
         classes.entry(&def.body.class).or_default().push(i);
     }
-    let mut unique = Unique::new(&[root, &format!("{root}Output")]);
+    let mut unique = Unique::new(&[root]);
     // What the structs within it are named after, and its name.
     let mut named: Vec<(String, String)> = vec![Default::default(); defs.len()];
     // Names go to the outermost structs first, as they are written.
@@ -22,8 +32,8 @@ pub fn types(graph: &Graph, defs: &[Def], root: &str) -> Vec<String> {
         let class = names::camel(&def.body.class);
         let same = classes.get(&*def.body.class).map_or(&[][..], Vec::as_slice);
         let (base, name) = if i + 1 == defs.len() {
-            (root.to_owned(), root.to_owned())
-        } else if is_library(graph, def) {
+            (prefix.clone(), root.to_owned())
+        } else if is_container(graph, def) {
             let name = place(i, &places, &named).unwrap_or(class);
             (name.clone(), name)
         } else if let Some(field) = own_field(i, same, defs) {
@@ -33,17 +43,13 @@ pub fn types(graph: &Graph, defs: &[Def], root: &str) -> Vec<String> {
             let place = |i: usize| place(i, &places, &named);
             let others = same.iter().filter(|j| own_field(**j, same, defs).is_none());
             let others: Vec<usize> = others.copied().collect();
+            // One of them may have no place that says more than the class.
             let mut distinct = BTreeSet::new();
-            match others
-                .iter()
-                .all(|j| place(*j).is_some_and(|n| distinct.insert(n)))
-            {
-                true if others.len() > 1 => {
-                    let name = place(i).unwrap_or(class);
-                    (name.clone(), name)
-                }
-                _ => (class.clone(), class),
-            }
+            let told = others.iter().all(|j| distinct.insert(place(*j)));
+            let name = place(i)
+                .filter(|_| told && others.len() > 1)
+                .unwrap_or(class);
+            (name.clone(), name)
         };
         let name = if i + 1 == defs.len() {
             name
@@ -52,13 +58,45 @@ pub fn types(graph: &Graph, defs: &[Def], root: &str) -> Vec<String> {
         };
         named[i] = (base, name);
     }
-    named.into_iter().map(|(_, name)| name).collect()
+    let output = [format!("{root}Output"), format!("{root}ModelOutput")];
+    let free = |name: &&String| named.iter().all(|(_, taken)| taken != *name);
+    let output = match output.iter().find(free) {
+        Some(output) => output.clone(),
+        None => unique.take(&output[1]),
+    };
+    Types {
+        structs: named.into_iter().map(|(_, name)| name).collect(),
+        output,
+    }
 }
 
-/// Whether the class is PyTorch's own, as a container is: it says nothing about this model.
-fn is_library(graph: &Graph, def: &Def) -> bool {
+/// Whether the class is PyTorch's own and only holds others by number, as `Sequential` does: it says
+/// nothing about this model.
+fn is_container(graph: &Graph, def: &Def) -> bool {
     let call = &graph.m.calls[def.calls[0].0.0];
-    graph.m.modules[call.module.0].library
+    let numbered = def.body.fields.iter().all(|f| attribute(f).is_none());
+    graph.m.modules[call.module.0].library && numbered
+}
+
+/// The words that the names of all the model's own classes begin with, the model's among them.
+fn prefix(graph: &Graph, defs: &[Def]) -> Option<String> {
+    let library = |def: &&Def| graph.m.modules[graph.m.calls[def.calls[0].0.0].module.0].library;
+    let own = defs.iter().filter(|def| !library(def));
+    let classes: Vec<String> = own.map(|def| names::camel(&def.body.class)).collect();
+    let (first, others) = classes.split_first()?;
+    (!others.is_empty()).then_some(())?;
+    let mut common = first.len();
+    for other in others {
+        let same = first.bytes().zip(other.bytes()).take_while(|(a, b)| a == b);
+        common = common.min(same.count());
+    }
+    // A word ends where each of them goes on with a capital, or is over.
+    let ends = |at: usize| {
+        let next = |class: &String| class.bytes().nth(at).is_none_or(|b| b.is_ascii_uppercase());
+        at > 1 && classes.iter().all(next)
+    };
+    let end = (1..=common).rev().find(|at| ends(*at))?;
+    Some(first[..end].to_owned())
 }
 
 /// The first field that none of the other structs of the class has.
@@ -77,7 +115,10 @@ fn own_field(def: usize, same: &[usize], defs: &[Def]) -> Option<String> {
 fn attribute(field: &Field) -> Option<&str> {
     match (&field.path, &field.kind) {
         (_, FieldKind::Number(_) | FieldKind::Const(_)) | (FieldPath::Root(_), _) => None,
-        (FieldPath::Own(path), _) => path.split('.').next().filter(|s| !names::is_index(s)),
+        (FieldPath::Own(path), _) => {
+            let first = path.split('.').next();
+            first.filter(|s| !s.is_empty() && !names::is_index(s))
+        }
     }
 }
 
@@ -129,10 +170,11 @@ fn place(def: usize, places: &[Vec<Place>], named: &[(String, String)]) -> Optio
     let own = &places[def];
     let first = own.first()?;
     let (around, _) = &named[first.parent];
+    // Places in different structs do not say which model they are of.
     let around = own
         .iter()
         .all(|p| named[p.parent].0 == *around)
-        .then_some(around.as_str());
+        .then_some(around.as_str())?;
     let one = |of: fn(&Place) -> Option<&str>| {
         let value = of(first)?;
         own.iter().all(|p| of(p) == Some(value)).then_some(value)
@@ -148,15 +190,14 @@ fn place(def: usize, places: &[Vec<Place>], named: &[(String, String)]) -> Optio
         })
     });
     let index = one(|p| p.index.as_deref());
-    let start = around.unwrap_or_default();
     match (attribute, index) {
         (Some(attribute), index) => {
             let here = |p: &Place| p.parent == first.parent && p.attribute == first.attribute;
             let alone = places.iter().flatten().filter(|p| here(p)).count() == own.len();
             let index = index.filter(|_| !alone).unwrap_or_default();
-            Some(format!("{start}{}{index}", names::camel(attribute)))
+            Some(format!("{around}{}{index}", names::camel(attribute)))
         }
-        (None, Some(index)) if around.is_some() => Some(format!("{start}{index}")),
-        _ => None,
+        (None, Some(index)) => Some(format!("{around}{index}")),
+        (None, None) => None,
     }
 }

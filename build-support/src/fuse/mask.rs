@@ -49,11 +49,12 @@ struct Demands {
 pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
     let out = Source::Value(*node.out.first()?);
     let is_mask = m.graph.dtype(out) == Dtype::Bool && m.graph.shape(out).len() == RANK;
-    if !is_mask || !is_read_by_attention(m, out) {
-        return None;
-    }
+    is_mask.then_some(())?;
     let shape = m.graph.shape(out);
     let demands = demands(m, out, &shape)?;
+    // With both it has the traced shape, whatever reads it; else attention broadcasts it.
+    let whole = demands.causal.is_some() && demands.padding.is_some() && shape[1] == Dim::Size(1);
+    (whole || is_read_by_attention(m, out)).then_some(())?;
     if let Some(padding) = demands.padding {
         let whole = m.graph.shape(padding) == [shape[0].clone(), shape[KEY].clone()];
         whole.then_some(())?;

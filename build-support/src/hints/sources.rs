@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::STREAM;
 use crate::dedup::Def;
 use crate::graph::Graph;
-use crate::manifest::{CallId, Dtype, Source, ValueId};
+use crate::manifest::{CallId, Dim, Dtype, Source, ValueId};
 use crate::names;
 
 /// A graph, and which node makes each value.
@@ -39,6 +39,11 @@ impl<'a> Sources<'a> {
             };
             name.to_owned()
         })
+    }
+
+    /// The sizes of an input, in the first call.
+    pub(super) fn shape(&self, def: &Def, input: usize) -> Vec<Dim> {
+        self.graph.shape(def.calls[0].1.inputs[input])
     }
 
     /// The module beside a struct that makes an input of it, when all its calls agree.

@@ -16,7 +16,7 @@ pub struct Llama {
 
 impl Llama {
     const EXPECTED: bind::Expected = bind::Expected::new("llama_manifest.json", DType::F32)
-        .config(r#"{"architectures":null,"head_dim":8,"hidden_act":"silu","hidden_size":32,"intermediate_size":40,"model_type":"llama","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_parameters":{"rope_theta":10000.0,"rope_type":"default"},"tie_word_embeddings":false,"vocab_size":64}"#);
+        .config(r#"{"architectures":null,"attention_bias":false,"head_dim":8,"hidden_act":"silu","hidden_size":32,"intermediate_size":40,"mlp_bias":false,"model_type":"llama","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_parameters":{"rope_theta":10000.0,"rope_type":"default"},"tie_word_embeddings":false,"vocab_size":64}"#);
 
     /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
@@ -157,10 +157,10 @@ impl LlamaRotaryEmbedding {
 
     fn forward(&self, positions: &Tensor, p: &mut impl Probe) -> Result<(Tensor, Tensor)> {
         let positions = ops::to_dtype(&positions.unsqueeze(2)?, self.dtype)?;
-        let positions = ops::mul(&positions, &self.inv_freq)?;
-        let positions = ops::cat(&[&positions, &positions], 2)?;
-        let cos = ops::cos(&positions)?;
-        let sin = ops::sin(&positions)?;
+        let angles = ops::mul(&positions, &self.inv_freq)?;
+        let angles = ops::cat(&[&angles, &angles], 2)?;
+        let cos = ops::cos(&angles)?;
+        let sin = ops::sin(&angles)?;
         p.record(&self.path, 0, &cos);
         p.record(&self.path, 1, &sin);
         Ok((cos, sin))

@@ -8,8 +8,8 @@ use pycandle::{
 /// Attention, traced from PyTorch.
 #[derive(Debug, Clone)]
 pub struct Attention {
-    own: AttentionOwn,
-    cross: AttentionCross,
+    own: MultiheadAttentionWithInProjWeight,
+    cross: MultiheadAttentionWithQProjWeight,
     dtype: DType,
     path: Path,
 }
@@ -34,8 +34,8 @@ impl Attention {
 
     fn from_scope(w: &Scope) -> Result<Self> {
         Ok(Self {
-            own: AttentionOwn::load(&w.pp("own"))?,
-            cross: AttentionCross::load(&w.pp("cross"))?,
+            own: MultiheadAttentionWithInProjWeight::load(&w.pp("own"))?,
+            cross: MultiheadAttentionWithQProjWeight::load(&w.pp("cross"))?,
             dtype: w.dtype(),
             path: w.path(),
         })
@@ -122,13 +122,13 @@ pub struct AttentionOutput {
 
 /// `own` (MultiheadAttention)
 #[derive(Debug, Clone)]
-struct AttentionOwn {
+struct MultiheadAttentionWithInProjWeight {
     in_proj: Linear,
     out_proj: Linear,
     path: Path,
 }
 
-impl AttentionOwn {
+impl MultiheadAttentionWithInProjWeight {
     fn load(w: &Scope) -> Result<Self> {
         Ok(Self {
             in_proj: Linear::new(
@@ -187,7 +187,7 @@ impl AttentionOwn {
 
 /// `cross` (MultiheadAttention)
 #[derive(Debug, Clone)]
-struct AttentionCross {
+struct MultiheadAttentionWithQProjWeight {
     q_proj: Linear,
     k_proj: Linear,
     v_proj: Linear,
@@ -196,7 +196,7 @@ struct AttentionCross {
     path: Path,
 }
 
-impl AttentionCross {
+impl MultiheadAttentionWithQProjWeight {
     fn load(w: &Scope) -> Result<Self> {
         Ok(Self {
             q_proj: Linear::new(w.param("q_proj_weight", (8, 8))?, None),
@@ -218,7 +218,7 @@ impl AttentionCross {
     ) -> Result<(Tensor, Tensor)> {
         let (batch, keys) = padding.dims2()?;
         let queries = hidden.dim(1)?;
-        let masked = ops::masked_fill(
+        let mask = ops::masked_fill(
             &ops::full(0.0, &[batch, keys], self.dtype, padding.device())?,
             padding,
             -f64::INFINITY,
@@ -228,16 +228,16 @@ impl AttentionCross {
         let v = self.v_proj.forward(&value.transpose(1, 0)?, p)?;
         let q = q.reshape((queries, batch * 2, 4))?.transpose(0, 1)?;
         let v = v.reshape((keys, batch * 2, 4))?.transpose(0, 1)?;
-        let masked = ops::expand(&masked.reshape((batch, 1, 1, keys))?, &[batch, 2, 1, keys])?
+        let mask = ops::expand(&mask.reshape((batch, 1, 1, keys))?, &[batch, 2, 1, keys])?
             .reshape((batch * 2, 1, keys))?;
         let q = ops::mul_scalar(&q, 0.5)?;
         let k = k.reshape((keys, batch * 2, 4))?.transpose(0, 1)?.transpose(1, 2)?;
-        let masked = ops::softmax(&ops::baddbmm(&masked, &q, &k, 1.0, 1.0)?, 2)?;
-        let product = ops::matmul(&masked, &v)?
+        let probs = ops::softmax(&ops::baddbmm(&mask, &q, &k, 1.0, 1.0)?, 2)?;
+        let attn = ops::matmul(&probs, &v)?
             .transpose(0, 1)?
             .reshape((batch * queries, 8))?;
-        let out = self.out_proj.forward(&product, p)?.reshape((queries, batch, 8))?;
-        let mean = ops::mean(&masked.reshape((batch, 2, queries, keys))?, &[1], false)?;
+        let out = self.out_proj.forward(&attn, p)?.reshape((queries, batch, 8))?;
+        let mean = ops::mean(&probs.reshape((batch, 2, queries, keys))?, &[1], false)?;
         let out = out.transpose(1, 0)?;
         p.record(&self.path, 0, &mean);
         p.record(&self.path, 1, &out);

@@ -8,7 +8,7 @@ use pycandle::{
 /// Encoder, traced from PyTorch.
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    encoder: EncoderEncoder,
+    encoder: TransformerEncoder,
     dtype: DType,
     path: Path,
 }
@@ -33,7 +33,7 @@ impl Encoder {
 
     fn from_scope(w: &Scope) -> Result<Self> {
         Ok(Self {
-            encoder: EncoderEncoder::load(&w.pp("encoder"))?,
+            encoder: TransformerEncoder::load(&w.pp("encoder"))?,
             dtype: w.dtype(),
             path: w.path(),
         })
@@ -79,17 +79,17 @@ impl Encoder {
 
 /// `encoder` (TransformerEncoder)
 #[derive(Debug, Clone)]
-struct EncoderEncoder {
-    layers: Vec<EncoderEncoderLayer>,
+struct TransformerEncoder {
+    layers: Vec<TransformerEncoderLayer>,
     dtype: DType,
     path: Path,
 }
 
-impl EncoderEncoder {
+impl TransformerEncoder {
     fn load(w: &Scope) -> Result<Self> {
         Ok(Self {
             layers: (0..3)
-                .map(|i| EncoderEncoderLayer::load(&w.pp("layers").pp(i)))
+                .map(|i| TransformerEncoderLayer::load(&w.pp("layers").pp(i)))
                 .collect::<Result<_>>()?,
             dtype: w.dtype(),
             path: w.path(),
@@ -98,14 +98,14 @@ impl EncoderEncoder {
 
     fn forward(&self, padding: &Tensor, x: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let (batch, rows) = padding.dims2()?;
-        let masked = ops::masked_fill(
+        let mask = ops::masked_fill(
             &ops::full(0.0, &[batch, rows], self.dtype, padding.device())?,
             padding,
             -f64::INFINITY,
         )?;
         let mut x = x.clone();
         for layer in &self.layers {
-            x = layer.forward(&x, &masked, p)?;
+            x = layer.forward(&x, &mask, p)?;
         }
         p.record(&self.path, 0, &x);
         Ok(x)
@@ -114,8 +114,8 @@ impl EncoderEncoder {
 
 /// `encoder.layers.*` (TransformerEncoderLayer)
 #[derive(Debug, Clone)]
-struct EncoderEncoderLayer {
-    self_attn: EncoderEncoderLayerSelfAttn,
+struct TransformerEncoderLayer {
+    self_attn: MultiheadAttention,
     norm1: LayerNorm,
     linear1: Linear,
     linear2: Linear,
@@ -123,10 +123,10 @@ struct EncoderEncoderLayer {
     path: Path,
 }
 
-impl EncoderEncoderLayer {
+impl TransformerEncoderLayer {
     fn load(w: &Scope) -> Result<Self> {
         Ok(Self {
-            self_attn: EncoderEncoderLayerSelfAttn::load(&w.pp("self_attn"))?,
+            self_attn: MultiheadAttention::load(&w.pp("self_attn"))?,
             norm1: LayerNorm::load(&w.pp("norm1"), 8, 1e-5)?,
             linear1: Linear::load(&w.pp("linear1"), 8, 12)?,
             linear2: Linear::load(&w.pp("linear2"), 12, 8)?,
@@ -135,8 +135,8 @@ impl EncoderEncoderLayer {
         })
     }
 
-    fn forward(&self, hidden: &Tensor, hidden2: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
-        let self_attn = self.self_attn.forward(hidden, hidden2, p)?;
+    fn forward(&self, hidden: &Tensor, mask: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
+        let self_attn = self.self_attn.forward(hidden, mask, p)?;
         let norm1 = self.norm1.forward(&(hidden + &self_attn)?, p)?;
         let linear1 = ops::relu(&self.linear1.forward(&norm1, p)?)?;
         let norm1 = (&norm1 + self.linear2.forward(&linear1, p)?)?;
@@ -148,13 +148,13 @@ impl EncoderEncoderLayer {
 
 /// `encoder.layers.*.self_attn` (MultiheadAttention)
 #[derive(Debug, Clone)]
-struct EncoderEncoderLayerSelfAttn {
+struct MultiheadAttention {
     in_proj: Linear,
     out_proj: Linear,
     path: Path,
 }
 
-impl EncoderEncoderLayerSelfAttn {
+impl MultiheadAttention {
     fn load(w: &Scope) -> Result<Self> {
         Ok(Self {
             in_proj: Linear::new(
@@ -169,7 +169,7 @@ impl EncoderEncoderLayerSelfAttn {
         })
     }
 
-    fn forward(&self, hidden: &Tensor, hidden2: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, mask: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let (batch, rows, _) = hidden.dims3()?;
         let in_ = self
             .in_proj
@@ -181,7 +181,7 @@ impl EncoderEncoderLayerSelfAttn {
         let q = ops::select(&in_, 0, 0)?;
         let k = ops::select(&in_, 0, 1)?;
         let v = ops::select(&in_, 0, 2)?.reshape((rows, batch * 2, 4))?.transpose(0, 1)?;
-        let hidden2 = ops::expand(&hidden2.reshape((batch, 1, 1, rows))?, &[batch, 2, 1, rows])?
+        let mask = ops::expand(&mask.reshape((batch, 1, 1, rows))?, &[batch, 2, 1, rows])?
             .reshape((batch * 2, 1, rows))?
             .reshape((batch, 2, 1, rows))?;
         let q = q
@@ -196,7 +196,7 @@ impl EncoderEncoderLayerSelfAttn {
                 &q,
                 &k,
                 &v.reshape((batch, 2, rows, 4))?,
-                Some(&hidden2),
+                Some(&mask),
                 false,
                 None,
             )?

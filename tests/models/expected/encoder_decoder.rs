@@ -77,13 +77,13 @@ impl EncoderDecoder {
         for layer in &self.encoder {
             hidden = layer.forward(&hidden, p)?;
         }
-        let full = ops::tril(
+        let mask = ops::tril(
             &ops::full(1.0, &[target_size, target_size], DType::U8, source.device())?,
             0,
         )?;
         let mut hidden2 = self.embed.forward(target, p)?;
         for layer in &self.decoder {
-            hidden2 = layer.forward(&hidden2, &full, &hidden, p)?;
+            hidden2 = layer.forward(&hidden2, &mask, &hidden, p)?;
         }
         let head = self.head.forward(&hidden2, p)?;
         p.record(&self.path, 0, &hidden);

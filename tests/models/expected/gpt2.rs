@@ -17,7 +17,7 @@ pub struct GPT2LMHeadModel {
 impl GPT2LMHeadModel {
     const EXPECTED: bind::Expected = bind::Expected::new("gpt2_manifest.json", DType::F32)
         .tied(&[("lm_head.weight", "transformer.wte.weight")])
-        .config(r#"{"architectures":null,"hidden_act":"gelu_new","hidden_size":32,"intermediate_size":40,"layer_norm_eps":0.00001,"model_type":"gpt2","num_attention_heads":4,"num_hidden_layers":2,"tie_word_embeddings":true,"vocab_size":64}"#);
+        .config(r#"{"architectures":null,"hidden_act":"gelu_new","hidden_size":32,"intermediate_size":40,"layer_norm_eps":0.00001,"model_type":"gpt2","num_attention_heads":4,"num_hidden_layers":2,"scale_attn_by_inverse_layer_idx":false,"scale_attn_weights":true,"tie_word_embeddings":true,"vocab_size":64}"#);
 
     /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {

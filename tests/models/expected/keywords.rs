@@ -125,9 +125,9 @@ impl NamedModule {
     fn forward(&self, type_: &Tensor, p: &mut impl Probe) -> Result<Tensor> {
         let in_ = self.in_proj.forward(type_, p)?;
         let in_2 = (ops::tanh(&in_)? * self.move_.forward(type_, p)?)?;
-        let in_2 = (&in_2 + &in_)?;
-        p.record(&self.path, 0, &in_2);
-        Ok(in_2)
+        let in_ = (&in_2 + &in_)?;
+        p.record(&self.path, 0, &in_);
+        Ok(in_)
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Qwen3ForCausalLM {
 
 impl Qwen3ForCausalLM {
     const EXPECTED: bind::Expected = bind::Expected::new("qwen3_bf16_manifest.json", DType::BF16)
-        .config(r#"{"architectures":null,"head_dim":8,"hidden_act":"silu","hidden_size":32,"intermediate_size":40,"layer_types":["full_attention","full_attention"],"model_type":"qwen3","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_parameters":{"rope_theta":10000.0,"rope_type":"default"},"sliding_window":null,"tie_word_embeddings":false,"vocab_size":64}"#);
+        .config(r#"{"architectures":null,"attention_bias":false,"head_dim":8,"hidden_act":"silu","hidden_size":32,"intermediate_size":40,"layer_types":["full_attention","full_attention"],"model_type":"qwen3","num_attention_heads":4,"num_hidden_layers":2,"num_key_value_heads":2,"rms_norm_eps":1e-6,"rope_parameters":{"rope_theta":10000.0,"rope_type":"default"},"sliding_window":null,"tie_word_embeddings":false,"vocab_size":64}"#);
 
     /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
@@ -157,10 +157,10 @@ impl Qwen3RotaryEmbedding {
 
     fn forward(&self, positions: &Tensor, p: &mut impl Probe) -> Result<(Tensor, Tensor)> {
         let positions = ops::to_dtype(&positions.unsqueeze(2)?, DType::F32)?;
-        let positions = ops::mul(&positions, &self.inv_freq)?;
-        let positions = ops::cat(&[&positions, &positions], 2)?;
-        let cos = ops::cos(&positions)?;
-        let sin = ops::sin(&positions)?;
+        let angles = ops::mul(&positions, &self.inv_freq)?;
+        let angles = ops::cat(&[&angles, &angles], 2)?;
+        let cos = ops::cos(&angles)?;
+        let sin = ops::sin(&angles)?;
         let cos = ops::to_dtype(&cos, self.dtype)?;
         let sin = ops::to_dtype(&sin, self.dtype)?;
         p.record(&self.path, 0, &cos);

@@ -16,7 +16,7 @@ pub struct ViTForImageClassification {
 
 impl ViTForImageClassification {
     const EXPECTED: bind::Expected = bind::Expected::new("vit_manifest.json", DType::F32)
-        .config(r#"{"architectures":null,"hidden_act":"gelu","hidden_size":32,"image_size":16,"intermediate_size":40,"layer_norm_eps":1e-12,"model_type":"vit","num_attention_heads":4,"num_hidden_layers":2,"patch_size":8}"#);
+        .config(r#"{"architectures":null,"hidden_act":"gelu","hidden_size":32,"image_size":16,"intermediate_size":40,"layer_norm_eps":1e-12,"model_type":"vit","num_attention_heads":4,"num_channels":3,"num_hidden_layers":2,"patch_size":8}"#);
 
     /// Binds the model to a checkpoint, from headers only; fails with all that does not fit.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {

@@ -89,6 +89,6 @@ macro_rules! causal {
 }
 
 causal! {
-    gpt2 llama mistral qwen2 qwen3
+    gemma2 gpt2 llama mistral qwen2 qwen3
     llama_bf16 mistral_bf16 qwen2_bf16 qwen3_bf16
 }
