@@ -211,12 +211,15 @@ impl<'a> Place<'a> {
         let shown = slashed(self.shown);
         let mut lines = Vec::new();
         let head = match absent {
-            Absent::Nothing(gone) if self.weights.exists() => {
-                let names = gone.iter().map(|name| format!("`{name}` is not there"));
-                lines.extend(shortened(names.collect()));
+            Absent::Nothing if self.weights.exists() => {
+                // Opening says what is there instead, and what mends it.
+                let why = Checkpoint::open_shown(self.weights, self.shown).err();
+                let problems = why.iter().flat_map(pycandle_checkpoint::Error::files);
+                let problems = problems.flat_map(|(_, problems)| problems).cloned();
+                lines.extend(shortened(problems.collect()));
                 format!("no weights in `{shown}`{lock}")
             }
-            Absent::Nothing(_) => format!("no checkpoint at `{shown}`{lock}"),
+            Absent::Nothing => format!("no checkpoint at `{shown}`{lock}"),
             Absent::Pointers(_) => {
                 lines.push("fetch the weights: git lfs pull".to_owned());
                 format!("`{shown}` is what Git LFS keeps in place of the weights{lock}")

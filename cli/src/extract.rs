@@ -1,7 +1,6 @@
 //! `cargo pycandle extract`: what a model needs of a checkpoint, as a safetensors file of its own.
 
 mod size;
-mod torch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,9 +99,6 @@ pub fn run(args: &Args) -> Outcome {
 
 fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
     let manifest = raw::read(&args.manifest).map_err(Stop::Report)?;
-    if let Some(text) = torch::needs_python(&args.weights, &args.out) {
-        return Err(Stop::Failed(text));
-    }
     let mut config = Config::new(&args.manifest).weights(&args.weights);
     for rule in &args.rename {
         config = config.rename(rule.clone());

@@ -195,14 +195,14 @@ fn a_checkpoint_that_does_not_fit_is_told_in_full() {
 fn a_pickled_checkpoint_is_answered_with_the_command_that_converts_it() {
     let folder = folder();
     let pickled = folder.path().join("pytorch_model.bin");
-    std::fs::write(&pickled, b"PK\x03\x04rest").expect("a file");
+    std::fs::write(&pickled, b"\x80\x02}q\0.").expect("a file");
     let out = folder.path().join("out.safetensors");
     let manifest = fixture("models/llama_manifest.json");
     for weights in [&*pickled, folder.path()] {
         let told = check(
             command(&manifest, weights, &out, &[]),
             1,
-            "was pickled by PyTorch",
+            "holds what PyTorch pickled",
         );
         let told = String::from_utf8_lossy(&told.stderr).into_owned();
         let line = format!("python -m pycandle unpickle {}", pickled.display());

@@ -124,6 +124,12 @@ impl Dtype {
         Self::ALL.iter().copied().find(|dtype| dtype.name() == name)
     }
 
+    /// The types that are no block format of GGUF: those of safetensors.
+    pub(crate) fn plain() -> impl Iterator<Item = Self> {
+        let all = Self::ALL.iter().copied();
+        all.filter(|dtype| !dtype.is_quantized())
+    }
+
     pub(crate) fn from_gguf(code: u32) -> Option<Self> {
         let mut codes = GGUF.iter();
         codes.find(|&&(c, _)| c == code).map(|&(_, dtype)| dtype)
@@ -146,17 +152,32 @@ impl Dtype {
     ///
     /// `None` when the last dimension is no multiple of a block, or the number exceeds 64 bits.
     pub fn bytes(self, shape: &[usize]) -> Option<u64> {
+        self.size(shape).ok()
+    }
+
+    /// [`Dtype::bytes`], or why there is no such number.
+    pub(crate) fn size(self, shape: &[usize]) -> Result<u64, String> {
         let (bytes, elements) = self.block();
+        let uncountable = || format!("{self} {shape:?} takes more bytes than 64 bits can count");
         let count = shape
             .iter()
-            .try_fold(1u64, |n, &dim| n.checked_mul(u64::try_from(dim).ok()?))?;
+            .try_fold(1u64, |n, &dim| n.checked_mul(u64::try_from(dim).ok()?))
+            .ok_or_else(uncountable)?;
         let row = shape.last().map_or(1, |&dim| dim as u64);
         // The sub-byte types of safetensors are packed over the whole tensor, blocks lie in a row.
-        let packed = if self.is_quantized() { row } else { count };
-        if packed % elements != 0 {
-            return None;
+        if self.is_quantized() && !row.is_multiple_of(elements) {
+            return Err(format!(
+                "{self} {shape:?} has rows of {row}, which are no whole blocks of {elements}"
+            ));
         }
-        (count / elements).checked_mul(bytes)
+        if !count.is_multiple_of(elements) {
+            return Err(format!(
+                "{self} {shape:?} has {count} elements, which fill no whole number of bytes"
+            ));
+        }
+        (count / elements)
+            .checked_mul(bytes)
+            .ok_or_else(uncountable)
     }
 }
 
@@ -180,6 +201,34 @@ mod tests {
         assert_eq!(Dtype::Q4_K.bytes(&[256, 3]), None);
         assert_eq!(Dtype::Q8_0.bytes(&[usize::MAX, 32, 32]), None);
         assert_eq!(Dtype::F64.bytes(&[0, usize::MAX]), Some(0));
+    }
+
+    #[test]
+    fn what_has_no_size_says_why() {
+        let check = |dtype: Dtype, shape: &[usize], expected: &str| {
+            assert_eq!(dtype.size(shape), Err(expected.to_owned()));
+        };
+        let large = 1 << 40;
+        check(
+            Dtype::F32,
+            &[large, large],
+            "F32 [1099511627776, 1099511627776] takes more bytes than 64 bits can count",
+        );
+        check(
+            Dtype::F64,
+            &[1 << 61, 4],
+            "F64 [2305843009213693952, 4] takes more bytes than 64 bits can count",
+        );
+        check(
+            Dtype::Q8_0,
+            &[32, 33],
+            "Q8_0 [32, 33] has rows of 33, which are no whole blocks of 32",
+        );
+        check(
+            Dtype::F4,
+            &[3],
+            "F4 [3] has 3 elements, which fill no whole number of bytes",
+        );
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! Which files a checkpoint consists of: one file, an index, or a folder of shards.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use serde::de::{self, MapAccess, Visitor};
+use serde::de::{self, Deserialize, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Result};
-use crate::header::json_problem;
+use crate::foreign;
+use crate::header::{CUT, Key, KeyProblem, json_problem, mended};
 
 /// Longest index that is read, in bytes; half a million keys take 60 MB.
 const MAX_INDEX: u64 = 400_000_000;
+/// What mends an index that nobody can read.
+const AGAIN: &str = "download the index again, or save the checkpoint again";
 
 /// A file: where it is, and its path for messages, as the user wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +24,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn join(&self, name: &str) -> Self {
+    pub fn join(&self, name: &str) -> Self {
         Self {
             path: self.path.join(name),
             shown: self.shown.join(name),
@@ -58,6 +62,10 @@ pub(crate) fn find(place: Place) -> Result<Files> {
     if place.path.extension().is_some_and(|ext| ext == "json") {
         return from_index(place);
     }
+    if !meta.is_file() {
+        let text = "is neither a file nor a folder".to_owned();
+        return Err(Error::file(&place.shown, vec![text]));
+    }
     Ok(Files {
         shards: vec![place],
         index: None,
@@ -74,125 +82,219 @@ fn find_in_folder(folder: &Place) -> Result<Files> {
     names.sort();
     let ending =
         |end: &str| -> Vec<&String> { names.iter().filter(|name| name.ends_with(end)).collect() };
+    let fail = |text| Err(Error::file(&folder.shown, vec![text]));
     let shards = match &ending(".safetensors.index.json")[..] {
         [index] => return from_index(folder.join(index)),
         [] => [ending(".safetensors"), ending(".gguf")],
         [first, second, ..] => {
-            let text = format!(
+            return fail(format!(
                 "folder holds several indices ({first}, {second}): open one of them by name"
-            );
-            return Err(Error::file(&folder.shown, vec![text]));
+            ));
         }
     };
-    match shards.into_iter().find(|shards| !shards.is_empty()) {
-        Some(shards) => Ok(Files {
-            shards: shards.into_iter().map(|name| folder.join(name)).collect(),
-            index: None,
-        }),
-        None => {
-            let text = "folder holds no `*.safetensors`, no `*.safetensors.index.json` and no \
-                        `*.gguf`";
-            Err(Error::file(&folder.shown, vec![text.into()]))
+    let Some(shards) = shards.into_iter().find(|shards| !shards.is_empty()) else {
+        let text = foreign::pickled_in(folder, &names).unwrap_or_else(|| {
+            "folder holds no `*.safetensors`, no `*.safetensors.index.json` and no `*.gguf`: name \
+             the folder of the weights, or download them into this one"
+                .into()
+        });
+        return fail(text);
+    };
+    if let Some(text) = gaps(&shards) {
+        return fail(text);
+    }
+    Ok(Files {
+        shards: shards.into_iter().map(|name| folder.join(name)).collect(),
+        index: None,
+    })
+}
+
+/// What is said of shards `<stem>-00001-of-00003.<ending>` of which some are not there.
+fn gaps(names: &[&String]) -> Option<String> {
+    let mut series: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
+    for name in names {
+        let parts = name.rsplit_once("-of-").and_then(|(start, end)| {
+            let (stem, number) = start.rsplit_once('-')?;
+            let (count, ending) = end.split_once('.')?;
+            Some(((stem, count, ending), number.parse().ok()?))
+        });
+        if let Some((all, number)) = parts {
+            series.entry(all).or_default().insert(number);
         }
+    }
+    series.into_iter().find_map(|((stem, count, ending), there)| {
+        let (width, number) = (count.len(), count.parse::<u64>().ok()?);
+        let absent = |n: &u64| !there.contains(n);
+        let named = |n: u64| format!("`{stem}-{n:0width$}-of-{count}.{ending}`");
+        let first: Vec<_> = (1..=number).filter(absent).take(3).map(named).collect();
+        let there = there.iter().filter(|n| (1..=number).contains(*n)).count() as u64;
+        let rest = (number - there).saturating_sub(first.len() as u64);
+        let first = (!first.is_empty()).then(|| first.join(", "))?;
+        let (more, are) = match number - there {
+            1 => (String::new(), "is"),
+            _ if rest == 0 => (String::new(), "are"),
+            _ => (format!(" and {rest} more"), "are"),
+        };
+        Some(format!(
+            "{first}{more} {are} not there, by the names of the shards that are: download the rest of \
+             the checkpoint into this folder"
+        ))
+    })
+}
+
+/// Tensor and file of every entry of `weight_map`, and the number of that key in its object.
+struct RawIndex {
+    outer: usize,
+    pairs: Vec<(String, String)>,
+}
+
+impl<'de> Deserialize<'de> for RawIndex {
+    fn deserialize<D: de::Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        struct Whole;
+        impl<'de> Visitor<'de> for Whole {
+            type Value = RawIndex;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object with `weight_map`")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawIndex, A::Error> {
+                let mut index = None;
+                for outer in 0.. {
+                    let Some(key) = map.next_key::<Cow<'de, str>>()? else {
+                        break;
+                    };
+                    if key != "weight_map" {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    if index.is_some() {
+                        return Err(de::Error::duplicate_field("weight_map"));
+                    }
+                    let Pairs(pairs) = map.next_value()?;
+                    index = Some(RawIndex { outer, pairs });
+                }
+                index.ok_or_else(|| de::Error::missing_field("weight_map"))
+            }
+        }
+        de.deserialize_map(Whole)
     }
 }
 
-#[derive(serde::Deserialize)]
-struct RawIndex {
-    weight_map: RawMap,
-}
+/// An object with its duplicates, which a plain map would swallow.
+struct Pairs(Vec<(String, String)>);
 
-/// `weight_map` with its duplicates, which a plain map would swallow.
-struct RawMap(Vec<(String, String)>);
-
-impl<'de> serde::Deserialize<'de> for RawMap {
+impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: de::Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = RawMap;
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Pairs;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("an object of file names by tensor name")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawMap, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
                 }
-                Ok(RawMap(pairs))
+                Ok(Pairs(pairs))
             }
         }
-        de.deserialize_map(Pairs)
+        de.deserialize_map(All)
     }
 }
 
 fn from_index(place: Place) -> Result<Files> {
-    let fail = |text| Error::file(&place.shown, vec![text]);
-    let io = |err: std::io::Error| Error::io(&place.shown, &err);
+    let fail = |problems| Error::file(&place.shown, problems);
+    if place
+        .path
+        .to_string_lossy()
+        .ends_with(foreign::PICKLED_INDEX)
+    {
+        return Err(fail(vec![foreign::pickled_index(&place)]));
+    }
+    let (shards, shard_of) = read_index(&place).map_err(fail)?;
+    let index = Some(Index { place, shard_of });
+    Ok(Files { shards, index })
+}
+
+fn read_index(place: &Place) -> Result<Resolved, Vec<String>> {
+    let io = |err: std::io::Error| vec![err.to_string()];
     let len = std::fs::metadata(&place.path).map_err(io)?.len();
     if len > MAX_INDEX {
-        return Err(fail(format!(
-            "index has {len} bytes, at most {MAX_INDEX} are read"
-        )));
+        return Err(vec![format!(
+            "index ends at byte {len}, at most {MAX_INDEX} bytes are read"
+        )]);
     }
     let text = std::fs::read(&place.path).map_err(io)?;
+    let broken = |problem: String| mended(vec![format!("index is {problem}")], AGAIN);
     let text = std::str::from_utf8(&text)
-        .map_err(|err| fail(format!("index is not UTF-8 at byte {}", err.valid_up_to())))?;
-    let raw: RawIndex = serde_json::from_str(text)
-        .map_err(|err| fail(format!("index is {}", json_problem(text, 0, &err))))?;
-    resolve(&place.parent(), raw.weight_map.0)
-        .map(|(shards, shard_of)| Files {
-            shards,
-            index: Some(Index {
-                place: place.clone(),
-                shard_of,
-            }),
-        })
-        .map_err(|problems| Error::file(&place.shown, problems))
+        .map_err(|err| broken(format!("not UTF-8 at byte {}", err.valid_up_to())))?;
+    let raw: RawIndex = serde_json::from_str(text).map_err(|err| match err.is_eof() {
+        true => broken(format!("not whole, it ends at byte {len}: {CUT}")),
+        false => broken(json_problem(text, 0, &err)),
+    })?;
+    resolve(&place.parent(), raw).map_err(|problems| KeyProblem::sentences(problems, text, 0))
 }
 
 type Resolved = (Vec<Place>, BTreeMap<String, usize>);
 
 /// Turns file names into paths inside `folder`; everything wrong is reported together.
-fn resolve(folder: &Place, pairs: Vec<(String, String)>) -> Result<Resolved, Vec<String>> {
+fn resolve(folder: &Place, index: RawIndex) -> Result<Resolved, Vec<KeyProblem>> {
+    let RawIndex { outer, pairs } = index;
     let mut problems = Vec::new();
-    let mut files: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, file) in &pairs {
-        *files.entry(file.as_str()).or_default() += 1;
+    let mut problem = |number: usize, text| {
+        problems.push(KeyProblem {
+            key: Key {
+                outer,
+                inner: Some(number),
+            },
+            name: pairs[number].0.clone(),
+            text,
+        });
+    };
+    // The first tensor of every file, and how many there are.
+    let mut files: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for (number, (_, file)) in pairs.iter().enumerate() {
+        files.entry(file).or_insert((number, 0)).1 += 1;
     }
-    let mut number = BTreeMap::new();
+    let mut numbers = BTreeMap::new();
     let mut shards: Vec<Place> = Vec::new();
-    for (file, keys) in files {
+    for (file, (first, keys)) in files {
+        let are = match keys - 1 {
+            0 => " is".to_owned(),
+            n => format!(" and {n} more are"),
+        };
         if !is_inside(file) {
-            problems.push(format!(
-                "index names the file `{file}`, which is not inside the folder"
-            ));
+            let text =
+                format!("{are} in the file `{file}`, which is not inside the folder: {AGAIN}");
+            problem(first, text);
             continue;
         }
         let place = folder.join(file);
         if !place.path.is_file() {
-            problems.push(format!(
-                "index names the file `{file}` for {keys} tensors, but there is none"
-            ));
+            let text = format!(
+                "{are} in the file `{file}`, which is not there: download it into the folder of the \
+                 index"
+            );
+            problem(first, text);
         }
-        number.insert(file.to_string(), shards.len());
+        numbers.insert(file, shards.len());
         shards.push(place);
     }
     let mut shard_of = BTreeMap::new();
-    for (name, file) in pairs {
-        let Some(&shard) = number.get(&file) else {
+    for (number, (name, file)) in pairs.iter().enumerate() {
+        let Some(&shard) = numbers.get(&**file) else {
             continue;
         };
         if let Some(first) = shard_of.insert(name.clone(), shard) {
-            problems.push(format!(
-                "index lists `{name}` twice, in `{}` and `{file}`",
-                shards[first].path.file_name().unwrap_or_default().display()
-            ));
+            let first = shards[first].path.file_name().unwrap_or_default();
+            let first = first.display();
+            let text = format!(" is listed twice, in `{first}` and in `{file}`: {AGAIN}");
+            problem(number, text);
         }
     }
-    if problems.is_empty() {
-        Ok((shards, shard_of))
-    } else {
-        Err(problems)
+    match problems.is_empty() {
+        true => Ok((shards, shard_of)),
+        false => Err(problems),
     }
 }
 

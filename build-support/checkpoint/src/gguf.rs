@@ -6,10 +6,11 @@
 //! Every length is checked against what is left of the file before anything is allocated for it.
 
 use std::collections::hash_map::Entry as Slot;
+use std::fmt::Arguments;
 use std::io::{BufReader, Read, Seek};
 
 use crate::dtype::Dtype;
-use crate::header::{Entry, Header, Value};
+use crate::header::{CUT, Entry, Header, Value, mended};
 
 /// Longest header that is read, in bytes; a vocabulary of half a million takes 20 MB.
 const MAX_HEADER: u64 = 1 << 30;
@@ -19,12 +20,16 @@ const MAX_TEXT: u64 = 1 << 16;
 const MAX_NAME: u64 = 1 << 12;
 /// Highest rank of a tensor.
 const MAX_RANK: u32 = 8;
+/// Longest array that is looked into: one entry for each layer.
+const MAX_LAYERS: u64 = 1 << 12;
 /// Arrays of arrays deeper than this are no metadata.
 const MAX_DEPTH: u32 = 4;
 /// Alignment of the data where the file names none.
 const ALIGNMENT: u64 = 32;
 /// Problems that are collected; a file with more is not a GGUF file at all.
 const MAX_PROBLEMS: usize = 20;
+/// What mends a header that nobody can read.
+const AGAIN: &str = "download the file again, or convert the model again";
 
 /// Reads and checks the header; the problems found are sentences without the file's name.
 pub(crate) fn read(file: impl Read + Seek, file_len: u64) -> Result<Header, Vec<String>> {
@@ -34,13 +39,14 @@ pub(crate) fn read(file: impl Read + Seek, file_len: u64) -> Result<Header, Vec<
         len: file_len,
     };
     let mut parsed = Parsed::default();
-    match parsed.read(&mut reader) {
+    let header = match parsed.read(&mut reader) {
         Ok(()) => parsed.check(reader.at, file_len),
         Err(problem) => {
             parsed.problems.push(problem);
             Err(parsed.problems)
         }
-    }
+    };
+    header.map_err(|problems| mended(problems, AGAIN))
 }
 
 /// The header before offsets are checked; offsets count from the start of the data.
@@ -53,10 +59,10 @@ struct Parsed {
 
 impl Parsed {
     fn read(&mut self, from: &mut Reader<impl Read + Seek>) -> Result<(), String> {
-        if from.bytes::<4>("the magic")? != *b"GGUF" {
+        if from.bytes::<4>(format_args!("the magic"))? != *b"GGUF" {
             return Err("file does not start with `GGUF` at byte 0".into());
         }
-        match from.u32("the version")? {
+        match from.u32(format_args!("the version"))? {
             2 | 3 => {}
             version if (2..=3).contains(&version.swap_bytes()) => {
                 let text = "file is big-endian by its version at byte 4: convert it with \
@@ -70,8 +76,8 @@ impl Parsed {
             }
         }
         // A tensor takes at least 24 bytes of the header, a metadata entry at least 13.
-        let tensors = from.count("the number of tensors", 24)?;
-        let metadata = from.count("the number of metadata entries", 13)?;
+        let tensors = from.count(format_args!("the number of tensors"), 24)?;
+        let metadata = from.count(format_args!("the number of metadata entries"), 13)?;
         for _ in 0..metadata {
             self.entry(from)?;
         }
@@ -83,8 +89,8 @@ impl Parsed {
 
     fn entry(&mut self, from: &mut Reader<impl Read + Seek>) -> Result<(), String> {
         let at = from.at;
-        let key = from.text("a metadata key", MAX_NAME)?;
-        let kind = from.u32(&key)?;
+        let key = from.text(format_args!("a metadata key"), MAX_NAME)?;
+        let kind = from.u32(format_args!("the type of `{key}`"))?;
         let value = from.value(&key, kind, 0)?;
         if key == "general.alignment" {
             let power = |n: &usize| n.is_power_of_two() && *n <= 1 << 20;
@@ -96,7 +102,7 @@ impl Parsed {
             }
         }
         if self.header.metadata.contains_key(&key) {
-            return self.problem(format!("metadata `{key}` is listed twice, at byte {at}"));
+            return self.problem(format!("metadata `{key}` at byte {at} is listed twice"));
         }
         self.header.metadata.insert(key, value);
         Ok(())
@@ -113,8 +119,8 @@ impl Parsed {
 
     fn tensor(&mut self, from: &mut Reader<impl Read + Seek>) -> Result<(), String> {
         let at = from.at;
-        let name = from.text("the name of a tensor", MAX_NAME)?;
-        let rank = from.u32(&name)?;
+        let name = from.text(format_args!("the name of a tensor"), MAX_NAME)?;
+        let rank = from.u32(format_args!("the rank of `{name}`"))?;
         if rank > MAX_RANK {
             return Err(format!(
                 "`{name}` at byte {at} has {rank} dimensions, at most {MAX_RANK} are read"
@@ -123,20 +129,24 @@ impl Parsed {
         let mut shape = [0; MAX_RANK as usize];
         let shape = &mut shape[..rank as usize];
         for dim in shape.iter_mut().rev() {
-            let size = from.u64(&name)?;
-            *dim = usize::try_from(size)
-                .map_err(|_| format!("`{name}` at byte {at} has a size of {size}"))?;
+            let size = from.u64(format_args!("a size of `{name}`"))?;
+            *dim = usize::try_from(size).map_err(|_| {
+                format!(
+                    "`{name}` at byte {at} has a size of {size}, which this machine cannot count"
+                )
+            })?;
         }
-        let code = from.u32(&name)?;
-        let start = from.u64(&name)?;
+        let code = from.u32(format_args!("the type of `{name}`"))?;
+        let start = from.u64(format_args!("the offset of `{name}`"))?;
         let dtype = Dtype::from_gguf(code)
             .ok_or_else(|| format!("`{name}` at byte {at} has the unknown type {code}"))?;
-        let bytes = dtype.bytes(shape).ok_or_else(|| {
-            format!("`{name}` at byte {at}: {dtype} {shape:?} is no whole number of blocks")
+        let bytes = dtype.size(shape);
+        let bytes = bytes.map_err(|problem| format!("`{name}` at byte {at}: {problem}"))?;
+        let end = start.checked_add(bytes).ok_or_else(|| {
+            format!(
+                "`{name}` at byte {at} ends {bytes} bytes after {start}, which 64 bits cannot count"
+            )
         })?;
-        let end = start
-            .checked_add(bytes)
-            .ok_or_else(|| format!("`{name}` at byte {at} has the offset {start}"))?;
         let dims = &mut self.header.dims;
         // A size takes 8 bytes of a header of at most 2^30.
         let first = u32::try_from(dims.len()).map_err(|_| "too many tensors".to_string())?;
@@ -152,7 +162,7 @@ impl Parsed {
                 Ok(())
             }
             Slot::Occupied(slot) => {
-                let text = format!("`{}` is listed twice, at byte {at}", slot.key());
+                let text = format!("`{}` at byte {at} is listed twice", slot.key());
                 self.problem(text)
             }
         }
@@ -179,8 +189,7 @@ impl Parsed {
             }
             if file_end > file_len {
                 problems.push(format!(
-                    "`{name}` ends at byte {file_end}, the file at byte {file_len}: the file was \
-                     cut"
+                    "`{name}` ends at byte {file_end}, the file at byte {file_len}: {CUT}"
                 ));
             }
             if let Some((_, before)) = last.filter(|&(end, _)| start < end) {
@@ -213,11 +222,11 @@ struct Reader<R> {
 
 impl<R: Read + Seek> Reader<R> {
     /// Goes `bytes` further, if the file and a header can be so long; gives where it was.
-    fn advance(&mut self, bytes: u64, what: &str) -> Result<u64, String> {
+    fn advance(&mut self, bytes: u64, what: Arguments) -> Result<u64, String> {
         let (at, len) = (self.at, self.len);
         if bytes > len.saturating_sub(at) {
             return Err(format!(
-                "file ends at byte {len}, {what} at byte {at} takes {bytes} bytes: the file was cut"
+                "file ends at byte {len}, {what} at byte {at} takes {bytes} bytes: {CUT}"
             ));
         }
         self.at += bytes;
@@ -229,7 +238,7 @@ impl<R: Read + Seek> Reader<R> {
         Ok(at)
     }
 
-    fn bytes<const N: usize>(&mut self, what: &str) -> Result<[u8; N], String> {
+    fn bytes<const N: usize>(&mut self, what: Arguments) -> Result<[u8; N], String> {
         let at = self.advance(N as u64, what)?;
         let mut bytes = [0; N];
         let read = self.inner.read_exact(&mut bytes);
@@ -237,30 +246,31 @@ impl<R: Read + Seek> Reader<R> {
         Ok(bytes)
     }
 
-    fn u32(&mut self, what: &str) -> Result<u32, String> {
+    fn u32(&mut self, what: Arguments) -> Result<u32, String> {
         self.bytes(what).map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self, what: &str) -> Result<u64, String> {
+    fn u64(&mut self, what: Arguments) -> Result<u64, String> {
         self.bytes(what).map(u64::from_le_bytes)
     }
 
     /// A number of things that take at least `least` bytes each of what follows.
-    fn count(&mut self, what: &str, least: u64) -> Result<u64, String> {
+    fn count(&mut self, what: Arguments, least: u64) -> Result<u64, String> {
         let at = self.at;
         let count = self.u64(what)?;
         let left = self.len.saturating_sub(self.at);
         if count > left / least {
             return Err(format!(
-                "{what} at byte {at} is {count} long, but only {left} bytes follow"
+                "{what} at byte {at} is {count}, but the {left} bytes that follow hold at most {}",
+                left / least
             ));
         }
         Ok(count)
     }
 
-    fn text(&mut self, what: &str, longest: u64) -> Result<String, String> {
+    fn text(&mut self, what: Arguments, longest: u64) -> Result<String, String> {
         let at = self.at;
-        let len = self.count(what, 1)?;
+        let len = self.count(format_args!("the length of {what}"), 1)?;
         if len > longest {
             return Err(format!(
                 "{what} at byte {at} has {len} bytes, at most {longest} are read"
@@ -269,7 +279,7 @@ impl<R: Read + Seek> Reader<R> {
         self.utf8(len, what)
     }
 
-    fn utf8(&mut self, len: u64, what: &str) -> Result<String, String> {
+    fn utf8(&mut self, len: u64, what: Arguments) -> Result<String, String> {
         let at = self.advance(len, what)?;
         let mut bytes = vec![0; len as usize];
         let read = self.inner.read_exact(&mut bytes);
@@ -280,7 +290,7 @@ impl<R: Read + Seek> Reader<R> {
         })
     }
 
-    fn skip(&mut self, bytes: u64, what: &str) -> Result<(), String> {
+    fn skip(&mut self, bytes: u64, what: Arguments) -> Result<(), String> {
         let at = self.advance(bytes, what)?;
         // No longer than a header, so it fits.
         let skipped = self.inner.seek_relative(bytes as i64);
@@ -289,41 +299,43 @@ impl<R: Read + Seek> Reader<R> {
 
     fn value(&mut self, key: &str, kind: u32, depth: u32) -> Result<Value, String> {
         let at = self.at;
+        let what = format_args!("the value of `{key}`");
         Ok(match kind {
-            0 => Value::Integer(u8::from_le_bytes(self.bytes(key)?).into()),
-            1 => Value::Integer(i8::from_le_bytes(self.bytes(key)?).into()),
-            2 => Value::Integer(u16::from_le_bytes(self.bytes(key)?).into()),
-            3 => Value::Integer(i16::from_le_bytes(self.bytes(key)?).into()),
-            4 => Value::Integer(u32::from_le_bytes(self.bytes(key)?).into()),
-            5 => Value::Integer(i32::from_le_bytes(self.bytes(key)?).into()),
-            6 => Value::Float(f32::from_le_bytes(self.bytes(key)?).into()),
-            7 => match self.bytes::<1>(key)? {
+            0 => Value::Integer(u8::from_le_bytes(self.bytes(what)?).into()),
+            1 => Value::Integer(i8::from_le_bytes(self.bytes(what)?).into()),
+            2 => Value::Integer(u16::from_le_bytes(self.bytes(what)?).into()),
+            3 => Value::Integer(i16::from_le_bytes(self.bytes(what)?).into()),
+            4 => Value::Integer(u32::from_le_bytes(self.bytes(what)?).into()),
+            5 => Value::Integer(i32::from_le_bytes(self.bytes(what)?).into()),
+            6 => Value::Float(f32::from_le_bytes(self.bytes(what)?).into()),
+            7 => match self.bytes::<1>(what)? {
                 [0] => Value::Bool(false),
                 [1] => Value::Bool(true),
                 [other] => return Err(format!("`{key}` at byte {at} is the boolean {other}")),
             },
             8 => self.long_text(key)?,
             9 => self.array(key, depth)?,
-            10 => Value::Integer(u64::from_le_bytes(self.bytes(key)?).into()),
-            11 => Value::Integer(i64::from_le_bytes(self.bytes(key)?).into()),
-            12 => Value::Float(f64::from_le_bytes(self.bytes(key)?)),
+            10 => Value::Integer(u64::from_le_bytes(self.bytes(what)?).into()),
+            11 => Value::Integer(i64::from_le_bytes(self.bytes(what)?).into()),
+            12 => Value::Float(f64::from_le_bytes(self.bytes(what)?)),
             _ => return Err(format!("`{key}` at byte {at} has the unknown type {kind}")),
         })
     }
 
     /// Text; that of a long one (a chat template, a licence) is not kept.
     fn long_text(&mut self, key: &str) -> Result<Value, String> {
-        let len = self.count(key, 1)?;
+        let what = format_args!("the text of `{key}`");
+        let len = self.count(format_args!("the length of {what}"), 1)?;
         if len > MAX_TEXT {
-            self.skip(len, key)?;
+            self.skip(len, what)?;
             return Ok(Value::Text(String::new()));
         }
-        self.utf8(len, key).map(Value::Text)
+        self.utf8(len, what).map(Value::Text)
     }
 
     fn array(&mut self, key: &str, depth: u32) -> Result<Value, String> {
         let at = self.at;
-        let kind = self.u32(key)?;
+        let kind = self.u32(format_args!("the type of the array `{key}`"))?;
         let width = match kind {
             0 | 1 | 7 => 1,
             2 | 3 => 2,
@@ -331,15 +343,31 @@ impl<R: Read + Seek> Reader<R> {
             10..=12 => 8,
             8 => 0,
             9 if depth < MAX_DEPTH => 0,
-            _ => return Err(format!("`{key}` at byte {at} is an array of type {kind}")),
+            9 => {
+                return Err(format!(
+                    "`{key}` at byte {at} is an array in {depth} others: too deep"
+                ));
+            }
+            _ => {
+                return Err(format!(
+                    "`{key}` at byte {at} is an array of the unknown type {kind}"
+                ));
+            }
         };
         // An inner text takes at least 8 bytes, an inner array 12.
-        let len = self.count(key, if width == 0 { 8 } else { width })?;
+        let what = format_args!("the number of elements of `{key}`");
+        let least = match kind {
+            8 => 8,
+            9 => 12,
+            _ => width,
+        };
+        let len = self.count(what, least)?;
+        let what = format_args!("the elements of `{key}`");
         match kind {
             8 => {
                 for _ in 0..len {
-                    let bytes = self.count(key, 1)?;
-                    self.skip(bytes, key)?;
+                    let bytes = self.count(format_args!("the length of a text of `{key}`"), 1)?;
+                    self.skip(bytes, what)?;
                 }
             }
             9 => {
@@ -347,7 +375,17 @@ impl<R: Read + Seek> Reader<R> {
                     self.array(key, depth + 1)?;
                 }
             }
-            _ => self.skip(len * width, key)?,
+            0..=5 | 10 | 11 if (1..=MAX_LAYERS).contains(&len) => {
+                let first = self.value(key, kind, depth)?;
+                let mut same = true;
+                for _ in 1..len {
+                    same &= self.value(key, kind, depth)? == first;
+                }
+                if same {
+                    return Ok(first);
+                }
+            }
+            _ => self.skip(len * width, what)?,
         }
         Ok(Value::Array(len))
     }

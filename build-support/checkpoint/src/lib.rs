@@ -14,6 +14,7 @@ mod error;
 #[cfg(feature = "data")]
 pub mod extract;
 mod files;
+mod foreign;
 mod gguf;
 mod header;
 mod open;

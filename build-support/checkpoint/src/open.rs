@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek};
+use std::io::{ErrorKind, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::files::{self, Index, Place};
 use crate::header::{Entry, Header, Value};
-use crate::{gguf, safetensors};
+use crate::{foreign, gguf, safetensors};
 
 /// What a checkpoint holds: names, dtypes, shapes and byte ranges of all its tensors.
 ///
@@ -228,15 +228,17 @@ impl Shard {
         let io = |err: std::io::Error| Error::io(&place.shown, &err);
         let mut file = File::open(&place.path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
-        let mut magic = Vec::new();
-        file.by_ref().take(4).read_to_end(&mut magic).map_err(io)?;
+        let start = foreign::start(&file).map_err(io)?;
         file.rewind().map_err(io)?;
-        let is_gguf = magic == *b"GGUF";
+        let is_gguf = start.starts_with(b"GGUF");
         let header = match is_gguf {
             true => gguf::read(&file, len),
             false => safetensors::read(&mut file, len),
         };
-        let header = header.map_err(|problems| Error::file(&place.shown, problems))?;
+        let header = header.map_err(|problems| {
+            let known = foreign::known(&place, &start).map(|what| vec![what]);
+            Error::file(&place.shown, known.unwrap_or(problems))
+        })?;
         Ok(Self {
             place,
             file: Some(file),
@@ -359,13 +361,23 @@ fn distribute(
             file(second as usize).display()
         ));
     }
+    let mut elsewhere: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     for (name, &number) in index.iter().flat_map(|index| &index.shard_of) {
         if !shards[number].header.entries.contains_key(name.as_str()) {
-            problems.push(format!(
-                "`{name}` is not in {}, where the index puts it",
-                file(number).display()
-            ));
+            elsewhere.entry(number).or_default().push(name);
         }
+    }
+    for (number, names) in elsewhere {
+        let (are, them) = match names.len() {
+            1 => ("is".to_owned(), "it"),
+            n => (format!("and {} more are", n - 1), "them"),
+        };
+        problems.push(format!(
+            "`{}` {are} not in {}, where the index puts {them}: index and file are of two \
+             checkpoints, download both again",
+            names[0],
+            file(number).display()
+        ));
     }
     if problems.is_empty() {
         return Ok(shard_of);

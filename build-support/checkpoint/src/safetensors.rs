@@ -11,7 +11,7 @@ use std::io::Read;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::dtype::Dtype;
-use crate::header::{Entry, Header, Value, json_problem};
+use crate::header::{CUT, Entry, Header, Key, KeyProblem, Value, json_problem, mended};
 
 /// The format's own limit for the length of the JSON, in bytes.
 const MAX_JSON: u64 = 100_000_000;
@@ -19,16 +19,17 @@ const MAX_JSON: u64 = 100_000_000;
 const MAX_RANK: usize = 64;
 /// Holes and overlaps that are looked up by name; each lookup goes through all tensors.
 const MAX_PROBLEMS: usize = 20;
+/// What mends a header that nobody can read.
+const AGAIN: &str = "download the file again, or save it again with safetensors";
 
 /// Reads and checks the header; the problems found are sentences without the file's name.
 pub(crate) fn read(file: &mut impl Read, file_len: u64) -> Result<Header, Vec<String>> {
     let json = read_json(file, file_len).map_err(|problem| vec![problem])?;
-    parse(&json, file_len)
+    parse(&json, file_len).map_err(|problems| mended(problems, AGAIN))
 }
 
 /// Checks a header's JSON against the length of the file that it came from.
-pub(crate) fn parse(json: &[u8], file_len: u64) -> Result<Header, Vec<String>> {
-    let data_start = 8 + json.len() as u64;
+fn parse(json: &[u8], file_len: u64) -> Result<Header, Vec<String>> {
     let mut raw = Raw::default();
     let text = std::str::from_utf8(json).map_err(|err| {
         vec![format!(
@@ -44,13 +45,13 @@ pub(crate) fn parse(json: &[u8], file_len: u64) -> Result<Header, Vec<String>> {
         .deserialize(&mut de)
         .and_then(|()| de.end())
         .map_err(|err| vec![format!("header is {}", json_problem(text, 8, &err))])?;
-    raw.check(data_start, file_len)
+    raw.check(text, file_len)
 }
 
 fn read_json(file: &mut impl Read, file_len: u64) -> Result<Vec<u8>, String> {
     if file_len < 8 {
         return Err(format!(
-            "file has {file_len} bytes, a safetensors file has at least 8"
+            "file ends at byte {file_len}, the length of the header at byte 0 takes 8 bytes: {CUT}"
         ));
     }
     let mut prefix = [0; 8];
@@ -59,14 +60,15 @@ fn read_json(file: &mut impl Read, file_len: u64) -> Result<Vec<u8>, String> {
     let len = u64::from_le_bytes(prefix);
     if len > file_len - 8 {
         return Err(format!(
-            "header length at byte 0 is {len}, but only {} bytes follow: \
-             the file was cut or is not safetensors",
+            "header length at byte 0 is {len}, but only {} bytes follow: {CUT}, or it is not \
+             safetensors",
             file_len - 8
         ));
     }
     if len > MAX_JSON {
         return Err(format!(
-            "header length at byte 0 is {len}, the format allows {MAX_JSON}"
+            "header length at byte 0 is {len}, the format allows {MAX_JSON}: the file is not \
+             safetensors, or has to be split into shards"
         ));
     }
     let mut json = vec![0; len as usize];
@@ -80,18 +82,23 @@ struct Raw {
     header: Header,
     /// Offsets in the order of the JSON, which is that of the data in most files.
     ranges: Vec<(u64, u64)>,
-    problems: Vec<String>,
+    problems: Vec<KeyProblem>,
 }
 
 impl Raw {
-    fn check(mut self, data_start: u64, file_len: u64) -> Result<Header, Vec<String>> {
-        if self.problems.is_empty() {
-            self.check_layout(file_len - data_start, data_start);
-        }
-        if !self.problems.is_empty() {
-            self.problems.sort_unstable();
-            self.problems.dedup();
-            return Err(self.problems);
+    fn problem(&mut self, key: Key, name: &str, text: String) {
+        let name = name.to_owned();
+        self.problems.push(KeyProblem { key, name, text });
+    }
+
+    fn check(mut self, json: &str, file_len: u64) -> Result<Header, Vec<String>> {
+        let data_start = 8 + json.len() as u64;
+        let problems = match self.problems.is_empty() {
+            true => self.layout_problems(file_len - data_start, data_start),
+            false => KeyProblem::sentences(self.problems, json, 8),
+        };
+        if !problems.is_empty() {
+            return Err(problems);
         }
         for entry in self.header.entries.values_mut() {
             entry.start += data_start;
@@ -100,8 +107,9 @@ impl Raw {
         Ok(self.header)
     }
 
-    /// The tensors fill the data exactly, without a hole and without an overlap.
-    fn check_layout(&mut self, data_len: u64, data_start: u64) {
+    /// What keeps the tensors from filling the data exactly, without a hole and without an overlap.
+    fn layout_problems(&mut self, data_len: u64, data_start: u64) -> Vec<String> {
+        let mut problems = Vec::new();
         let mut ranges = std::mem::take(&mut self.ranges);
         ranges.sort_unstable();
         let mut at = 0;
@@ -114,9 +122,9 @@ impl Raw {
                     None => "the header".into(),
                 };
                 let byte = data_start.saturating_add(start);
-                self.problems.push(if end > data_len {
+                problems.push(if end > data_len {
                     let (end, len) = (data_start.saturating_add(end), data_start + data_len);
-                    format!("`{name}` ends at byte {end}, the file at byte {len}: the file was cut")
+                    format!("`{name}` ends at byte {end}, the file at byte {len}: {CUT}")
                 } else if start < at {
                     format!("`{name}` overlaps {before} at byte {byte}")
                 } else {
@@ -125,19 +133,20 @@ impl Raw {
                         "bytes {from} to {byte} between {before} and `{name}` belong to no tensor"
                     )
                 });
-                if end > data_len || self.problems.len() > MAX_PROBLEMS {
-                    return;
+                if end > data_len || problems.len() > MAX_PROBLEMS {
+                    return problems;
                 }
             }
             (at, last) = (at.max(end), Some((start, end)));
         }
-        if at < data_len && self.problems.is_empty() {
-            self.problems.push(format!(
-                "{} bytes after the last tensor, from byte {}, belong to no tensor",
-                data_len - at,
-                data_start + at
+        if at < data_len && problems.is_empty() {
+            let from = data_start + at;
+            let to = data_start + data_len;
+            problems.push(format!(
+                "bytes {from} to {to} after the last tensor belong to no tensor"
             ));
         }
+        problems
     }
 
     /// The name of the tensor at these offsets; the last by name where `twin` lies there too.
@@ -160,14 +169,11 @@ fn check_size(entry: &Entry, dims: &[usize]) -> Result<(), String> {
     if start > end {
         return Err(format!("data_offsets [{start}, {end}] run backwards"));
     }
-    match dtype.bytes(shape) {
-        Some(bytes) if bytes == end - start => Ok(()),
-        Some(bytes) => Err(format!(
+    match dtype.size(shape)? {
+        bytes if bytes == end - start => Ok(()),
+        bytes => Err(format!(
             "{dtype} {shape:?} takes {bytes} bytes, data_offsets [{start}, {end}] hold {}",
             end - start
-        )),
-        None => Err(format!(
-            "{dtype} {shape:?} is no whole number of bytes that 64 bits can count"
         )),
     }
 }
@@ -191,13 +197,17 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut metadata_seen = false;
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        for outer in 0.. {
+            let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? else {
+                break;
+            };
+            let key = Key { outer, inner: None };
             if name == "__metadata__" {
                 if metadata_seen {
-                    self.0.problems.push(listed_twice(&name));
+                    self.0.problem(key, &name, TWICE.to_owned());
                 }
                 metadata_seen = true;
-                map.next_value_seed(MetadataSeed(self.0))?;
+                map.next_value_seed(MetadataSeed(self.0, outer))?;
                 continue;
             }
             let entry = map.next_value_seed(EntrySeed {
@@ -205,26 +215,28 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
                 name: &name,
             })?;
             if let Err(problem) = check_size(&entry, &self.0.header.dims) {
-                self.0.problems.push(format!("`{name}`: {problem}"));
+                self.0.problem(key, &name, format!(": {problem}"));
             }
             self.0.ranges.push((entry.start, entry.end));
             match self.0.header.entries.entry(name.into()) {
                 Slot::Vacant(slot) => {
                     slot.insert(entry);
                 }
-                Slot::Occupied(slot) => self.0.problems.push(listed_twice(slot.key())),
+                Slot::Occupied(slot) => {
+                    let name = slot.key().to_string();
+                    self.0.problem(key, &name, TWICE.to_owned());
+                }
             }
         }
         Ok(())
     }
 }
 
-fn listed_twice(name: &str) -> String {
-    format!("`{name}` is listed twice in the header")
-}
+/// What is said of the second entry of a name.
+const TWICE: &str = " is listed twice";
 
 /// `__metadata__`, whose duplicates a plain map would swallow.
-struct MetadataSeed<'a>(&'a mut Raw);
+struct MetadataSeed<'a>(&'a mut Raw, usize);
 
 impl<'de> DeserializeSeed<'de> for MetadataSeed<'_> {
     type Value = ();
@@ -242,13 +254,20 @@ impl<'de> Visitor<'de> for MetadataSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let metadata = &mut self.0.header.metadata;
-        while let Some((key, value)) = map.next_entry::<String, String>()? {
-            if metadata.contains_key(&key) {
-                let text = format!("`{key}` is listed twice in `__metadata__`");
-                self.0.problems.push(text);
+        for inner in 0.. {
+            let Some((name, value)) = map.next_entry::<String, String>()? else {
+                break;
+            };
+            if self.0.header.metadata.contains_key(&name) {
+                let inner = Some(inner);
+                let key = Key {
+                    outer: self.1,
+                    inner,
+                };
+                let text = format!("{TWICE} in `__metadata__`");
+                self.0.problem(key, &name, text);
             }
-            metadata.insert(key, Value::Text(value));
+            self.0.header.metadata.insert(name, Value::Text(value));
         }
         Ok(())
     }
@@ -291,7 +310,12 @@ impl<'de> Visitor<'de> for EntrySeed<'_> {
                     let name = map.next_value::<std::borrow::Cow<'de, str>>()?;
                     let known = Dtype::from_name(&name).filter(|dtype| !dtype.is_quantized());
                     let unknown = || {
-                        de::Error::custom(format!("`{}` has the unknown dtype `{name}`", self.name))
+                        let known = Dtype::plain().map(Dtype::name).collect::<Vec<_>>();
+                        de::Error::custom(format!(
+                            "`{}` has the unknown dtype `{name}`, known are {}",
+                            self.name,
+                            known.join(", ")
+                        ))
                     };
                     dtype = Some(known.ok_or_else(unknown)?);
                 }

@@ -33,11 +33,8 @@ impl Snapshot {
     /// # Errors
     /// A sentence when the name was added before, or the shape is not one of this dtype.
     pub fn tensor(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<(), String> {
-        let bytes = dtype.bytes(shape).ok_or_else(|| {
-            format!(
-                "`{name}`: {dtype} {shape:?} is no whole number of bytes that 64 bits can count"
-            )
-        })?;
+        let bytes = dtype.size(shape);
+        let bytes = bytes.map_err(|problem| format!("`{name}`: {problem}"))?;
         let dims = &mut self.header.dims;
         let (Ok(first), Ok(rank)) = (u32::try_from(dims.len()), u8::try_from(shape.len())) else {
             return Err(format!("`{name}`: its shape is too long"));

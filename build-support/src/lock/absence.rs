@@ -13,7 +13,7 @@ const LONGEST_POINTER: u64 = 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Absent {
     /// Nothing, or a folder without weights, or an index, without the files that it names.
-    Nothing(Vec<String>),
+    Nothing,
     /// What Git LFS keeps in place of the files: their sizes by path from the folder.
     Pointers(Vec<(String, u64)>),
 }
@@ -24,7 +24,7 @@ pub(crate) enum Absent {
 pub(crate) fn absent(path: &Path) -> Option<Absent> {
     let (folder, names) = match std::fs::metadata(path) {
         Err(error) => {
-            return (error.kind() == ErrorKind::NotFound).then(|| Absent::Nothing(Vec::new()));
+            return (error.kind() == ErrorKind::NotFound).then_some(Absent::Nothing);
         }
         Ok(meta) if meta.is_dir() => (path, in_folder(path)?),
         Ok(_) => {
@@ -38,17 +38,17 @@ pub(crate) fn absent(path: &Path) -> Option<Absent> {
             }
         }
     };
-    let (mut pointers, mut gone) = (Vec::new(), Vec::new());
+    let mut pointers = Vec::new();
     for name in names {
         let file = folder.join(&name);
         match pointer(&file) {
             Some(bytes) => pointers.push((name, bytes)),
             None if file.exists() => return None,
-            None => gone.push(name),
+            None => {}
         }
     }
     Some(match pointers.is_empty() {
-        true => Absent::Nothing(gone),
+        true => Absent::Nothing,
         false => Absent::Pointers(pointers),
     })
 }

@@ -353,15 +353,44 @@ fn folders_and_indices_have_a_lock_beside_them() {
     let index = r#"{"weight_map": {"head": "a.safetensors", "l.0.w": "b.safetensors"}}"#;
     let index_path = inner.join("m.safetensors.index.json");
     std::fs::write(&index_path, index).expect("written");
-    assert_eq!(
-        absent(&index_path),
-        Some(Absent::Nothing(vec![
-            "a.safetensors".to_owned(),
-            "b.safetensors".to_owned()
-        ]))
-    );
+    assert_eq!(absent(&index_path), Some(Absent::Nothing));
     copy("b.safetensors").expect("copied");
     assert_eq!(absent(&index_path), None);
+}
+
+/// What stands in place of weights is said, not only that they are absent.
+#[test]
+fn no_weights_are_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let index = |file: &str| format!(r#"{{"weight_map": {{"a": "{file}"}}}}"#);
+    let check = |name: &str, bytes: &[u8], open: &str, expected: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        let shown = Path::new("w").join(open);
+        let error = super::open(&folder.path().join(open), &shown).expect_err("no weights");
+        let error = error.to_string();
+        assert!(error.contains(expected), "`{expected}` is not in: {error}");
+        std::fs::remove_file(&path).expect("removed");
+    };
+    let json = "m.safetensors.index.json";
+    check(
+        json,
+        index("a.safetensors").as_bytes(),
+        json,
+        "`a` at byte 16 is in the file `a.safetensors`, which is not there: download it",
+    );
+    check(
+        json,
+        index("../../no/such").as_bytes(),
+        json,
+        "`a` at byte 16 is in the file `../../no/such`, which is not inside the folder",
+    );
+    check(
+        "m.bin",
+        b"\x80\x02}q\0.",
+        "",
+        "run `python -m pycandle unpickle w/m.bin --out w/m.safetensors`",
+    );
 }
 
 #[test]

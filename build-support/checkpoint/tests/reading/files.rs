@@ -105,8 +105,8 @@ fn missing_shards_are_reported_together() {
         folder.path(),
         &[
             "w/model.safetensors.index.json: 2 problems",
-            "`no.safetensors` for 1 tensors",
-            "`nor.safetensors`",
+            "`b` at byte 55 is in the file `no.safetensors`, which is not there: download it",
+            "`c` at byte 76 is in the file `nor.safetensors`",
         ],
     );
 }
@@ -124,7 +124,13 @@ fn an_index_cannot_leave_its_folder() {
     ] {
         let folder = folder();
         index(folder.path(), &[("a", file)]);
-        refused(folder.path(), &["is not inside the folder"]);
+        refused(
+            folder.path(),
+            &[
+                "`a` at byte 29 is in the file",
+                "which is not inside the folder",
+            ],
+        );
     }
 }
 
@@ -135,11 +141,17 @@ fn index_and_shards_disagree() {
     index(folder.path(), &elsewhere);
     refused(
         folder.path(),
-        &["`a` is not in model-2.safetensors, where the index puts it"],
+        &["`a` is not in model-2.safetensors, where the index puts it: index and file are of two"],
     );
     let twice = [("a", "model-1.safetensors"), ("a", "model-2.safetensors")];
     index(folder.path(), &twice);
-    refused(folder.path(), &["index lists `a` twice"]);
+    refused(
+        folder.path(),
+        &[
+            "w/model.safetensors.index.json: `a` at byte 55 is listed twice, in \
+             `model-1.safetensors` and in `model-2.safetensors`",
+        ],
+    );
     shard(&folder.path().join("model-2.safetensors"), &["a", "b"]);
     index(
         folder.path(),
@@ -186,30 +198,15 @@ fn broken_shards_are_named_together() {
 }
 
 #[test]
-fn an_index_that_is_not_one() {
-    let folder = folder();
-    let path = folder.path().join("model.safetensors.index.json");
-    for text in [
-        "",
-        "{",
-        "[]",
-        "{}",
-        r#"{"weight_map":[]}"#,
-        r#"{"weight_map":{"a":1}}"#,
-        "\u{0}",
-    ] {
-        fs::write(&path, text).expect("a writable folder");
-        refused(
-            folder.path(),
-            &["w/model.safetensors.index.json: index is not valid"],
-        );
-    }
-}
-
-#[test]
 fn folders_without_a_checkpoint() {
     let folder = folder();
-    refused(folder.path(), &["folder holds no `*.safetensors`"]);
+    refused(
+        folder.path(),
+        &[
+            "folder holds no `*.safetensors`",
+            "name the folder of the weights",
+        ],
+    );
     refused(&folder.path().join("absent.safetensors"), &["No such file"]);
     index(folder.path(), &[]);
     fs::write(folder.path().join("other.safetensors.index.json"), "{}").expect("a writable folder");

@@ -146,11 +146,20 @@ fn counts_lie() {
     let max = u64::MAX;
     check(
         |f| f.counts = Some((max, 0)),
-        "the number of tensors at byte 8 is 18446744073709551615 long, but only",
+        "the number of tensors at byte 8 is 18446744073709551615, but the 408 bytes that follow hold at most 17: download",
     );
     check(
         |f| f.counts = Some((0, max / 13)),
         "the number of metadata entries at byte 16 is",
+    );
+    // Few enough for the bytes that are there, too many for what a tensor takes.
+    let file = Gguf {
+        counts: Some((1, 0)),
+        ..Gguf::default()
+    };
+    refused(
+        &file.header()[..34],
+        "the number of tensors at byte 8 is 1, but the 18 bytes that follow hold at most 0",
     );
     // One more than there are: what follows is read as one.
     check(|f| f.counts = Some((3, 3)), "at byte");
@@ -165,23 +174,26 @@ fn lengths_lie() {
     let set = |f: &mut Gguf, kind, value| f.metadata[0] = (b"key".to_vec(), kind, value);
     check(
         |f| set(f, 8, long(u64::MAX)),
-        "key at byte 39 is 18446744073709551615 long",
+        "the length of the text of `key` at byte 39 is 18446744073709551615, but",
     );
     check(
         |f| set(f, 9, array(5, u64::MAX / 2, &[])),
-        "key at byte 43 is 9223372036854775807 long",
+        "the number of elements of `key` at byte 43 is 9223372036854775807, but",
     );
     check(
         |f| set(f, 9, array(8, 1, &long(1 << 40))),
-        "key at byte 51 is 1099511627776 long",
+        "the length of a text of `key` at byte 51 is 1099511627776, but",
     );
     check(
         |f| f.tensors[1].name = vec![b'x'; 5000],
-        "has 5000 bytes, at most 4096 are read",
+        "has 5000 bytes, at most 4096 are read: download the file again, or convert",
     );
     let mut bytes = Gguf::default().bytes();
     bytes[24..32].copy_from_slice(&(1u64 << 62).to_le_bytes());
-    refused(&bytes, "a metadata key at byte 24 is 4611686018427387904");
+    refused(
+        &bytes,
+        "the length of a metadata key at byte 24 is 4611686018427387904",
+    );
 }
 
 #[test]
@@ -194,13 +206,16 @@ fn values_that_are_none() {
     check(|f| set(f, 7, vec![2]), "`key` at byte 39 is the boolean 2");
     check(
         |f| set(f, 9, array(13, 1, &[])),
-        "`key` at byte 39 is an array of type 13",
+        "`key` at byte 39 is an array of the unknown type 13",
     );
     let deep = (0..6).fold(array(4, 0, &[]), |inner, _| array(9, 1, &inner));
-    check(|f| set(f, 9, deep), "is an array of type 9");
+    check(
+        |f| set(f, 9, deep),
+        "`key` at byte 87 is an array in 4 others: too deep",
+    );
     check(
         |f| set(f, 8, [text("ab").as_slice(), &[]].concat().replaced()),
-        "key is not UTF-8 at byte 48",
+        "the text of `key` is not UTF-8 at byte 48",
     );
     check(
         |f| f.metadata[0].0 = vec![b'a', 0xff],
@@ -242,11 +257,11 @@ impl Replaced for Vec<u8> {
 fn names_listed_twice() {
     check(
         |f| f.tensors[1].name = b"a".to_vec(),
-        "`a` is listed twice, at byte",
+        "`a` at byte 185 is listed twice",
     );
     check(
         |f| f.metadata[1] = f.metadata[0].clone(),
-        "metadata `general.architecture` is listed twice, at byte 68",
+        "metadata `general.architecture` at byte 68 is listed twice",
     );
 }
 
@@ -258,11 +273,15 @@ fn shapes_and_types() {
     );
     check(
         |f| f.tensors[0].sizes = vec![u64::MAX, 2],
-        "F32 [2, 18446744073709551615] is no whole number",
+        "F32 [2, 18446744073709551615] takes more bytes than 64 bits can count",
+    );
+    check(
+        |f| f.tensors[1].sizes = vec![1 << 40, 1 << 40],
+        "Q8_0 [1099511627776, 1099511627776] takes more bytes than 64 bits can count",
     );
     check(
         |f| f.tensors[1].sizes = vec![33],
-        "Q8_0 [33] is no whole number of blocks",
+        "Q8_0 [33] has rows of 33, which are no whole blocks of 32",
     );
     check(|f| f.tensors[1].kind = 99, "has the unknown type 99");
     // Types that were taken out of the format.
@@ -292,7 +311,10 @@ fn offsets() {
             data + 168
         ),
     );
-    check(|f| f.tensors[1].offset = u64::MAX, "has the offset");
+    check(
+        |f| f.tensors[1].offset = u64::MAX,
+        "ends 136 bytes after 18446744073709551615, which 64 bits cannot count",
+    );
     check(|f| f.tensors[1].offset = u64::MAX - 255, "the file was cut");
     // All of it at once.
     let mut many = Gguf::default();
@@ -300,4 +322,29 @@ fn offsets() {
     many.tensors[1].offset = 80;
     let error = outcome(&many.bytes()).expect_err("three problems");
     assert!(error.starts_with("w/hostile: 3 problems\n"), "{error}");
+}
+
+/// What a file says of every layer is one value where all layers are alike.
+#[test]
+fn an_array_of_equal_integers_is_that_integer() {
+    let layers = |numbers: &[u32]| {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        array(4, numbers.len() as u64, &bytes)
+    };
+    for (value, expected) in [
+        (layers(&[2, 2, 2]), Value::Integer(2)),
+        (layers(&[2]), Value::Integer(2)),
+        (layers(&[2, 2, 3]), Value::Array(3)),
+        (layers(&[]), Value::Array(0)),
+        (layers(&[7; 5000]), Value::Array(5000)),
+        (array(7, 2, &[1, 1]), Value::Array(2)),
+    ] {
+        let mut file = Gguf::default();
+        file.metadata.push((b"heads".to_vec(), 9, value));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("m.gguf");
+        std::fs::write(&path, file.bytes()).expect("written");
+        let checkpoint = Checkpoint::open(path).expect("a good file");
+        assert_eq!(checkpoint.metadata("heads"), Some(&expected));
+    }
 }

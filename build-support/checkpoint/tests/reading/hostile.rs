@@ -30,8 +30,7 @@ fn exercise(bytes: &[u8]) -> bool {
         }
         Err(error) => {
             assert!(error.starts_with("w/hostile: "), "{error}");
-            let offset = ["byte", "is listed twice", "takes", "backwards", "64 bits"];
-            assert!(offset.iter().any(|word| error.contains(word)), "{error}");
+            assert!(crate::names_a_byte(&error), "{error}");
             false
         }
     }
@@ -101,8 +100,8 @@ fn a_header_longer_than_any_is_left() {
     file.and_then(|file| file.set_len(1 << 40))
         .expect("a sparse file");
     let error = pycandle_checkpoint::Checkpoint::open(&path).expect_err("too long");
-    let expected = "header is longer than 1073741824 bytes, with key at byte 51";
-    assert!(error.to_string().ends_with(expected), "{error}");
+    let expected = "header is longer than 1073741824 bytes, with the elements of `key` at byte 51";
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 /// Numbers that lengths, counts and offsets break at.

@@ -1,8 +1,10 @@
 //! Opening checkpoints: good ones, and cut, lying or hostile ones, which are refused by file and byte.
 
 mod files;
+mod foreign;
 mod gguf;
 mod hostile;
+mod index;
 mod memory;
 mod safetensors;
 mod written;
@@ -23,6 +25,18 @@ fn header(json: &str, data: usize) -> Vec<u8> {
     bytes
 }
 
+/// Whether an error names a byte, in each of its problems.
+fn names_a_byte(error: &str) -> bool {
+    let number = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    let names = |line: &str, word| line.split(word).skip(1).any(number);
+    let byte = |line: &str| names(line, "byte ") || names(line, "bytes ");
+    let mut lines = error.lines();
+    let first = lines.next().unwrap_or_default();
+    let head = first.ends_with(" problems");
+    let more = |line: &str| line.starts_with("  and ") && line.ends_with(" more");
+    (head || byte(first)) && lines.all(|line| byte(line) || more(line))
+}
+
 /// What is said of a file of these bytes.
 fn outcome(bytes: &[u8]) -> Result<Checkpoint, String> {
     let folder = folder();
@@ -37,4 +51,5 @@ fn refused(bytes: &[u8], expected: &str) {
     let text = outcome(bytes).expect_err("something to refuse");
     assert!(text.starts_with("w/hostile: "), "no file in: {text}");
     assert!(text.contains(expected), "`{expected}` is not in: {text}");
+    assert!(names_a_byte(&text), "no byte in: {text}");
 }

@@ -32,15 +32,21 @@ fn what_is_allowed() {
 
 #[test]
 fn length_lies() {
-    refused(&[], "file has 0 bytes");
-    refused(&[1, 2, 3], "file has 3 bytes");
+    refused(
+        &[],
+        "file ends at byte 0, the length of the header at byte 0 takes 8 bytes",
+    );
+    refused(
+        &[1, 2, 3],
+        "file ends at byte 3, the length of the header at byte 0",
+    );
     refused(
         &100u64.to_le_bytes(),
         "header length at byte 0 is 100, but only 0 bytes follow",
     );
     refused(
         &u64::MAX.to_le_bytes(),
-        "the file was cut or is not safetensors",
+        "the file was cut, copy or download it again, or it is not safetensors",
     );
 }
 
@@ -136,7 +142,7 @@ fn fields() {
     check(
         r#"{"__metadata__":{"a":"1","a":"2"}}"#,
         0,
-        "`a` is listed twice in `__metadata__`",
+        "`a` at byte 33 is listed twice in `__metadata__`",
     );
 }
 
@@ -148,9 +154,13 @@ fn sizes_and_offsets() {
     check(
         &a("F32", "[2]", 0, 4),
         4,
-        "`a`: F32 [2] takes 8 bytes, data_offsets [0, 4] hold 4",
+        "`a` at byte 9: F32 [2] takes 8 bytes, data_offsets [0, 4] hold 4: download",
     );
-    check(&a("F32", "[1]", 4, 0), 4, "run backwards");
+    check(
+        &a("F32", "[1]", 4, 0),
+        4,
+        "`a` at byte 9: data_offsets [4, 0] run backwards",
+    );
     check(
         &a("F32", "[1]", 0, 4),
         3,
@@ -159,7 +169,7 @@ fn sizes_and_offsets() {
     check(
         &a("F32", "[1]", 0, 4),
         5,
-        "1 bytes after the last tensor, from byte 66, belong to no tensor",
+        "bytes 66 to 67 after the last tensor belong to no tensor",
     );
     check(
         &a("F32", "[1]", 4, 8),
@@ -167,10 +177,14 @@ fn sizes_and_offsets() {
         "bytes 62 to 66 between the header and `a` belong to no tensor",
     );
     let max = u64::MAX;
-    let uncountable = "is no whole number of bytes that 64 bits can count";
+    let uncountable = "takes more bytes than 64 bits can count";
     check(&a("F32", &format!("[{max}]"), 0, 4), 4, uncountable);
     check(&a("F32", &format!("[{max},{max}]"), 0, 4), 4, uncountable);
-    check(&a("F4", "[3]", 0, 2), 2, uncountable);
+    check(
+        &a("F4", "[3]", 0, 2),
+        2,
+        "`a` at byte 9: F4 [3] has 3 elements, which fill no whole number of bytes",
+    );
     check(&a("F32", "[0]", max, max), 0, "the file was cut");
     check(&a("F32", "[1]", max - 4, max), 4, "the file was cut");
 }
@@ -189,20 +203,19 @@ fn overlaps_and_duplicates() {
         17,
         "between `x` and `y` belong to no tensor",
     );
-    check(&two("x", 8, 16), 16, "`x` is listed twice in the header");
+    check(&two("x", 8, 16), 16, "`x` at byte 62 is listed twice");
     // The same name, written differently.
-    check(
-        &two("\\u0078", 8, 16),
-        16,
-        "`x` is listed twice in the header",
-    );
+    check(&two("\\u0078", 8, 16), 16, "`x` at byte 62 is listed twice");
 }
 
 #[test]
 fn several_problems_are_one_error() {
     let entry = r#"{"dtype":"F32","shape":[2],"data_offsets":[0,4]}"#;
     let json = format!(r#"{{"a":{entry},"b":{entry},"a":{entry}}}"#);
-    let text = outcome(&header(&json, 4)).expect_err("three problems");
-    assert!(text.contains("3 problems"), "{text}");
-    assert!(text.contains("`b`: F32 [2] takes 8 bytes"), "{text}");
+    let text = outcome(&header(&json, 4)).expect_err("four problems");
+    assert!(text.contains("4 problems"), "{text}");
+    assert!(
+        text.contains("`b` at byte 62: F32 [2] takes 8 bytes"),
+        "{text}"
+    );
 }

@@ -1,0 +1,115 @@
+//! Files that are no safetensors, and are known all the same: what they are, and what to do with them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::files::Place;
+
+/// How an index of pickled shards ends.
+pub(crate) const PICKLED_INDEX: &str = ".bin.index.json";
+/// How a zip archive begins.
+const ZIP: &[u8] = b"PK\x03\x04";
+/// Bytes of a file that tell what it is.
+const START: u64 = 256;
+
+/// The first bytes of a file, as many as tell what it is.
+pub(crate) fn start(file: impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    file.take(START).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// What a file is that cannot be read, by its first bytes; `None` when nobody knows it.
+pub(crate) fn known(place: &Place, start: &[u8]) -> Option<String> {
+    if is_pickled(start) {
+        let out = place.shown.with_extension("safetensors");
+        let what = "holds what PyTorch pickled, from byte 0";
+        return Some(needs_python(what, &place.shown, &out));
+    }
+    if start.starts_with(ZIP) {
+        let text = "holds a zip archive, from byte 0: unpack it, and name the checkpoint in it";
+        return Some(text.into());
+    }
+    start.starts_with(b"version https://git-lfs").then(|| {
+        let text = "holds a pointer of Git LFS, from byte 0, in place of the weights: run \
+                    `git lfs pull`";
+        text.into()
+    })
+}
+
+/// What is said of an index of pickled shards.
+pub(crate) fn pickled_index(place: &Place) -> String {
+    let shown = place.shown.to_string_lossy();
+    let stem = shown.strip_suffix(PICKLED_INDEX).unwrap_or(&shown);
+    let out = format!("{stem}.safetensors");
+    let what = "names files that PyTorch pickled";
+    needs_python(what, &place.shown, Path::new(&out))
+}
+
+/// The pickled checkpoint of a folder that has no other: the index before its shards, and a model
+/// before what a training run leaves beside it.
+pub(crate) fn pickled_in(folder: &Place, names: &[String]) -> Option<String> {
+    if let Some(index) = names.iter().find(|name| name.ends_with(PICKLED_INDEX)) {
+        return Some(pickled_index(&folder.join(index)));
+    }
+    let mut names: Vec<_> = names.iter().collect();
+    names.sort_by_key(|name| !name.contains("model"));
+    let places = names.into_iter().map(|name| folder.join(name));
+    // A pipe would be waited for.
+    let mut files = places.filter(|place| place.path.is_file());
+    files.find_map(|place| {
+        let start = start(File::open(&place.path).ok()?).ok()?;
+        is_pickled(&start).then(|| known(&place, &start))?
+    })
+}
+
+/// Whether `torch.save` wrote it: an archive whose first entry is its pickle, or a bare pickle.
+fn is_pickled(start: &[u8]) -> bool {
+    let pickle = b"/data.pkl";
+    let archive = start.starts_with(ZIP) && start.windows(pickle.len()).any(|part| part == pickle);
+    archive || matches!(start, [0x80, 2..=5, ..])
+}
+
+fn needs_python(what: &str, weights: &Path, out: &Path) -> String {
+    let (weights, out) = (quoted(weights), quoted(out));
+    format!(
+        "{what}, which only Python reads: run `python -m pycandle unpickle {weights} --out {out}`, \
+         and name {out} instead"
+    )
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    // Paths in messages use `/` on every system.
+    let path = path.display().to_string().replace('\\', "/");
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
+    match path.chars().all(plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_torch_saves_is_recognised() {
+        // As torch 2.15 begins a file, and as it did before 1.6.
+        let mut archive =
+            b"PK\x03\x04\0\0\x08\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0d".to_vec();
+        assert!(!is_pickled(&archive));
+        archive.extend(b"\0\x15\0model/data.pklFB");
+        assert!(is_pickled(&archive));
+        assert!(is_pickled(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."));
+        assert!(!is_pickled(b"\x08\0\0\0\0\0\0\0{}"));
+        assert!(!is_pickled(b""));
+    }
+
+    #[test]
+    fn the_command_can_be_pasted() {
+        assert_eq!(quoted(Path::new("weights/a.bin")), "weights/a.bin");
+        assert_eq!(quoted(Path::new("my model's.bin")), r"'my model'\''s.bin'");
+    }
+}
