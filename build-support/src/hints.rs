@@ -145,6 +145,35 @@ pub fn choose(sources: &Sources, def: &Def, fields: &[String], children: Vec<Chi
     reserved.extend(sizes.iter().map(String::as_str));
     reserved.extend(caches.iter().map(String::as_str));
 
+    let mut namer = Namer {
+        fields,
+        outputs: &outputs,
+        inputs: body.inputs,
+        roles: roles(body, &inside),
+        begins: begins(body),
+        reserved: reserved.iter().map(|s| (*s).to_owned()).collect(),
+        last: last_reads(body),
+        beside: vec![false; body.inputs],
+        lone: lone(body),
+        vars: vec![String::new(); body.vars],
+        bases: vec![String::new(); body.vars],
+        held: HashMap::new(),
+    };
+    namer.name_inputs(sources, def, Unique::new(&reserved));
+    for (at, stmt) in body.stmts.iter().enumerate() {
+        namer.stmt(at, stmt, body.stmts.get(at + 1));
+    }
+    let given = |i: usize| [MASK, BIAS].into_iter().find(|r| namer.bases[i] == *r);
+    Names {
+        roles: (0..body.inputs).map(given).collect(),
+        vars: namer.vars,
+        sizes,
+        caches,
+    }
+}
+
+/// The last statement that reads each variable; past the last one for what is returned.
+fn last_reads(body: &Body) -> Vec<usize> {
     let mut last = vec![0; body.vars];
     for (i, stmt) in body.stmts.iter().enumerate() {
         stmt.reads(&mut |v| last[v.0] = i);
@@ -156,55 +185,7 @@ pub fn choose(sources: &Sources, def: &Def, fields: &[String], children: Vec<Chi
     for out in body.outputs.iter().filter_map(Expr::var) {
         last[out.0] = body.stmts.len();
     }
-
-    let mut namer = Namer {
-        fields,
-        outputs: &outputs,
-        inputs: body.inputs,
-        roles: roles(body, &inside),
-        begins: begins(body),
-        reserved: reserved.iter().map(|s| (*s).to_owned()).collect(),
-        last,
-        beside: vec![false; body.inputs],
-        lone: lone(body),
-        vars: vec![String::new(); body.vars],
-        bases: vec![String::new(); body.vars],
-        held: HashMap::new(),
-    };
-    let mut inputs = Unique::new(&reserved);
-    let mut stream = None;
-    for i in 0..body.inputs {
-        let mut name = sources.input(def, i);
-        if name == STREAM
-            && let Some(role) = namer.roles[i].filter(|r| [MASK, BIAS].contains(r))
-        {
-            name = role.to_owned();
-        }
-        if name == STREAM {
-            let first = *stream.get_or_insert(i);
-            if first < i {
-                namer.beside[i] = true;
-                let maker = sources.maker(def, i);
-                let residual = || {
-                    let like = sources.shape(def, i) == sources.shape(def, first);
-                    (like && is_residual(body, Var(i))).then(|| "residual".to_owned())
-                };
-                name = maker.or_else(residual).unwrap_or(name);
-            }
-        }
-        let name = inputs.take(&name);
-        namer.hold(Var(i), name);
-    }
-    for (at, stmt) in body.stmts.iter().enumerate() {
-        namer.stmt(at, stmt, body.stmts.get(at + 1));
-    }
-    let given = |i: usize| [MASK, BIAS].into_iter().find(|r| namer.bases[i] == *r);
-    Names {
-        roles: (0..body.inputs).map(given).collect(),
-        vars: namer.vars,
-        sizes,
-        caches,
-    }
+    last
 }
 
 /// The name of a size; a model input of the same name keeps it.
@@ -267,6 +248,34 @@ struct Namer<'a> {
 }
 
 impl Namer<'_> {
+    /// Names the inputs by where they come from, and what would all be the stream of hidden values
+    /// by what it is for.
+    fn name_inputs(&mut self, sources: &Sources, def: &Def, mut unique: Unique) {
+        let mut stream = None;
+        for i in 0..self.inputs {
+            let mut name = sources.input(def, i);
+            if name == STREAM
+                && let Some(role) = self.roles[i].filter(|r| [MASK, BIAS].contains(r))
+            {
+                name = role.to_owned();
+            }
+            if name == STREAM {
+                let first = *stream.get_or_insert(i);
+                if first < i {
+                    self.beside[i] = true;
+                    let maker = sources.maker(def, i);
+                    let residual = || {
+                        let like = sources.shape(def, i) == sources.shape(def, first);
+                        (like && is_residual(&def.body, Var(i))).then(|| "residual".to_owned())
+                    };
+                    name = maker.or_else(residual).unwrap_or(name);
+                }
+            }
+            let name = unique.take(&name);
+            self.hold(Var(i), name);
+        }
+    }
+
     fn hold(&mut self, var: Var, name: String) {
         self.held.insert(name.clone(), var);
         self.bases[var.0].clone_from(&name);

@@ -14,22 +14,7 @@ use crate::names::{self, ident};
 
 /// A loop, with what it begins with before it.
 pub fn repeat(s: &Struct, all: &[Struct], scope: &Scope, l: &Loop) -> TokenStream {
-    let mut out = TokenStream::new();
-    let children = match &s.body().fields[l.field.0].kind {
-        FieldKind::Children(_, _, loads) => loads.len(),
-        _ => 0,
-    };
-    for result in &l.outs {
-        if let Some((init, var)) = &result.carried {
-            out.extend(begin(s, scope, init, *var));
-        }
-        if let Some(kept) = &result.kept {
-            let list = ident(&scope.vars[kept.list.0].0);
-            let n = kept.rounds.as_ref().map_or(children, Vec::len);
-            let n = Literal::usize_unsuffixed(n);
-            out.extend(quote!(let mut #list = Vec::with_capacity(#n);));
-        }
-    }
+    let mut out = before(s, scope, l);
     let list = ident(&s.fields[l.field.0]);
     let mut fresh = Fresh::new(scope, l);
     let element = fresh.take(&[&names::element(&s.fields[l.field.0])]);
@@ -77,6 +62,27 @@ pub fn repeat(s: &Struct, all: &[Struct], scope: &Scope, l: &Loop) -> TokenStrea
         counter.as_ref(),
     );
     out.extend(quote!(for #head in #iter { #round }));
+    out
+}
+
+/// What the loop begins with, and the lists that it fills.
+fn before(s: &Struct, scope: &Scope, l: &Loop) -> TokenStream {
+    let mut out = TokenStream::new();
+    let children = match &s.body().fields[l.field.0].kind {
+        FieldKind::Children(_, _, loads) => loads.len(),
+        _ => 0,
+    };
+    for result in &l.outs {
+        if let Some((init, var)) = &result.carried {
+            out.extend(begin(s, scope, init, *var));
+        }
+        if let Some(kept) = &result.kept {
+            let list = ident(&scope.vars[kept.list.0].0);
+            let n = kept.rounds.as_ref().map_or(children, Vec::len);
+            let n = Literal::usize_unsuffixed(n);
+            out.extend(quote!(let mut #list = Vec::with_capacity(#n);));
+        }
+    }
     out
 }
 

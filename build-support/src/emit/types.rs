@@ -92,7 +92,7 @@ fn prefix(graph: &Graph, defs: &[Def]) -> Option<String> {
     }
     // A word ends where each of them goes on with a capital, or is over.
     let ends = |at: usize| {
-        let next = |class: &String| class.bytes().nth(at).is_none_or(|b| b.is_ascii_uppercase());
+        let next = |class: &String| class.as_bytes().get(at).is_none_or(u8::is_ascii_uppercase);
         at > 1 && classes.iter().all(next)
     };
     let end = (1..=common).rev().find(|at| ends(*at))?;

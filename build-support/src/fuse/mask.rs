@@ -147,6 +147,11 @@ fn demands(m: &Matcher, source: Source, mask: &[Dim]) -> Option<Demands> {
         let never_negative = number(node, "other")? <= 0.0 && is_size(&at.offset);
         return never_negative.then(Demands::default);
     }
+    comparison(m, source, mask)
+}
+
+/// A comparison of two positions.
+fn comparison(m: &Matcher, source: Source, mask: &[Dim]) -> Option<Demands> {
     let comparison = [
         "aten.le.Tensor",
         "aten.ge.Tensor",

@@ -197,7 +197,7 @@ pub fn fused_rms_norm(c: &Ctx) -> Result<Expr, Why> {
     let (variant, function) = match c.str_or("style", "")? {
         "unit_offset" => ("unit_offset", "rms_norm_unit_offset"),
         "f32_scale" => ("f32_scale", "rms_norm"),
-        _ => ("", "rms_norm_llama"),
+        _ => ("", "rms_norm_rounded"),
     };
     if let (Some(weight), Some(last)) = (&weight, x.shape.last()) {
         let args = lit("dim", last).map(|dim| vec![dim, eps(e)]);
@@ -208,7 +208,7 @@ pub fn fused_rms_norm(c: &Ctx) -> Result<Expr, Why> {
             return op(function, [x.expr, weight.expr.clone(), float(e)]);
         }
     }
-    if function == "rms_norm_llama" {
+    if function == "rms_norm_rounded" {
         let Some(weight) = weight else {
             return op("rms_norm", [x.expr, Expr::None, float(e)]);
         };

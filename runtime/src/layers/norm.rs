@@ -169,7 +169,7 @@ impl RmsNorm {
     fn normalise(&self, x: &Tensor) -> Result<Tensor> {
         let weight = self.weight.tensor()?;
         match self.scale {
-            Scale::Rounded => ops::rms_norm_llama(x, &weight, self.eps),
+            Scale::Rounded => ops::rms_norm_rounded(x, &weight, self.eps),
             Scale::Wide => ops::rms_norm(x, Some(&weight), self.eps),
             Scale::UnitOffset => ops::rms_norm_unit_offset(x, &weight, self.eps),
         }

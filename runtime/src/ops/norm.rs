@@ -227,9 +227,9 @@ pub fn rms_norm(x: &Tensor, weight: Option<&Tensor>, eps: f64) -> Result<Tensor>
 
 /// Scales the last dimension to a mean square of 1 in `f32`, rounds to the dtype of `x`, then
 /// multiplies by the weight: as the modelling code of Llama and its relatives does.
-pub fn rms_norm_llama(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+pub fn rms_norm_rounded(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     rms(
-        "rms_norm_llama",
+        "rms_norm_rounded",
         x,
         Some(weight),
         eps,
