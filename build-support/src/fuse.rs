@@ -158,3 +158,6 @@ fn size(dim: &Dim) -> Option<i64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

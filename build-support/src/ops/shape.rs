@@ -333,9 +333,8 @@ fn pad(c: &Ctx) -> Result<Expr, Why> {
         }
         "reflect" => op("pad_reflect", [x.expr, pairs]),
         "replicate" => op("pad_replicate", [x.expr, pairs]),
-        mode => why(format!(
-            "mode=\"{mode}\" is not supported: use constant, reflect or replicate"
-        )),
+        "circular" => op("pad_circular", [x.expr, pairs]),
+        mode => why(format!("mode=\"{mode}\" is none of PyTorch's")),
     }
 }
 

@@ -321,11 +321,11 @@ pub fn pad_replicate(x: &Tensor, pads: &[(i64, i64)]) -> Result<Tensor> {
 
 /// `pad` with the elements of the other end. (`aten.pad`, `mode="circular"`)
 pub fn pad_circular(x: &Tensor, pads: &[(i64, i64)]) -> Result<Tensor> {
-    pad_from(
-        x,
-        pads,
-        |i, size| if size > 0 { i.rem_euclid(size) } else { i },
-    )
+    pad_from(x, pads, |i, size| match i {
+        // PyTorch goes around once.
+        i if i < -size || i >= 2 * size => -1,
+        i => i.rem_euclid(size),
+    })
 }
 
 fn pad_from(x: &Tensor, pads: &[(i64, i64)], from: impl Fn(i64, i64) -> i64) -> Result<Tensor> {

@@ -18,7 +18,7 @@ use crate::outcome;
 pub const MARK: &str = "<meta name=\"generator\" content=\"cargo pycandle inspect\">";
 
 const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+const SCRIPT: &str = concat!(include_str!("treemap.js"), include_str!("page.js"));
 /// Trees of more nodes have one for equal siblings.
 const MOST_NODES: usize = 40_000;
 /// What is left out of a tree that is larger even so: children of a module, and levels.
