@@ -7,12 +7,22 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
+)
 from weights import randomise
 
 from pycandle import GoldenRecorder, RecordError
 from pycandle.cli import _bytes, main
+from pycandle.examples import example
 
 
 @pytest.fixture
@@ -132,10 +142,71 @@ def test_renamed_weights_are_loaded_with_every_option(tmp_path, monkeypatch, cap
     given = ["record", str(path), "--out", str(tmp_path), "--max-memory", "1k", "--json"]
     assert main(given) == 0
     assert limits == [1000, 1000]
-    done = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    done = json.loads(captured.out)
     assert done["weights"] == str(tmp_path / "bert.safetensors")
+    assert "`embeddings.word_embeddings.weight` and 22 more are missing there" in captured.err
+    assert "it has `bert.embeddings.LayerNorm.bias` and 22 more" in captured.err
+    assert f"wrote {done['weights']}, with the model's names" in captured.err
     with safe_open(done["weights"], "pt") as file:
         assert torch.equal(file.get_tensor("pooler.dense.weight"), model.pooler.dense.weight)
+
+
+def test_weights_that_are_nowhere_are_not_made_up(folder, tmp_path, capsys):
+    state = load_file(folder / "model.safetensors")
+    del state["model.layers.1.mlp.up_proj.weight"]
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    assert main(["record", str(folder), "--out", str(tmp_path), "--quiet"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ") and said.endswith(
+        "lacks 1 weights: model.layers.1.mlp.up_proj.weight"
+    )
+    assert not (tmp_path / "tiny-llama_trace.safetensors").exists()
+
+
+SMALL = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 20,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: MixtralForCausalLM(MixtralConfig(**SMALL, num_local_experts=4)),
+        lambda: Qwen2MoeForCausalLM(
+            Qwen2MoeConfig(
+                **SMALL,
+                num_experts=4,
+                num_experts_per_tok=2,
+                moe_intermediate_size=8,
+                shared_expert_intermediate_size=12,
+            )
+        ),
+    ],
+)
+def test_experts_are_recorded_as_the_model_computes_them(tmp_path, model, dtype):
+    real = model().eval()
+    randomise(real)
+    real.to(dtype).save_pretrained(tmp_path / "moe")
+    assert main(["record", str(tmp_path / "moe"), "--out", str(tmp_path), "--quiet"]) == 0
+    manifest = json.loads((tmp_path / "moe_manifest.json").read_text())
+    ops = {node["op"] for node in manifest["nodes"]}
+    assert "aten.bmm.default" in ops and "aten.topk.default" in ops
+    assert not any("grouped" in op or "histc" in op for op in ops)
+    golden = load_file(tmp_path / "moe_trace.safetensors")
+    given = example(real)
+    cache = given.kwargs["past_key_values"]
+    expected = real(**given.kwargs).logits.float()
+    assert cache.get_seq_length() > 0
+    actual = golden["output.logits"].float()
+    bound = 1e-5 if dtype is torch.float32 else 3e-2
+    assert (actual - expected).norm() <= bound * expected.norm()
 
 
 def test_an_error_that_speaks_of_lacking_is_no_missing_weight(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import pycandle
@@ -54,6 +55,77 @@ def test_lost_buffer_is_an_error_that_names_it(tmp_path):
         GoldenRecorder(tmp_path).record(model, torch.zeros(2, 4, device="meta"))
 
 
+class Places(nn.Module):
+    """Has tensors of every kind that can lie on another device than its parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("kept", torch.arange(4.0))
+        self.register_buffer("table", torch.arange(4.0) * 2, persistent=False)
+        self.plain = torch.arange(4.0) * 3
+        self.listed = [torch.arange(4.0) * 4]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.linear(x) * self.kept + self.table + self.plain + self.listed[0]
+        return y + torch.zeros(4) + torch.tensor([1.0, 2.0, 3.0, 5.0])
+
+
+def test_tensors_that_forward_makes_and_keeps_meet_parameters_on_meta(tmp_path):
+    real = Places().eval()
+    direct = GoldenRecorder(tmp_path / "direct")
+    direct.record(real, torch.ones(2, 4), dynamic_shapes=[{0: "batch"}])
+    with meta_device():
+        empty = Places().eval()
+    recorder = GoldenRecorder(tmp_path / "meta")
+    recorder.record(empty, torch.ones(2, 4, device="meta"), dynamic_shapes=[{0: "batch"}])
+    assert recorder.save("m").read_text() == direct.save("m").read_text()
+    assert all(p.device.type == "meta" for p in empty.parameters())
+    recorder.record_goldens(real.state_dict(), (torch.ones(2, 4),))
+    first, second = (
+        load_file(tmp_path / folder / "m_trace.safetensors") for folder in ("direct", "meta")
+    )
+    assert torch.equal(first["output.output"], second["output.output"])
+
+
+class Bare(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+
+class Buffered(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.arange(4.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale
+
+
+@pytest.mark.parametrize("module", [Bare, Buffered, Rope])
+def test_any_tensor_on_meta_makes_a_trace_without_goldens(tmp_path, module):
+    recorder = GoldenRecorder(tmp_path)
+    manifest = recorder.record(module().eval(), torch.zeros(2, 4, device="meta"))
+    recorder.save("m")
+    assert manifest.inputs[0].shape == (2, 4)
+    assert not (tmp_path / "m_trace.safetensors").exists()
+    with torch.device("meta"):
+        empty = Buffered().eval()
+    recorder.record(empty, torch.zeros(2, 4))
+    recorder.save("m")
+    assert not (tmp_path / "m_trace.safetensors").exists()
+    recorder.record_goldens({"scale": torch.ones(4)}, (torch.zeros(2, 4),))
+    assert (tmp_path / "m_trace.safetensors").exists()
+
+
+def test_a_lost_attribute_is_an_error_that_names_it(tmp_path):
+    with torch.device("meta"):
+        model = nn.Sequential(Places()).eval()
+    model[0].table = torch.arange(4.0)
+    with pytest.raises(RecordError, match=r"attribute `0\.plain`.*pycandle\.meta_device"):
+        GoldenRecorder(tmp_path).record(model, torch.zeros(2, 4, device="meta"))
+
+
 def test_lost_transformers_buffer_is_recomputed(tmp_path):
     from transformers import LlamaConfig, LlamaModel
 
@@ -81,7 +153,7 @@ def test_lost_transformers_buffer_is_recomputed(tmp_path):
 
 
 LARGE = """
-import resource, sys, time
+import pathlib, resource, sys, time
 started = time.monotonic()
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -96,7 +168,11 @@ given = example(model)
 recorder = GoldenRecorder(sys.argv[1])
 recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
 recorder.save("large")
-print(time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+wall = time.monotonic() - started
+# How long the process had to wait for a processor; nothing where the system does not say.
+schedule = pathlib.Path("/proc/self/schedstat")
+waited = int(schedule.read_text().split()[1]) / 1e9 if schedule.exists() else 0.0
+print(wall, waited, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 """
 
 
@@ -110,7 +186,8 @@ def test_seventy_billion_parameters_within_a_minute_and_1_5_gb(tmp_path):
         env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    seconds, gigabytes = map(float, done.stdout.split())
-    print(f"{seconds:.1f} s of processor time, {gigabytes:.2f} GB")
+    wall, waited, busy, gigabytes = map(float, done.stdout.split())
+    print(f"{wall:.1f} s, {waited:.1f} s of them behind others; {busy:.1f} s busy, {gigabytes} GB")
     assert gigabytes < 1.5
-    assert seconds < 60
+    # What else runs on the machine is no fault of the recorder; that it sleeps would be.
+    assert wall - waited < 60

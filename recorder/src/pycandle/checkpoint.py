@@ -61,8 +61,9 @@ class Checkpoint:
     def _check(self) -> None:
         missing = [n for n in self._parameters if not self._held(n)]
         if missing:
-            shown = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-            raise MissingWeightsError(f"{self._where} lacks {len(missing)} weights: {shown}")
+            held = self._tensors or self._files
+            unused = sorted(set(held) - set(self._parameters))
+            raise MissingWeightsError(self._where, missing, unused)
 
     def _read(self, key: str) -> torch.Tensor:
         return self._tensors[key] if self._tensors else self._files[key].get_tensor(key)

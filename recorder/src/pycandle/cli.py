@@ -17,8 +17,9 @@ import torch
 
 from .errors import MissingWeightsError, RecordError
 from .examples import example
+from .failures import first_line
 from .meta import meta_device
-from .recorder import GoldenRecorder
+from .recorder import GoldenRecorder, check_name
 from .unpickle import unpickle
 
 _UNITS = ("", "k", "m", "g", "t")
@@ -112,12 +113,13 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     if not (path / "config.json").is_file():
         raise RecordError(f"{path} is not a model folder: it has no config.json")
     name = args.name or _stem(path)
+    check_name(name)
     most = _bytes(args.max_memory)
     cls, config = _class_of(path, args.cls)
     dtype = _dtype(args.dtype, config)
     say(f"building {cls.__name__} on meta in {str(dtype).removeprefix('torch.')}")
     recorder = GoldenRecorder(args.out, seed=args.seed, decompose=args.decompose)
-    with _in_one_line(cls):
+    with _in_one_line(cls, "exported"):
         model = _build(cls, config, dtype)
         given = example(model, cache=not args.no_cache, seed=args.seed)
         say("tracing")
@@ -130,37 +132,50 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
         say("recording goldens")
         try:
             recorder.record_goldens(path, given.kwargs, max_memory=most)
-        except MissingWeightsError:
-            say("the checkpoint has other names than the model; loading it with transformers")
-            with _in_one_line(cls, "loaded"):
-                state = cls.from_pretrained(path, dtype=dtype, local_files_only=True).state_dict()
-            # As transformers renames them; the checkpoint itself does not fit the manifest.
+        except MissingWeightsError as error:
+            say(f"{path} names its weights otherwise than the model, whose {_pair(error)}")
+            state = _loaded(cls, path, dtype, error)
             recorder.record_goldens(state, given.kwargs, max_memory=most)
             weights = str(recorder.save_weights(name, state))
+            say(f"wrote {weights}, with the model's names: take that as the weights in Rust")
         goldens = str(args.out / f"{name}_trace.safetensors")
     seconds = round(time.monotonic() - started, 3)
     counts = len(manifest.nodes), len(manifest.parameters)
     return Done(str(written), goldens, weights, *counts, seconds)
 
 
+def _pair(error: MissingWeightsError) -> str:
+    """How the names differ, by one example of each side."""
+    there, more = error.unused[:1], len(error.unused) - 1
+    here = f"`{error.missing[0]}` and {len(error.missing) - 1} more are missing there"
+    return f"{here}, while it has `{there[0]}` and {more} more" if there else here
+
+
+def _loaded(cls: Any, path: Path, dtype: torch.dtype, cause: MissingWeightsError) -> Any:
+    """The weights as transformers renames and merges them; `cause` where it lacks some, too."""
+    with _in_one_line(cls, "loaded"):
+        model, info = cls.from_pretrained(
+            path, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    if info["missing_keys"]:
+        raise cause  # transformers would fill them with random numbers
+    return model.state_dict()
+
+
 @contextmanager
-def _in_one_line(cls: Any, done: str = "exported") -> Iterator[None]:
-    """Turns whatever transformers or torch.export raise into one line; keeps it as the cause."""
+def _in_one_line(cls: Any, done: str) -> Iterator[None]:
+    """Turns whatever is raised into one line; keeps it as the cause."""
     try:
         yield
     except RecordError:
         raise
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = f": {lines[0]}" if lines else ""
-        raise RecordError(
-            f"{cls.__name__} cannot be {done}: {type(error).__name__}{said}"
-        ) from error
+        raise RecordError(f"{cls.__name__} cannot be {done}: {first_line(error)}") from error
 
 
 def _stem(path: Path) -> str:
     name = path.resolve().name
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).lstrip(".")
 
 
 def _class_of(path: Path, given: str | None) -> tuple[Any, Any]:

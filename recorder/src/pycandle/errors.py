@@ -12,7 +12,23 @@ class RecordError(Exception):
 
 
 class MissingWeightsError(RecordError):
-    """A checkpoint lacks weights of the model, maybe because it names them differently."""
+    """A checkpoint lacks weights of the model, maybe because it names them differently.
+
+    `missing` are the names that it lacks, `unused` those that it has and the model does not.
+    """
+
+    def __init__(self, where: str, missing: list[str], unused: list[str]) -> None:
+        self.missing = missing
+        self.unused = unused
+        beside = f"; it has {shown(unused)}, which the model has not" if unused else ""
+        super().__init__(f"{where} lacks {len(missing)} weights: {shown(missing)}{beside}")
+
+
+def shown(names: list[str], most: int = 10) -> str:
+    """The names, or the first ones and how many there are beside them."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError
+from torch.export import _trace
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from .calls import is_library_source, is_model_source, relative
@@ -51,7 +52,7 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, torch logs no traceback of what is reported as an error; with TORCH_LOGS it does."""
+    """Inside, torch shows no tracebacks and graphs of what is an error; with TORCH_LOGS it does."""
     if "TORCH_LOGS" in os.environ:
         yield
         return
@@ -59,9 +60,11 @@ def quiet() -> Iterator[None]:
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
+    vars(_trace)["print"] = lambda *_args, **_kwargs: None  # of the graph up to the error
     try:
         yield
     finally:
+        del vars(_trace)["print"]
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
 

@@ -40,28 +40,30 @@ def traceable(model: nn.Module) -> Iterator[None]:
         yield
         return
     from transformers.cache_utils import DynamicLayer
+    from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, batched_mm_experts_forward
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     register_cache()
-    swaps: list[tuple[Any, Any]] = [
-        (ALL_ATTENTION_FUNCTIONS, _attention),
-        (ALL_MASK_ATTENTION_FUNCTIONS, _mask),
+    swaps: list[tuple[Any, str, Any]] = [
+        (ALL_ATTENTION_FUNCTIONS, "sdpa", _attention),
+        (ALL_MASK_ATTENTION_FUNCTIONS, "sdpa", _mask),
+        (ALL_EXPERTS_FUNCTIONS, "grouped_mm", batched_mm_experts_forward),
     ]
-    before = [interface._local_mapping.get("sdpa") for interface, _ in swaps]
-    for interface, function in swaps:
-        interface["sdpa"] = function
+    before = [interface._local_mapping.get(name) for interface, name, _ in swaps]
+    for interface, name, function in swaps:
+        interface[name] = function
     length = DynamicLayer.get_seq_length
     DynamicLayer.get_seq_length = _cached_length  # type: ignore
     try:
         yield
     finally:
         DynamicLayer.get_seq_length = length  # type: ignore
-        for (interface, _), function in zip(swaps, before, strict=True):
+        for (interface, name, _), function in zip(swaps, before, strict=True):
             if function is None:
-                del interface["sdpa"]
+                del interface[name]
             else:
-                interface["sdpa"] = function
+                interface[name] = function
 
 
 def _cached_length(layer: Any) -> int:

@@ -70,8 +70,9 @@ class GoldenRecorder:
             raise RecordError(
                 f"the model is of type {type(model).__name__}: give a `torch.nn.Module`, built"
             )
-        traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
-        self._manifest, self._constants = convert(model, traced, "model")
+        with explained(model):
+            traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
+            self._manifest, self._constants = convert(model, traced, "model")
         self._model, self._traced = model, traced
         self._name = None
         self._cases = {}
@@ -86,7 +87,7 @@ class GoldenRecorder:
         they do not belong to the new manifest. Only files that say in their metadata that they are
         goldens of this recorder are removed. May be called again with another name.
         """
-        _check_name(name)
+        check_name(name)
         self._manifest = _named(self.manifest, name)
         self._name = name
         with writing(self._dir):
@@ -116,7 +117,7 @@ class GoldenRecorder:
 
         Of a tied group it holds one tensor, under its first name.
         """
-        _check_name(name)
+        check_name(name)
         source = self._own_weights() if state is None else Checkpoint(state, self.manifest)
         tensors = {p.name: source.tensor(p.name) for p in self.manifest.parameters if not p.tied_to}
         plain = {n: t.contiguous().clone() for n, t in tensors.items()}
@@ -247,7 +248,8 @@ def _named(manifest: Manifest, name: str) -> Manifest:
     return replace(manifest, name=name, constants=constants)
 
 
-def _check_name(name: object) -> None:
+def check_name(name: object) -> None:
+    """Raises RecordError when `name` cannot be the first part of the names of files."""
     if not isinstance(name, str) or not name or set(name) & set('/\\:*?"<>|') or name[0] == ".":
         raise RecordError(
             f"{name!r} is not a name for files: give one without a folder, and the folder to "

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 VERSION = (1, 0)
 VERSION_WITH_CONDITIONS = (2, 0)  # a reader that ignored them would take sizes that are wrong
@@ -41,7 +41,7 @@ class DimExpr:
     operands: tuple[Dim, ...]
 
 
-Dim = Union[int, str, DimExpr]  # noqa: UP007 (evaluated on Python 3.10)
+Dim = int | str | DimExpr
 Shape = tuple[Dim, ...]
 
 

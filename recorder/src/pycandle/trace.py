@@ -30,7 +30,7 @@ from .decompose import decompositions, refuse_undone
 from .dims import SymbolTable
 from .dynamic import DynamicShapes
 from .errors import RecordError
-from .failures import explained, quiet
+from .failures import quiet
 from .guards import noted
 from .layout import layout_is_free, only_conditions_of
 from .meta import as_on_cpu, check_values
@@ -73,7 +73,6 @@ def trace(
     shapes = DynamicShapes(model, args, kwargs, dynamic_shapes)
     with ExitStack() as stack:
         stack.enter_context(quiet())
-        stack.enter_context(explained(model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(_known_results(model))
         stack.enter_context(_open_sizes())

@@ -1,0 +1,187 @@
+"""What is said when a model cannot be recorded: where, what, and what mends it."""
+
+from __future__ import annotations
+
+import pytest
+import small
+import torch
+from torch import nn
+
+from pycandle import GoldenRecorder, RecordError, meta_device
+
+
+class Inner(nn.Module):
+    """Calls a function in a module of its own, so that the place of an error is not the root."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.function = function
+
+    def forward(self, x: torch.Tensor):
+        return self.function(self.linear(x))
+
+
+def _branch(x):
+    return x if x.sum() > 0 else -x
+
+
+def _wrong_shape(x):
+    return x @ x
+
+
+def _missing(x):
+    return {}["mine"] + x
+
+
+def _item(x):
+    return x * x.sum().item()
+
+
+def _numpy(x):
+    return torch.from_numpy(x.numpy())
+
+
+def _some(x):
+    return x[x[:, 0] > 0]
+
+
+WHERE = r"module `0\.1` \(test_failures\.py:\d+\)"
+
+
+@pytest.mark.parametrize("on_meta", [False, True])
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (_branch, rf"^{WHERE} takes a path that depends on the values of a tensor.*torch\.where"),
+        (_wrong_shape, rf"^{WHERE} cannot be recorded: RuntimeError: .*has to run on these inp"),
+        (_missing, rf"^{WHERE} cannot be recorded: KeyError: 'mine'; forward has to run on"),
+        (_numpy, rf"^{WHERE} cannot be recorded: .*; forward has to run on these inputs"),
+        (_item, rf"in {WHERE} makes a Python number of a tensor's value.*keep it a tensor"),
+        (_some, rf"in {WHERE}: a size depends on the values of a tensor"),
+    ],
+)
+def test_a_failure_in_the_model_is_one_line_with_its_place(
+    tmp_path, capfd, function, says, on_meta
+):
+    with meta_device() if on_meta else torch.device("cpu"):
+        model = nn.Sequential(nn.Sequential(nn.Linear(4, 4), Inner(function))).eval()
+    x = torch.randn(2, 4, device="meta" if on_meta else "cpu")
+    with pytest.raises(RecordError, match=says) as caught:
+        GoldenRecorder(tmp_path).record(model, x)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert not any(word in said for word in ("export", "draft", "torch._check", "u0", "Dynamo"))
+    shown = capfd.readouterr()
+    assert "Traceback" not in shown.err and "aten" not in shown.err + shown.out
+    # The model is as it was.
+    assert not model._forward_hooks
+    assert all(p.device == x.device for p in model.parameters())
+
+
+def test_the_exception_stays_the_cause(tmp_path):
+    with pytest.raises(RecordError) as caught:
+        GoldenRecorder(tmp_path).record(Inner(_missing).eval(), torch.randn(2, 4))
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+class Plain:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda _: None, "forward of Inner returns nothing: let it return"),
+        (lambda _: (), "forward of Inner returns nothing: let it return"),
+        (lambda x: (x, Plain()), r"forward of Inner returns Plain \(`\[1\]`\).*return tensors"),
+        (lambda x: (x, 3), r"output `\[1\]` is 3, not a tensor"),
+    ],
+)
+def test_results_without_a_form_are_errors(tmp_path, function, says):
+    with pytest.raises(RecordError, match=says):
+        GoldenRecorder(tmp_path).record(Inner(function).eval(), torch.randn(2, 4))
+
+
+@pytest.mark.parametrize("model", [None, 3, nn.Linear])
+def test_what_is_no_module_is_an_error(tmp_path, model):
+    with pytest.raises(RecordError, match=r"give a `torch\.nn\.Module`"):
+        GoldenRecorder(tmp_path).record(model, torch.randn(2, 4))
+
+
+def test_decomposing_in_vain_is_an_error(tmp_path):
+    def record(function, *names):
+        recorder = GoldenRecorder(tmp_path, decompose=names)
+        return recorder.record(Inner(function).eval(), torch.randn(2, 4))
+
+    says = r"decompose=\['aten\.special_i0e'\].*`prims\.bessel_i0e` comes of it"
+    with pytest.raises(RecordError, match=says):
+        record(torch.special.i0e, "aten.special_i0e")
+    assert record(torch.relu, "aten.special_i0e").nodes[-1].op == "aten.relu.default"
+
+
+@pytest.mark.parametrize("name", ["bad/name", "..", "", "a\\b", "x" * 300, "a\0b", None])
+def test_a_name_that_is_no_file_name_is_an_error(tmp_path, name):
+    recorder = GoldenRecorder(tmp_path / "out")
+    recorder.record(small.Mlp().eval(), torch.randn(2, 6))
+    with pytest.raises(RecordError, match="is not a name for files: give"):
+        recorder.save(name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    recorder = GoldenRecorder(tmp_path / "file")
+    recorder.record(small.Mlp().eval(), torch.randn(2, 6))
+    with pytest.raises(RecordError, match=r"cannot write .*file"):
+        recorder.save("m")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({"a": torch.randn(2, 4)}, "missing a required argument"),
+        (
+            (torch.zeros(2, 4, dtype=torch.long), torch.zeros(2, 3, device="meta")),
+            "`a` has dtype torch.int64, expected torch.float32; `b` is on meta and has no values",
+        ),
+        ({"a": 3, "b": torch.randn(2, 3)}, "`a` is of type int, expected a tensor"),
+        (
+            {"a": torch.randn(2, 4), "b": torch.randn(2, 3), "c": torch.randn(2)},
+            "`c` is no input of the model",
+        ),
+        ("ab", "of type str: give a tuple"),
+        (None, "of type NoneType: give a tuple"),
+    ],
+)
+def test_inputs_of_goldens_that_do_not_fit_are_errors(record, inputs, says):
+    class Two(nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return a[:, :3] + b
+
+    got = record(Two(), torch.randn(2, 4), torch.randn(2, 3))
+    with pytest.raises(RecordError, match=says):
+        got.recorder.record_goldens(got.recorder._model, inputs)
+
+
+def test_an_operator_that_does_not_run_is_named(record):
+    got = record(nn.Embedding(3, 4), torch.zeros(2, dtype=torch.long))
+    says = r"aten\.embedding\.default in the model .*does not run on these inputs: IndexError"
+    with pytest.raises(RecordError, match=says):
+        got.recorder.record_goldens({"weight": torch.zeros(3, 4)}, (torch.tensor([1, 7]),))
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "says"),
+    [
+        (3, "the checkpoint is of type int: give a path"),
+        (None, "the checkpoint is of type NoneType"),
+        ({"weight": 3}, "weight are not tensors"),
+        ({"weight": torch.zeros(3, 4, dtype=torch.int32)}, "has dtype torch.int32, expected torch"),
+        ({"table": torch.zeros(3, 4)}, "lacks 1 weights: weight; it has table"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_are_errors(record, checkpoint, says):
+    got = record(nn.Embedding(3, 4), torch.zeros(2, dtype=torch.long))
+    with pytest.raises(RecordError, match=says):
+        got.recorder.record_goldens(checkpoint, (torch.tensor([1, 2]),))
