@@ -139,11 +139,20 @@ impl Builder {
     }
 }
 
-/// Writes a file in one step, and only if its content changes; says whether it did.
+/// Writes a file in one step, and only if its content changes; says whether it did. What is no file,
+/// as a pipe or `/dev/null`, is written to.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn write_if_changed(path: &Path, content: &str) -> Result<bool, Report> {
+    let fail = |error: std::io::Error| {
+        let text = format!("cannot write `{}`: {error}", path.display());
+        Report::from(Error::whole(At::default(), text))
+    };
+    // A pipe or a device is written to: a file with its name would take its place.
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return std::fs::write(path, content).map(|()| true).map_err(fail);
+    }
     if std::fs::read(path).is_ok_and(|old| old == content.as_bytes()) {
         return Ok(false);
     }
@@ -155,10 +164,18 @@ pub fn write_if_changed(path: &Path, content: &str) -> Result<bool, Report> {
     written.map(|()| true).map_err(|error| {
         // The temporary file is ours; it may not exist.
         let _ = std::fs::remove_file(&temporary);
-        Error::whole(
-            At::default(),
-            format!("cannot write `{}`: {error}", path.display()),
-        )
-        .into()
+        fail(error)
     })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_stays_one() {
+        let path = Path::new("/dev/null");
+        assert_eq!(write_if_changed(path, "text"), Ok(true));
+        assert!(std::fs::metadata(path).is_ok_and(|there| !there.is_file()));
+    }
 }

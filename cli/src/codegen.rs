@@ -20,7 +20,8 @@ pub struct Args {
     /// they are given
     #[arg(long, value_name = "PATTERN=REPLACEMENT", value_parser = rule)]
     rename: Vec<RenameRule>,
-    /// Make keys of the checkpoint that the model does not need an error
+    /// Make keys that the model does not need an error: in the checkpoint, and in those that the
+    /// generated code loads
     #[arg(long)]
     strict: bool,
     /// Name of the model's struct [default: its Python class]

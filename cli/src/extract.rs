@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use pycandle_build::{Config, RenameRule, Report, checkpoint, raw};
+use pycandle_build::{Config, RenameRule, Report, Syntax, checkpoint, raw};
 use pycandle_checkpoint::extract::{Options, Plan, Written};
 use pycandle_checkpoint::{Dtype, Error, Expected};
 use serde_json::json;
@@ -99,7 +99,9 @@ pub fn run(args: &Args) -> Outcome {
 
 fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
     let manifest = raw::read(&args.manifest).map_err(Stop::Report)?;
-    let mut config = Config::new(&args.manifest).weights(&args.weights);
+    let mut config = Config::new(&args.manifest)
+        .weights(&args.weights)
+        .syntax(Syntax::Options);
     for rule in &args.rename {
         config = config.rename(rule.clone());
     }

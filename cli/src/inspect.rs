@@ -13,7 +13,7 @@ use pycandle_build::{Config, RenameRule, Report, Syntax, lock, raw, write_if_cha
 use serde_json::{Value, json};
 
 use crate::codegen::rule;
-use crate::outcome::{Outcome, print};
+use crate::outcome::{Outcome, print, print_warning};
 use checkpoint::View;
 
 /// Show a model, a checkpoint, or what the one needs of the other.
@@ -42,7 +42,7 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Write a page about the checkpoint to this file: module tree, treemap, files
+    /// Write a page about the checkpoint to this file, or `-` for stdout: module tree, treemap, files
     #[arg(
         long,
         value_name = "FILE",
@@ -86,6 +86,8 @@ fn inspect(args: &Args) -> Result<Outcome, Report> {
             let config = Config::new(path).weights(weights).syntax(Syntax::Options);
             let config = args.rename.iter().cloned().fold(config, Config::rename);
             let beside = pycandle_build::checkpoint::hold(&manifest, &config)?;
+            let warnings = beside.iter().flat_map(|beside| &beside.checked.warnings);
+            warnings.for_each(print_warning);
             let view = beside.as_ref().map(View::beside);
             Ok(show(args, Some(&model), view.as_ref()))
         }
@@ -126,6 +128,12 @@ fn show(args: &Args, model: Option<&Model<'_>>, view: Option<&View<'_>>) -> Outc
 }
 
 fn page(out: &Path, model: Option<&Model<'_>>, view: &View<'_>) -> Outcome {
+    let title = model.map(|model| (&*model.manifest.name, &*model.manifest.class));
+    let text = checkpoint::html::page(title, view);
+    if out == Path::new("-") {
+        print(text.trim_end());
+        return Outcome::Ok;
+    }
     let shown = out.display();
     let other = |bytes: Vec<u8>| {
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).into_owned();
@@ -136,8 +144,7 @@ fn page(out: &Path, model: Option<&Model<'_>>, view: &View<'_>) -> Outcome {
             "`{shown}` is no page of this command: choose another file"
         ));
     }
-    let title = model.map(|model| (&*model.manifest.name, &*model.manifest.class));
-    match write_if_changed(out, &checkpoint::html::page(title, view)) {
+    match write_if_changed(out, &text) {
         Ok(true) => print(format!("wrote {shown}")),
         Ok(false) => print(format!("{shown} is up to date")),
         Err(report) => return Outcome::Broken(report.to_string()),

@@ -41,9 +41,13 @@ pub fn run(args: &Args) -> Outcome {
         return Outcome::Ok;
     }
     let shown = out.display();
+    // Where builds look for a lock nothing else can be; a lock in the middle of a merge is one still.
+    let is_lock = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.trim().is_empty() || text.contains("\"pycandle_lock\"")
+    };
     match std::fs::read(&out) {
-        // A lock in the middle of a merge is one still.
-        Ok(bytes) if !String::from_utf8_lossy(&bytes).contains("\"pycandle_lock\"") => {
+        Ok(bytes) if args.out.is_some() && !is_lock(&bytes) => {
             return Outcome::Broken(format!(
                 "`{shown}` is no lock: choose another file with --out"
             ));

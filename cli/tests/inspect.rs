@@ -306,6 +306,10 @@ fn a_page_replaces_a_page_and_nothing_else() {
     let args = ["--weights", "model.safetensors", "--html", "page.html"];
     assert!(folder.shows(&args).contains("wrote page.html"));
     assert!(folder.shows(&args).contains("is up to date"));
+    let page = std::fs::read_to_string(folder.path("page.html")).expect("a file");
+    let shown = folder.shows(&["--weights", "model.safetensors", "--html", "-"]);
+    assert_eq!(shown.trim_end(), page.trim_end());
+    assert!(!folder.path("-").exists());
     std::fs::write(folder.path("page.html"), "<p>mine</p>").expect("written");
     let output = folder.run(&args);
     assert_eq!(output.status.code(), Some(2));

@@ -97,7 +97,7 @@ fn a_build_goes_on_without_the_weights() {
         lock
     );
     assert!(!lock.contains(package.0.path().to_str().expect("text")));
-    package.gives(&["check"], 0, &["src/lib.rs (Llama): m/llama_manifest.json + m/model.safetensors: manifest, lock, weights agree"]);
+    package.gives(&["check"], 0, &["src/lib.rs (Llama): m/llama_manifest.json + m/model.safetensors: manifest, lock and weights agree"]);
 
     std::fs::rename(package.path(WEIGHTS), package.path("elsewhere")).expect("renamed");
     assert_eq!(package.gives(&codegen, 0, &[]), source);
@@ -185,11 +185,251 @@ fn check_tells_ci_what_does_not_agree() {
         ],
     );
     package.gives(&["lock", "--weights", WEIGHTS], 0, &["wrote"]);
-    package.write(LOCK, "{\"mine\": 1}");
+    // What is spoiled where builds look for a lock can be written again, another file cannot.
+    for spoiled in ["", "{\"mine\": 1}"] {
+        package.write(LOCK, spoiled);
+        let error = ["is not a lock that can be used", "write it again"];
+        package.gives(&["check"], 1, &error);
+        package.gives(&["lock", "--weights", WEIGHTS], 0, &["wrote"]);
+    }
+    package.write("mine.json", "{\"mine\": 1}");
     package.gives(
-        &["lock", "--weights", WEIGHTS],
+        &["lock", "--weights", WEIGHTS, "--out", "mine.json"],
         2,
         &["is no lock: choose another file"],
+    );
+}
+
+/// A lock that nothing names is found by its name too, when it is spoiled.
+#[test]
+fn check_finds_spoiled_locks() {
+    let package = Package::new();
+    package.write("src/lib.rs", "");
+    package.write("packages.lock.json", "{\"another\": \"tool\"}");
+    package.gives(&["check"], 2, &["nothing to check"]);
+    package.write("m/other.safetensors.lock.json", "{}");
+    package.write("folder.lock.json", "");
+    let text = package.gives(
+        &["check"],
+        1,
+        &[
+            "FAILED  folder\n        `folder.lock.json` is not a lock that can be used",
+            "FAILED  m/other.safetensors\n",
+        ],
+    );
+    assert_eq!(text.matches("m/other.safetensors\n").count(), 2, "{text}");
+}
+
+/// What cannot be read is said, and is no agreement in silence.
+#[test]
+fn check_says_what_was_not_compared() {
+    let package = Package::new();
+    for (config, said) in [
+        (
+            "{",
+            "unread: m/config.json is no JSON object, and was not compared",
+        ),
+        (
+            "[1]",
+            "unread: m/config.json is no JSON object, and was not compared",
+        ),
+    ] {
+        package.write("m/config.json", config);
+        package.gives(&["check"], 0, &[&format!("        warning: {said}")]);
+        let json = package.json(&["check", "--json"]);
+        assert_eq!(json["checks"][0]["warnings"], serde_json::json!([said]));
+    }
+    std::fs::remove_file(package.path("m/config.json")).expect("removed");
+    std::fs::create_dir(package.path("m/config.json")).expect("a folder");
+    let said = "warning: unread: no config was compared: m/config.json: ";
+    package.gives(&["check"], 0, &[said]);
+    let codegen = [
+        "codegen",
+        "--manifest",
+        "m/llama_manifest.json",
+        "--weights",
+        WEIGHTS,
+    ];
+    package.gives(&[&codegen[..], &["--out", "-"]].concat(), 0, &[said]);
+    let inspect = [
+        "inspect",
+        "--manifest",
+        "m/llama_manifest.json",
+        "--weights",
+        WEIGHTS,
+    ];
+    package.gives(&inspect, 0, &[said]);
+    // A note is no warning, and is shown.
+    let json = package.json(&["check", "--json"]);
+    let tied = cases().into_iter().find(|case| case.name == "fits_tied");
+    tied.expect("a case")
+        .write(&package.path("t"))
+        .expect("files");
+    assert_eq!(json["checks"][0]["notes"], serde_json::json!([]));
+    package.write("src/lib.rs", &ATTRIBUTE.replace("m/", "t/"));
+    package.gives(&["check"], 0, &["        tied: lm_head.weight is absent"]);
+    let json = package.json(&["check", "--json"]);
+    assert_eq!(json["checks"][0]["notes"].as_array().map(Vec::len), Some(1));
+}
+
+/// What mends a model is written as the source that names it.
+#[test]
+fn check_proposes_what_the_source_can_hold() {
+    let package = Package::new();
+    let case = cases()
+        .into_iter()
+        .find(|case| case.name == "prefix_doubled");
+    case.expect("a case")
+        .write(&package.path("m"))
+        .expect("files");
+    package.gives(
+        &["check"],
+        1,
+        &[r#"add rename = [("^model\\.model\\.", "model.")]"#],
+    );
+    package.write("src/lib.rs", "");
+    let script = r#"use pycandle_build::Builder;
+        fn main() {
+            Builder::new().manifest("m/llama_manifest.json").weights("m/model.safetensors")
+                .rename("^absent", "").compile("llama");
+        }"#;
+    package.write("build.rs", script);
+    let mend = r#"add .rename("^model\\.model\\.", "model.")"#;
+    let idle = r#"warning: the rename .rename("^absent", "") matches no key of the checkpoint"#;
+    let text = package.gives(&["check"], 1, &[mend, idle]);
+    assert_eq!(
+        text.matches("m/llama_manifest.json + m/model").count(),
+        1,
+        "{text}"
+    );
+    let json = package.json(&["check", "--json"]);
+    assert_eq!(
+        json["checks"][0]["warnings"].as_array().map(Vec::len),
+        Some(1)
+    );
+    let renames = &json["checks"][0]["findings"][0]["renames"];
+    assert_eq!(
+        renames,
+        &serde_json::json!([["^model\\.model\\.", "model."]])
+    );
+
+    // The option that is shown is what a shell takes.
+    let args = [
+        "check",
+        "--manifest=m/llama_manifest.json",
+        "--weights=m/model.safetensors",
+    ];
+    package.gives(&args, 1, &[r"add --rename '^model\.model\.=model.'"]);
+    let rename = r"--rename=^model\.model\.=model.";
+    package.gives(&[&args[..], &[rename]].concat(), 0, &["agree"]);
+    package.gives(
+        &["check", "--manifest=m/llama_manifest.json", "--strict"],
+        2,
+        &["--weights"],
+    );
+}
+
+/// A model that is named in another way than can be read is a failure, unless that is allowed.
+#[test]
+fn check_does_not_skip_models_in_silence() {
+    let package = Package::new();
+    let literal = r#".manifest("m/llama_manifest.json").weights("m/model.safetensors")"#;
+    let scripts = [
+        (
+            format!("let b = Builder::new(); b{literal}.compile(\"a\");"),
+            "do not go on to",
+        ),
+        (
+            format!("let b = Builder::new(){literal}; b.compile(\"a\");"),
+            "do not go on to",
+        ),
+        (format!("f(Builder::default(){literal})"), "do not go on to"),
+        (
+            "Builder::new().manifest(m).compile(\"a\");".to_owned(),
+            "`Builder::manifest` is given is no literal",
+        ),
+        (
+            format!("Builder::new(){literal}.fuse(f()).compile(\"a\");"),
+            "`Builder::fuse` is given",
+        ),
+        (
+            "Builder::new().compile(\"a\");".to_owned(),
+            "not followed by `.manifest(…)`",
+        ),
+        (
+            "pycandle_build::generate(&config);".to_owned(),
+            "in another way than",
+        ),
+        ("let x = \";".to_owned(), "is no Rust that can be read"),
+    ];
+    for (body, why) in &scripts {
+        let source = format!("use pycandle_build::{{Config, Builder}};\nfn main() {{ {body} }}");
+        package.write("build.rs", &source);
+        let skipped = "SKIPPED build.rs: ";
+        let text = package.gives(
+            &["check"],
+            1,
+            &[skipped, why, "ok      src/lib.rs", "--allow-skipped"],
+        );
+        assert!(!text.contains("FAILED"), "{text}");
+        package.gives(&["check", "--allow-skipped"], 0, &[skipped, why]);
+        let json = package.json(&["check", "--json"]);
+        assert_eq!(
+            (&json["ok"], json["skipped"].as_array().map(Vec::len)),
+            (&false.into(), Some(1))
+        );
+    }
+    for source in [
+        "use pycandle_build::Builder as B; fn main() { B::new(); }",
+        "use pycandle_build as p; fn main() { p::Builder::new(); }",
+    ] {
+        package.write("build.rs", source);
+        package.gives(&["check"], 1, &["SKIPPED build.rs: gives ", "another name"]);
+    }
+    // Another tool's `Builder` is none of ours.
+    let other = format!(
+        "fn main() {{ bindgen::Builder::default().header(h); pycandle_build::Builder::new(){literal}.compile(\"a\"); }}"
+    );
+    package.write("build.rs", &other);
+    package.gives(&["check"], 0, &["ok      build.rs: m/llama"]);
+    // The build script may have another name; other sources are not ones.
+    package.write(
+        "Cargo.toml",
+        "[package]\nname = \"a\"\nbuild = \"build/main.rs\"\n",
+    );
+    package.write(
+        "build/main.rs",
+        "fn main() { pycandle_build::Builder::new(); }",
+    );
+    package.gives(&["check"], 1, &["SKIPPED build/main.rs: "]);
+    std::fs::remove_file(package.path("build/main.rs")).expect("removed");
+
+    let when = ATTRIBUTE
+        .replace(
+            "#[pycandle::pycandle_model(m",
+            "#[cfg_attr(feature = \"x\", pycandle::pycandle_model(m",
+        )
+        .replace(")]\n///", "))]\n///");
+    package.write("src/lib.rs", &when);
+    package.gives(
+        &["check"],
+        0,
+        &["ok      src/lib.rs (Llama): m/llama_manifest.json"],
+    );
+    for source in [
+        "use pycandle::pycandle_model as model;",
+        "#[pycandle_model] struct A;",
+        "#[pycandle_model(manifest = PATH)] struct A;",
+    ] {
+        package.write("src/lib.rs", source);
+        package.gives(&["check"], 1, &["SKIPPED src/lib.rs: "]);
+    }
+    let long = format!("/*{}*/ #[pycandle_model()] struct A;", " ".repeat(5 << 20));
+    package.write("src/lib.rs", &long);
+    package.gives(
+        &["check", "--allow-skipped"],
+        2,
+        &["was not looked through", "nothing to check"],
     );
 }
 
@@ -210,7 +450,7 @@ fn check_finds_what_a_package_names() {
     "#,
     );
     let text = package.gives(
-        &["check"],
+        &["check", "--allow-skipped"],
         0,
         &[
             "build.rs (L): m/llama_manifest.json + m/model.safetensors",
@@ -228,7 +468,7 @@ fn check_finds_what_a_package_names() {
         package.path("m/lone.safetensors.lock.json"),
     )
     .expect("copied");
-    let json = package.json(&["check", "--json"]);
+    let json = package.json(&["check", "--json", "--allow-skipped"]);
     let names: Vec<_> = json["checks"]
         .as_array()
         .expect("checks")

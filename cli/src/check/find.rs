@@ -7,8 +7,8 @@ use pycandle_build::{Config, lock};
 
 use super::tokens::{self, Named};
 
-/// Longer source is generated, and names no model.
-const LONGEST_SOURCE: u64 = 4 << 20;
+/// Longer source is generated, and not looked through.
+const LONGEST_SOURCE: usize = 4 << 20;
 
 /// One thing to check.
 pub struct Subject {
@@ -66,7 +66,7 @@ impl Subject {
 #[derive(Default)]
 pub struct Found {
     pub subjects: Vec<Subject>,
-    /// What source names in a way that cannot be told, in sentences.
+    /// Models that source names in a way that cannot be told, in sentences.
     pub skipped: Vec<String>,
 }
 
@@ -86,7 +86,7 @@ impl Found {
 /// A sentence when a folder or a source cannot be read.
 pub fn below(folder: &Path) -> Result<Found, String> {
     let (mut found, mut locks) = (Found::default(), Vec::new());
-    visit(folder, folder, &mut found, &mut locks)?;
+    visit(folder, &Package::at(folder), &mut found, &mut locks)?;
     let named = found.subjects.iter().filter_map(Subject::place);
     let named: BTreeSet<PathBuf> = named.filter_map(lock::path_of).map(resolved).collect();
     let alone = locks
@@ -97,9 +97,38 @@ pub fn below(folder: &Path) -> Result<Found, String> {
     Ok(found)
 }
 
+/// The package that a source belongs to.
+#[derive(Clone)]
+struct Package {
+    root: PathBuf,
+    /// Its build script.
+    script: PathBuf,
+}
+
+impl Package {
+    /// The package whose `Cargo.toml` is in this folder; its build script has the usual name where
+    /// that says nothing else.
+    fn at(root: &Path) -> Self {
+        let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap_or_default();
+        let lines = manifest.lines().map(str::trim);
+        let package = lines.skip_while(|line| *line != "[package]").skip(1);
+        let mut keys = package.take_while(|line| !line.starts_with('['));
+        let script = keys.find_map(|line| {
+            let value = line.strip_prefix("build")?.trim_start().strip_prefix('=')?;
+            let quote = value.trim_start().chars().next()?;
+            let text = value.trim_start().strip_prefix(['"', '\''])?;
+            Some(text.split_once(quote)?.0.to_owned())
+        });
+        Self {
+            root: root.to_path_buf(),
+            script: root.join(script.as_deref().unwrap_or("build.rs")),
+        }
+    }
+}
+
 fn visit(
     folder: &Path,
-    package: &Path,
+    package: &Package,
     found: &mut Found,
     locks: &mut Vec<PathBuf>,
 ) -> Result<(), String> {
@@ -110,11 +139,9 @@ fn visit(
     };
     let fail =
         |path: &Path, error: std::io::Error| format!("cannot read `{}`: {error}", slashed(path));
-    let package = if here.join("Cargo.toml").is_file() {
-        folder
-    } else {
-        package
-    };
+    let own = here.join("Cargo.toml").is_file();
+    let own = own.then(|| Package::at(folder));
+    let package = own.as_ref().unwrap_or(package);
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(here).map_err(|error| fail(here, error))? {
         let entry = entry.map_err(|error| fail(here, error))?;
@@ -133,30 +160,49 @@ fn visit(
         let skipped = name.starts_with('.') || matches!(&*name, "target" | "node_modules");
         if kind.is_dir() && !skipped {
             visit(&path, package, found, locks)?;
-        } else if name.ends_with(".rs")
-            && std::fs::metadata(&path).is_ok_and(|f| f.len() <= LONGEST_SOURCE)
-        {
+        } else if name.ends_with(".rs") {
             let source = std::fs::read(&path).map_err(|error| fail(&path, error))?;
             named(&path, &String::from_utf8_lossy(&source), package, found);
-        } else if name.ends_with(".lock.json")
-            && std::fs::read(&path)
-                .is_ok_and(|text| String::from_utf8_lossy(&text).contains("\"pycandle_lock\""))
-        {
+        } else if name.ends_with(".lock.json") && is_lock(&path) {
             locks.push(path);
         }
     }
     Ok(())
 }
 
+/// Whether it is a lock of ours, perhaps a spoiled one: by what is in it, by the weights that its
+/// name says, or because nothing else can be told. Other tools have files that end so too.
+fn is_lock(path: &Path) -> bool {
+    let weights = lock::weights_of(path).unwrap_or_default();
+    let weights = weights.to_string_lossy();
+    let endings = [".safetensors", ".safetensors.index.json", ".gguf"];
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.trim().is_empty()
+        || text.contains("\"pycandle_lock\"")
+        || endings.iter().any(|ending| weights.ends_with(ending))
+}
+
 /// Adds the models that a source names.
-fn named(path: &Path, source: &str, package: &Path, found: &mut Found) {
-    let is_script = path.file_name().is_some_and(|name| name == "build.rs");
-    let may_name =
-        source.contains("pycandle_model") || is_script && source.contains("pycandle_build");
-    if !may_name {
+fn named(path: &Path, source: &str, package: &Package, found: &mut Found) {
+    let has_attribute = source.contains("pycandle_model");
+    let is_script = *path == package.script && source.contains("pycandle_build");
+    if !has_attribute && !is_script {
         return;
     }
-    for model in tokens::models(source, package) {
+    let mut models = Vec::new();
+    if source.len() > LONGEST_SOURCE {
+        let why = format!("has more than {LONGEST_SOURCE} bytes, and was not looked through");
+        models.push(Named::Unclear(why));
+    } else {
+        if has_attribute {
+            models.extend(tokens::attributes(source, &package.root));
+        }
+        if is_script {
+            models.extend(tokens::builders(source, &package.root));
+        }
+    }
+    for model in models {
         match model {
             Named::Model(name, config, weights) => {
                 let name = name.map_or(String::new(), |name| format!(" ({name})"));
