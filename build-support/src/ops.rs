@@ -14,6 +14,7 @@ mod nn;
 mod pool;
 mod reduce;
 mod shape;
+pub(crate) mod shapes;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,157 @@
+//! Shapes of new tensors, and of what is read or written by index.
+
+use super::views::with;
+use super::{At, Given, No, Rule, Shape, fits, is, one, same, together, wrong};
+use crate::manifest::Dtype;
+
+pub const RULES: &[(&str, Rule)] = &[
+    ("aten.arange.default", arange),
+    ("aten.arange.start", arange),
+    ("aten.arange.start_step", arange),
+    ("aten.empty.memory_format", sized),
+    ("aten.empty_like.default", same),
+    ("aten.eye.default", eye),
+    ("aten.fill.Scalar", same),
+    ("aten.full.default", sized),
+    ("aten.full_like.default", same),
+    ("aten.gather.default", gather),
+    ("aten.index.Tensor", index),
+    ("aten.index_add.default", index_add),
+    ("aten.index_put.default", index_put),
+    ("aten.index_select.default", index_select),
+    ("aten.linspace.default", linspace),
+    ("aten.new_empty.default", sized),
+    ("aten.new_full.default", sized),
+    ("aten.new_ones.default", sized),
+    ("aten.new_zeros.default", sized),
+    ("aten.ones.default", sized),
+    ("aten.ones_like.default", same),
+    ("aten.scalar_tensor.default", scalar),
+    ("aten.scatter.src", scatter),
+    ("aten.scatter.value", scatter),
+    ("aten.scatter_add.default", scatter),
+    ("aten.type_as.default", same),
+    ("aten.zeros.default", sized),
+    ("aten.zeros_like.default", same),
+];
+
+fn sized(at: &At) -> Given {
+    one(at.ints("size")?)
+}
+
+fn scalar(_: &At) -> Given {
+    one(Vec::new())
+}
+
+fn eye(at: &At) -> Given {
+    let n = at.int("n")?;
+    one(vec![n, at.int_or("m", n)?])
+}
+
+fn linspace(at: &At) -> Given {
+    one(vec![at.int("steps")?])
+}
+
+fn arange(at: &At) -> Given {
+    let or = |name: &str, default: f64| match at.given(name) {
+        true => at.float(name),
+        false => Ok(default),
+    };
+    let (start, end, step) = (or("start", 0.0)?, at.float("end")?, or("step", 1.0)?);
+    let steps = ((end - start) / step).ceil();
+    match steps.is_finite() && steps.abs() < 1e15 {
+        true => one(vec![(steps as i64).max(0)]),
+        false => Err(No::Unknown),
+    }
+}
+
+/// An index has the rank of what it goes into, and is no larger but in `dim`.
+fn inside(at: &At, what: &str, index: &[i64], x: &[i64], dim: Option<usize>) -> Result<(), No> {
+    let larger = |(i, (a, b)): (usize, (&i64, &i64))| Some(i) != dim && a > b;
+    let sizes = index.iter().zip(x).enumerate();
+    match index.len().max(1) != x.len().max(1) || sizes.into_iter().any(larger) {
+        true => wrong(format!("`{what}` is {index:?}, which is not within {x:?}")),
+        false => at.shape("self").map(drop),
+    }
+}
+
+fn gather(at: &At) -> Given {
+    let (x, index) = (at.shape("self")?, at.shape("index")?);
+    let dim = at.axis("dim", 0, x.len())?;
+    inside(at, "index", &index, &x, Some(dim))?;
+    one(index)
+}
+
+fn scatter(at: &At) -> Given {
+    let (x, index) = (at.shape("self")?, at.shape("index")?);
+    let dim = at.axis("dim", 0, x.len())?;
+    inside(at, "index", &index, &x, Some(dim))?;
+    if let Some(src) = at.shape_opt("src")? {
+        inside(at, "index", &index, &src, None)?;
+    }
+    one(x)
+}
+
+fn index_select(at: &At) -> Given {
+    let (x, index) = (at.shape("self")?, at.shape("index")?);
+    let dim = at.axis("dim", 0, x.len())?;
+    match index[..] {
+        [n] => one(with(&x, dim, n)),
+        _ => Err(No::Unknown),
+    }
+}
+
+fn index_add(at: &At) -> Given {
+    let (x, index) = (at.shape("self")?, at.shape("index")?);
+    let dim = at.axis("dim", 0, x.len())?;
+    if let [n] = index[..] {
+        is(at, "source", &with(&x, dim, n))?;
+    }
+    one(x)
+}
+
+/// The shape of what indices pick: broadcast, in place of the dimensions that they are for, or in
+/// front where those are apart.
+fn picked(at: &At) -> Result<Shape, No> {
+    let x = at.shape("self")?;
+    let indices = at.shapes("indices")?;
+    if indices.len() > x.len() {
+        return Err(No::Unknown);
+    }
+    let mut picked: Option<Shape> = None;
+    let mut places = Vec::new();
+    for (dim, index) in indices.into_iter().enumerate() {
+        let Some((shape, dtype)) = index else {
+            continue;
+        };
+        if matches!(dtype, Dtype::Bool | Dtype::Uint8) {
+            return Err(No::Unknown);
+        }
+        places.push(dim);
+        picked = Some(match picked {
+            Some(before) => together(&before, &shape)?,
+            None => shape,
+        });
+    }
+    let (Some(picked), Some(&first), Some(&last)) = (picked, places.first(), places.last()) else {
+        return Ok(x);
+    };
+    let at_front = last - first + 1 != places.len();
+    let kept = x
+        .iter()
+        .enumerate()
+        .filter(|(dim, _)| !places.contains(dim));
+    let mut out: Shape = kept.map(|(_, size)| *size).collect();
+    let place = if at_front { 0 } else { first };
+    out.splice(place..place, picked);
+    Ok(out)
+}
+
+fn index(at: &At) -> Given {
+    one(picked(at)?)
+}
+
+fn index_put(at: &At) -> Given {
+    fits("values", &at.shape("values")?, &picked(at)?)?;
+    same(at)
+}

@@ -1,0 +1,263 @@
+//! Shapes of a network's layers: convolution, pooling, norms, embeddings.
+
+use super::joins::affine;
+use super::samples::floor_div;
+use super::{At, Given, No, Rule, Shape, is, one, same, wrong};
+
+pub const RULES: &[(&str, Rule)] = &[
+    ("aten._adaptive_avg_pool2d.default", adaptive::<2>),
+    (
+        "aten._native_batch_norm_legit_no_training.default",
+        batch_norm,
+    ),
+    ("aten._weight_norm.default", weight_norm),
+    ("aten.adaptive_avg_pool1d.default", adaptive::<1>),
+    ("aten.adaptive_avg_pool2d.default", adaptive::<2>),
+    ("aten.avg_pool1d.default", pool::<1>),
+    ("aten.avg_pool2d.default", pool::<2>),
+    ("aten.conv1d.default", conv::<1>),
+    ("aten.conv1d.padding", conv::<1>),
+    ("aten.conv2d.default", conv::<2>),
+    ("aten.conv2d.padding", conv::<2>),
+    ("aten.conv_transpose1d.default", conv_transpose::<1>),
+    ("aten.conv_transpose2d.input", conv_transpose::<2>),
+    ("aten.dropout.default", same),
+    ("aten.embedding.default", embedding),
+    ("aten.group_norm.default", group_norm),
+    ("aten.layer_norm.default", layer_norm),
+    ("aten.max_pool2d.default", pool::<2>),
+    ("aten.prelu.default", prelu),
+    ("aten.rms_norm.default", layer_norm),
+    ("aten.upsample_bicubic2d.vec", upsample),
+    ("aten.upsample_bilinear2d.vec", upsample),
+    ("aten.upsample_nearest2d.vec", upsample),
+];
+
+/// How a window moves over one dimension.
+struct Window {
+    size: i64,
+    stride: i64,
+    dilation: i64,
+}
+
+impl Window {
+    /// How many places it has within `length`, where each side has been padded.
+    fn places(&self, length: i64, up: bool) -> Option<i64> {
+        let covered = self.dilation.checked_mul(self.size.checked_sub(1)?)?;
+        let free = length.checked_sub(covered)?.checked_sub(1)?;
+        let more = if up { self.stride.checked_sub(1)? } else { 0 };
+        let places = floor_div(free.checked_add(more)?, self.stride)?;
+        places.checked_add(1).filter(|&n| n >= 0 && self.stride > 0)
+    }
+}
+
+/// The spatial dimensions of an input that may have no batch.
+fn spatial<const N: usize>(x: &[i64]) -> Result<(&[i64], [i64; N]), No> {
+    let Some(before) = x.len().checked_sub(N).filter(|n| (1..=2).contains(n)) else {
+        return wrong(format!("{x:?} is no input of {N} spatial dimensions"));
+    };
+    let sizes = x[before..].try_into().map_err(|_| No::Unknown)?;
+    Ok((&x[..before], sizes))
+}
+
+fn conv<const N: usize>(at: &At) -> Given {
+    let (x, weight) = (at.shape("input")?, at.shape("weight")?);
+    let (before, sizes) = spatial::<N>(&x)?;
+    let groups = at.int_or("groups", 1)?;
+    let channels = before[before.len() - 1];
+    let fit = weight.len() == N + 2
+        && groups > 0
+        && weight[1].checked_mul(groups) == Some(channels)
+        && weight[0] % groups == 0;
+    if !fit {
+        return wrong(format!(
+            "`input` is {x:?} and `weight` {weight:?} in {groups} groups: the channels differ"
+        ));
+    }
+    is(at, "bias", &weight[..1])?;
+    let stride = at.per_dim("stride", &[1; N])?;
+    let dilation = at.per_dim("dilation", &[1; N])?;
+    let mut out = before.to_vec();
+    let last = out.len() - 1;
+    out[last] = weight[0];
+    for i in 0..N {
+        let window = Window {
+            size: weight[2 + i],
+            stride: stride[i],
+            dilation: dilation[i],
+        };
+        let length = match at.text("padding") {
+            Some("same") => Ok(sizes[i].checked_add((window.size - 1).saturating_mul(dilation[i]))),
+            Some(_) => Ok(Some(sizes[i])),
+            None => at
+                .per_dim("padding", &[0; N])
+                .map(|p| p[i].checked_mul(2).and_then(|p| p.checked_add(sizes[i]))),
+        }?;
+        let places = length.and_then(|length| window.places(length, false));
+        match places {
+            Some(n) => out.push(n),
+            None => {
+                return wrong(format!(
+                    "`input` is {x:?}, smaller than `weight` {weight:?}"
+                ));
+            }
+        }
+    }
+    one(out)
+}
+
+fn conv_transpose<const N: usize>(at: &At) -> Given {
+    let (x, weight) = (at.shape("input")?, at.shape("weight")?);
+    let (before, sizes) = spatial::<N>(&x)?;
+    let groups = at.int_or("groups", 1)?;
+    if weight.len() != N + 2 || before.last() != weight.first() || groups < 1 {
+        return wrong(format!(
+            "`input` is {x:?} and `weight` {weight:?}: the channels differ"
+        ));
+    }
+    let channels = weight[1].checked_mul(groups).ok_or(No::Unknown)?;
+    is(at, "bias", &[channels])?;
+    let stride = at.per_dim("stride", &[1; N])?;
+    let padding = at.per_dim("padding", &[0; N])?;
+    let more = at.per_dim("output_padding", &[0; N])?;
+    let dilation = at.per_dim("dilation", &[1; N])?;
+    let mut out = before.to_vec();
+    let last = out.len() - 1;
+    out[last] = channels;
+    for i in 0..N {
+        let length = || {
+            let steps = sizes[i].checked_sub(1)?.checked_mul(stride[i])?;
+            let covered = weight[2 + i].checked_sub(1)?.checked_mul(dilation[i])?;
+            let cut = padding[i].checked_mul(2)?;
+            let sum = steps.checked_add(covered)?.checked_sub(cut)?;
+            sum.checked_add(more[i])?.checked_add(1)
+        };
+        out.push(length().ok_or(No::Unknown)?);
+    }
+    one(out)
+}
+
+fn pool<const N: usize>(at: &At) -> Given {
+    let x = at.shape("self")?;
+    let (before, sizes) = spatial::<N>(&x)?;
+    let kernel = at.ints("kernel_size")?;
+    let kernel = match kernel[..] {
+        [n] => vec![n; N],
+        _ if kernel.len() == N => kernel,
+        _ => return Err(No::Unknown),
+    };
+    let stride = at.per_dim("stride", &kernel)?;
+    let padding = at.per_dim("padding", &[0; N])?;
+    let dilation = at.per_dim("dilation", &[1; N])?;
+    let up = at.flag("ceil_mode");
+    let mut out = before.to_vec();
+    for i in 0..N {
+        let window = Window {
+            size: kernel[i],
+            stride: stride[i],
+            dilation: dilation[i],
+        };
+        let length = padding[i]
+            .checked_mul(2)
+            .and_then(|p| p.checked_add(sizes[i]));
+        let Some(n) = length.and_then(|length| window.places(length, up)) else {
+            return wrong(format!("{x:?} is smaller than the window {kernel:?}"));
+        };
+        // No window begins behind the input and the padding before it.
+        let behind = (n - 1).saturating_mul(stride[i]) >= sizes[i].saturating_add(padding[i]);
+        out.push(n - i64::from(up && behind));
+    }
+    one(out)
+}
+
+fn adaptive<const N: usize>(at: &At) -> Given {
+    let x = at.shape("self")?;
+    let (before, _) = spatial::<N>(&x)?;
+    let size = at.ints("output_size")?;
+    match size.len() == N {
+        true => one([before, &size].concat()),
+        false => Err(No::Unknown),
+    }
+}
+
+fn upsample(at: &At) -> Given {
+    let x = at.shape("input")?;
+    let [batch, channels, height, width] = x[..] else {
+        return wrong(format!("`input` is {x:?}, expected four dimensions"));
+    };
+    if at.given("output_size") {
+        return one([&[batch, channels], &at.ints("output_size")?[..]].concat());
+    }
+    let factors = at.floats("scale_factors")?;
+    let [vertical, horizontal] = factors[..] else {
+        return Err(No::Unknown);
+    };
+    let scaled = |n: i64, by: f64| (n as f64 * by).floor() as i64;
+    one(vec![
+        batch,
+        channels,
+        scaled(height, vertical),
+        scaled(width, horizontal),
+    ])
+}
+
+fn embedding(at: &At) -> Given {
+    let (weight, indices) = (at.shape("weight")?, at.shape("indices")?);
+    match weight[..] {
+        [_, width] => one([&indices[..], &[width]].concat()),
+        _ => wrong(format!("`weight` is {weight:?}, expected two dimensions")),
+    }
+}
+
+fn layer_norm(at: &At) -> Given {
+    let (x, over) = (at.shape("input")?, at.ints("normalized_shape")?);
+    if !x.ends_with(&over) {
+        return wrong(format!("`input` is {x:?}, which does not end in {over:?}"));
+    }
+    affine(at, &over)?;
+    one(x)
+}
+
+/// The second dimension.
+fn channels(x: &Shape) -> Result<i64, No> {
+    x.get(1).copied().ok_or(No::Unknown)
+}
+
+fn group_norm(at: &At) -> Given {
+    let (x, groups) = (at.shape("input")?, at.int("num_groups")?);
+    let channels = channels(&x)?;
+    if groups < 1 || channels % groups != 0 {
+        return wrong(format!("{channels} channels are no {groups} groups"));
+    }
+    affine(at, &[channels])?;
+    one(x)
+}
+
+fn batch_norm(at: &At) -> Given {
+    let x = at.shape("input")?;
+    let channels = [channels(&x)?];
+    affine(at, &channels)?;
+    is(at, "running_mean", &channels)?;
+    is(at, "running_var", &channels)?;
+    // The mean and deviation saved for training are empty.
+    Ok(vec![Some(x), None, None])
+}
+
+fn weight_norm(at: &At) -> Given {
+    let v = at.shape("v")?;
+    let dim = at.axis("dim", 0, v.len())?;
+    let norms = v.iter().enumerate();
+    let norms = norms.map(|(i, &size)| if i == dim { size } else { 1 });
+    is(at, "g", &norms.collect::<Shape>())?;
+    one(v)
+}
+
+fn prelu(at: &At) -> Given {
+    let (x, weight) = (at.shape("self")?, at.shape("weight")?);
+    let slopes: i64 = weight.iter().fold(1, |n, &d| n.saturating_mul(d));
+    let channels = x.get(1).or(x.first()).copied().unwrap_or(1);
+    match slopes == 1 || slopes == channels {
+        true => one(x),
+        false => wrong(format!("`weight` is {weight:?} for {channels} channels")),
+    }
+}
