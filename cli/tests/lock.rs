@@ -534,6 +534,11 @@ fn a_lock_is_judged_as_the_files_are() {
         }
         let with_files = codegen();
         let locked = run(&["lock", "--weights", case.weights]);
+        let cannot = |line: &&str| line.starts_with("cannot use the checkpoint");
+        if case.report.first().is_some_and(cannot) {
+            assert_eq!(said(locked), said(with_files), "{}", case.name);
+            continue;
+        }
         assert!(locked.status.success(), "{}: {}", case.name, said(locked));
         for (name, _) in &case.files {
             if Path::new(name) != Path::new("llama_manifest.json") {
