@@ -48,7 +48,6 @@ const RESULTS: &[(&str, &str)] = &[
     ("sdpa", "attn"),
     ("sin", "sin"),
     ("softmax", PROBABILITIES),
-    ("to_bool", "mask"),
     ("var", "var"),
     ("where_", "chosen"),
 ];

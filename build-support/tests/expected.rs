@@ -37,6 +37,6 @@ macro_rules! expected {
 }
 
 expected! {
-    attention bert cnn encoder encoder_decoder gpt2 hidden_states keywords llama many_inputs
-    qwen3_bf16 recurrent resnet shared sized taps tied twice vit
+    attention bert cnn encoder encoder_decoder gemma2 gpt2 hidden_states keywords llama many_inputs
+    qwen3_bf16 recurrent resnet revisited shared sized taps tied twice vit
 }
