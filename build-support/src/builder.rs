@@ -172,10 +172,16 @@ pub fn write_if_changed(path: &Path, content: &str) -> Result<bool, Report> {
 mod tests {
     use super::*;
 
+    /// As `/dev/null` in the place of a file that nobody wants; here a socket, which nobody misses.
     #[test]
-    fn a_device_stays_one() {
-        let path = Path::new("/dev/null");
-        assert_eq!(write_if_changed(path, "text"), Ok(true));
-        assert!(std::fs::metadata(path).is_ok_and(|there| !there.is_file()));
+    fn no_file_takes_the_place_of_a_device() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        let error = write_if_changed(&path, "text")
+            .expect_err("not connected")
+            .to_string();
+        assert!(error.starts_with("cannot write `"), "{error}");
+        assert!(std::fs::metadata(&path).is_ok_and(|there| !there.is_file()));
     }
 }

@@ -14,6 +14,7 @@ fn main() {
         None => {
             cases().iter().for_each(check);
             without_weights();
+            without_a_config();
         }
     }
 }
@@ -89,13 +90,48 @@ fn without_weights() {
     assert!(text.contains(&watched(&place)), "{text}");
     assert!(!text.contains(&watched(&weights)), "{text}");
 
-    std::fs::write(&weights, safetensors(&[])).expect("written");
-    let text = run(&case, folder.path()).stdout;
-    let text = String::from_utf8_lossy(&text);
-    assert!(text.contains("does not describe the checkpoint"), "{text}");
     let mend = format!(
         "cargo pycandle lock --weights {}/{}",
         case.name, case.weights
     );
+    let whole = std::fs::read_to_string(&place).expect("a lock");
+    let edited = whole.replacen("BF16 [", "F16 [", 1);
+    let conflict = whole.replacen("  \"files\"", "<<<<<<< HEAD\n  \"files\"", 1);
+    for (spoiled, why) in [
+        (
+            &edited,
+            "line 3: sha256: does not belong to the rest of the lock",
+        ),
+        (&conflict, "line 5: is in the middle of a merge conflict"),
+    ] {
+        assert_ne!(spoiled, &whole);
+        std::fs::write(&place, spoiled).expect("written");
+        let text = run(&case, folder.path()).stdout;
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains(&format!("cargo::error={why}")), "{text}");
+        assert!(text.contains("is not a lock that can be used"), "{text}");
+        assert!(text.contains(&mend), "{text}");
+    }
+    std::fs::write(&place, whole).expect("written");
+
+    std::fs::write(&weights, safetensors(&[])).expect("written");
+    let text = run(&case, folder.path()).stdout;
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains("does not describe the checkpoint"), "{text}");
     assert!(text.contains(&mend), "{text}");
+}
+
+/// A config that cannot be read is a warning, which Cargo shows.
+fn without_a_config() {
+    let case = cases().into_iter().find(|case| case.name == "fits_config");
+    let case = case.expect("a case");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let inside = folder.path().join(case.name);
+    case.write(&inside).expect("files");
+    std::fs::write(inside.join("config.json"), "{").expect("written");
+    let text = run(&case, folder.path()).stdout;
+    let text = String::from_utf8_lossy(&text);
+    let said = "cargo::warning=unread: fits_config/config.json is no JSON object";
+    assert!(text.contains(said), "{text}");
+    assert!(folder.path().join("llama.rs").exists(), "{text}");
 }
