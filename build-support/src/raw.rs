@@ -7,16 +7,21 @@ mod check;
 mod data;
 mod dims;
 pub(crate) mod json;
+mod list;
 pub(crate) mod locate;
 
+use std::marker::PhantomData;
 use std::path::Path;
+use std::rc::Rc;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::manifest::Manifest;
 use crate::ops::shapes;
 use crate::report::{At, Error, Report};
+use list::{Items, List};
 use locate::{Lines, plain};
 
 /// The formats that this version reads, any minor of them; 2 has `conditions` of the sizes.
@@ -70,7 +75,7 @@ pub fn parse(file_name: &str, text: &str) -> Result<Manifest, Report> {
     let mut source = Source {
         file: file_name,
         text,
-        lines: Lines::new(text),
+        lines: Rc::new(Lines::new(text)),
         report: Report::new(),
     };
     let top: json::Top = match serde_json::from_str(text) {
@@ -105,7 +110,7 @@ pub fn parse(file_name: &str, text: &str) -> Result<Manifest, Report> {
 struct Source<'a> {
     file: &'a str,
     text: &'a str,
-    lines: Lines<'a>,
+    lines: Rc<Lines<'a>>,
     report: Report,
 }
 
@@ -126,11 +131,11 @@ struct Elements<'a> {
     inputs: Vec<Element<json::Input<'a>>>,
     outputs: Vec<Element<json::Output<'a>>>,
     states: Vec<Element<json::State<'a>>>,
-    parameters: Vec<Element<json::Param<'a>>>,
+    parameters: List<'a, json::Param<'a>>,
     constants: Vec<Element<json::Constant<'a>>>,
-    modules: Vec<Element<json::Module<'a>>>,
-    calls: Vec<Element<json::Call<'a>>>,
-    nodes: Vec<Element<json::Node<'a>>>,
+    modules: List<'a, json::Module<'a>>,
+    calls: List<'a, json::Call<'a>>,
+    nodes: List<'a, json::Node<'a>>,
     config: Option<serde_json::Value>,
 }
 
@@ -179,11 +184,11 @@ impl<'a> Source<'a> {
         let inputs = self.list("inputs", top.inputs);
         let outputs = self.list("outputs", top.outputs);
         let states = self.list("states", top.states);
-        let parameters = self.list("parameters", top.parameters);
+        let parameters = self.long_list("parameters", top.parameters);
         let constants = self.list("constants", top.constants);
-        let modules = self.list("modules", top.modules);
-        let calls = self.list("calls", top.calls);
-        let nodes = self.list("nodes", top.nodes);
+        let modules = self.long_list("modules", top.modules);
+        let calls = self.long_list("calls", top.calls);
+        let nodes = self.long_list("nodes", top.nodes);
         let config = match top.config {
             Some(raw) => self.field("config", Some(raw)),
             None => None,
@@ -227,20 +232,39 @@ impl<'a> Source<'a> {
         name: &str,
         raw: Option<&'a RawValue>,
     ) -> Option<Vec<Element<T>>> {
-        let items: Vec<&'a RawValue> = self.field(name, raw)?;
-        let mut list = Some(Vec::with_capacity(items.len()));
-        for (index, raw) in items.into_iter().enumerate() {
-            match (self.element(|| format!("{name}[{index}]"), raw), &mut list) {
-                (Some(is), Some(list)) => {
-                    list.push(Element {
-                        line: self.lines.of(raw.get()),
-                        is,
-                    });
-                }
-                _ => list = None,
+        Some(self.long_list(name, raw)?.iter().collect())
+    }
+
+    /// [`Self::list`], of which an element is there while it is looked at.
+    fn long_list<T: Deserialize<'a>>(
+        &mut self,
+        name: &str,
+        raw: Option<&'a RawValue>,
+    ) -> Option<List<'a, T>> {
+        // Not a list, or absent.
+        let is_list = raw.is_some_and(|raw| raw.get().starts_with('['));
+        let text = match raw {
+            Some(raw) if is_list => raw.get(),
+            _ => {
+                self.field::<Vec<IgnoredAny>>(name, raw)?;
+                return None;
             }
+        };
+        let (mut len, mut sound) = (0, true);
+        for item in Items::<T>::new(text) {
+            if let Err(raw) = item {
+                sound = false;
+                self.element::<T>(|| format!("{name}[{len}]"), raw);
+            }
+            len += 1;
         }
-        list
+        let (lines, of) = (Rc::clone(&self.lines), PhantomData);
+        sound.then_some(List {
+            text,
+            lines,
+            len,
+            of,
+        })
     }
 
     fn element<T: Deserialize<'a>>(

@@ -7,6 +7,7 @@ mod tensors;
 use std::collections::HashMap;
 
 use super::dims::{self, Symbols};
+use super::json::Str;
 use super::{Elements, Source, json};
 use crate::manifest::{
     Arg, ConstId, Dtype, Manifest, ModuleId, ParamId, Source as From, Value, ValueId,
@@ -14,18 +15,18 @@ use crate::manifest::{
 
 /// Everything that a name can refer to, filled in file order.
 #[derive(Default)]
-struct Names<'s> {
+struct Names<'s, 'a> {
     symbols: Symbols<'s>,
-    values: HashMap<&'s str, ValueId>,
-    params: HashMap<&'s str, ParamId>,
+    values: HashMap<Str<'a>, ValueId>,
+    params: HashMap<Str<'a>, ParamId>,
     constants: HashMap<&'s str, ConstId>,
-    modules: HashMap<&'s str, ModuleId>,
+    modules: HashMap<Str<'a>, ModuleId>,
 }
 
 struct Checker<'c, 's, 'a> {
     source: &'c mut Source<'a>,
     raw: &'s Elements<'a>,
-    names: Names<'s>,
+    names: Names<'s, 'a>,
     values: Vec<Value>,
     /// The call in which a value was made; `None` for inputs.
     made_in: Vec<Option<usize>>,
@@ -87,7 +88,7 @@ pub(super) fn check<'a>(source: &mut Source<'a>, raw: &Elements<'a>) -> Option<M
     })
 }
 
-impl<'s> Checker<'_, 's, '_> {
+impl<'a> Checker<'_, '_, 'a> {
     fn identity(&mut self) {
         let model = &self.raw.model;
         for (field, text) in [
@@ -141,14 +142,14 @@ impl<'s> Checker<'_, 's, '_> {
         &mut self,
         line: usize,
         field: impl Fn() -> String,
-        name: &'s json::Str<'_>,
+        name: &Str<'a>,
         of: json::Dtype,
         shape: &[json::Dim<'_>],
         call: Option<usize>,
     ) -> ValueId {
         let id = ValueId(self.values.len());
         self.checked_name(line, || field() + ".name", name);
-        if self.names.values.insert(name, id).is_some() {
+        if self.names.values.insert(name.clone(), id).is_some() {
             self.twice(line, field() + ".name", "value", name);
         }
         let mut sizes = Vec::with_capacity(shape.len());

@@ -1,6 +1,6 @@
 //! The serde mirror of the manifest: what the JSON says, unchecked. Strings are borrowed.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::ops::Deref;
 
@@ -48,6 +48,12 @@ pub(super) struct Top<'a> {
 /// A string, borrowed from the text unless it holds escapes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Str<'a>(Cow<'a, str>);
+
+impl Borrow<str> for Str<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Deref for Str<'_> {
     type Target = str;

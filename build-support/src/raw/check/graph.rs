@@ -9,7 +9,7 @@ impl Checker<'_, '_, '_> {
     pub(super) fn modules(&mut self) -> Vec<Module> {
         let mut modules = Vec::with_capacity(self.raw.modules.len());
         for (i, element) in self.raw.modules.iter().enumerate() {
-            let path = &*element.is.path;
+            let path = &element.is.path;
             let field = |name: &str| format!("modules[{i}].{name}");
             if (i == 0) != path.is_empty() {
                 let message = "the first module, and no other, is the root with the path \"\"";
@@ -17,7 +17,7 @@ impl Checker<'_, '_, '_> {
             } else if !path.is_empty() {
                 let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
                 if path.split('.').any(str::is_empty) {
-                    let message = format!("`{path}` has an empty part");
+                    let message = format!("`{}` has an empty part", &**path);
                     self.source.error(element.line, field("path"), message);
                 } else if !self.names.modules.contains_key(parent) {
                     let message = format!("its parent `{parent}` does not come before it");
@@ -26,12 +26,17 @@ impl Checker<'_, '_, '_> {
                 self.checked_name(element.line, || field("path"), path);
             }
             self.checked_name(element.line, || field("class"), &element.is.class);
-            if self.names.modules.insert(path, ModuleId(i)).is_some() {
+            if self
+                .names
+                .modules
+                .insert(path.clone(), ModuleId(i))
+                .is_some()
+            {
                 self.twice(element.line, field("path"), "module", path);
             }
             let class = last(&element.is.class).to_owned();
             modules.push(Module {
-                path: path.to_owned(),
+                path: (**path).to_owned(),
                 class,
                 library: element.is.class.starts_with("torch.nn."),
             });
@@ -62,7 +67,7 @@ impl Checker<'_, '_, '_> {
                 }
                 Some(_) => {}
             }
-            let count: &mut usize = counts.entry(&*call.module).or_default();
+            let count: &mut usize = counts.entry(call.module.clone()).or_default();
             if call.index != *count {
                 let message = format!(
                     "this is call {count} of `{}`, not {}",
@@ -100,7 +105,6 @@ impl Checker<'_, '_, '_> {
 
     pub(super) fn nodes(&mut self) -> Vec<Node> {
         let mut nodes = Vec::with_capacity(self.raw.nodes.len());
-        let mut seen = HashSet::new();
         for (i, element) in self.raw.nodes.iter().enumerate() {
             let node = &element.is;
             if node.op.is_empty()
@@ -119,7 +123,7 @@ impl Checker<'_, '_, '_> {
                 self.source
                     .error(element.line, format!("nodes[{i}].call"), message);
             }
-            seen.clear();
+            let mut seen = HashSet::new();
             let mut args = Vec::with_capacity(node.args.0.len());
             for (name, arg) in &node.args.0 {
                 let field = || format!("nodes[{i}].args.{}", &**name);

@@ -7,6 +7,7 @@ use crate::manifest::{ConstId, Constant, Param, ParamId};
 impl Checker<'_, '_, '_> {
     pub(super) fn params(&mut self) -> Vec<Param> {
         let mut params: Vec<Param> = Vec::with_capacity(self.raw.parameters.len());
+        self.names.params.reserve(self.raw.parameters.len());
         for (i, element) in self.raw.parameters.iter().enumerate() {
             let param = &element.is;
             let field = |name: &str| format!("parameters[{i}].{name}");
@@ -41,7 +42,8 @@ impl Checker<'_, '_, '_> {
                     "the tensor is too large to address",
                 );
             }
-            if self.names.params.insert(&param.name, ParamId(i)).is_some() {
+            let name = param.name.clone();
+            if self.names.params.insert(name, ParamId(i)).is_some() {
                 self.twice(element.line, field("name"), "parameter", &param.name);
             }
             params.push(Param {
