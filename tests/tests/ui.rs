@@ -58,33 +58,51 @@ fn mistakes_are_one_error_each() -> io::Result<()> {
     cases.compile_fail("ui/attribute/*.rs");
     cases.compile_fail("ui/manifest/*.rs");
     cases.compile_fail("ui/checkpoint/*.rs");
+    cases.compile_fail("ui/fits/*.rs");
     cases.compile_fail("ui/lock/*.rs");
     Ok(())
 }
 
-/// What the compiler shows is what the builder and the command line say.
+/// What the compiler shows is what the builder and the command line say. Where the checkpoint fits,
+/// the one mistake is in the use of the model, which the compiler comes to when all before is right.
 #[test]
 fn every_checkpoint_of_the_table_has_its_case() -> io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("ui/checkpoint");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("ui");
     let mut names: BTreeSet<String> = OF_FILES.iter().map(|name| (*name).to_owned()).collect();
+    let mut fitting = BTreeSet::new();
     for case in pycandle_test_checkpoints::cases() {
-        if case.report.is_empty() {
-            continue;
-        }
-        let text = std::fs::read_to_string(folder.join(case.name).with_extension("stderr"))?;
+        let fits = case.report.is_empty();
+        let kind = if fits { "fits" } else { "checkpoint" };
+        let file = folder.join(kind).join(case.name);
+        let text = std::fs::read_to_string(file.with_extension("stderr"))?;
         let place = format!("ui/fixtures/{}", case.name);
-        let said = case.is_said_in(&text, &place, FrontEnd::Attribute);
+        let said = match fits {
+            true => text.starts_with("error[E0308]") && text.matches("error").count() == 2,
+            false => case.is_said_in(&text, &place, FrontEnd::Attribute),
+        };
         assert!(said, "{}:\n{text}", case.name);
+        let source = std::fs::read_to_string(file.with_extension("rs"))?;
+        assert!(
+            source.contains(&format!("{place}/{}", case.weights)),
+            "{source}"
+        );
+        let names = if fits { &mut fitting } else { &mut names };
         names.insert(case.name.to_owned());
     }
-    let mut found = BTreeSet::new();
+    assert_eq!(stems(&folder.join("checkpoint"))?, names);
+    assert_eq!(stems(&folder.join("fits"))?, fitting);
+    Ok(())
+}
+
+/// The names of the files in a folder, without what stands behind the dot.
+fn stems(folder: &Path) -> io::Result<BTreeSet<String>> {
+    let mut stems = BTreeSet::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        found.extend(
+        stems.extend(
             path.file_stem()
                 .map(|name| name.to_string_lossy().into_owned()),
         );
     }
-    assert_eq!(found, names);
-    Ok(())
+    Ok(stems)
 }

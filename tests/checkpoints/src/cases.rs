@@ -1,5 +1,9 @@
 //! The table.
 
+mod forms;
+mod settings;
+mod values;
+
 use serde_json::{Value as Json, json};
 
 use crate::{Case, Value, gguf, safetensors};
@@ -28,13 +32,17 @@ fn llama(layers: usize, dtype: &'static str) -> Tensors {
     tensors
 }
 
-/// The manifest of these tensors, traced in float32.
+/// The manifest of these tensors, traced in float32; integers are buffers.
 fn manifest(tensors: &Tensors, config: &Json) -> Vec<u8> {
     let tied = |name: &str| (name == "lm_head.weight").then_some("model.embed_tokens.weight");
     let parameters: Vec<_> = tensors
         .iter()
-        .map(|(name, _, shape)| {
-            json!({"name": name, "kind": "parameter", "dtype": "float32", "shape": shape,
+        .map(|(name, dtype, shape)| {
+            let (kind, dtype) = match *dtype {
+                "I64" => ("buffer", "int64"),
+                _ => ("parameter", "float32"),
+            };
+            json!({"name": name, "kind": kind, "dtype": dtype, "shape": shape,
                    "tied_to": tied(name)})
         })
         .collect();
@@ -109,20 +117,6 @@ fn kept(tensors: Tensors, keep: impl Fn(&str) -> bool) -> Tensors {
         .into_iter()
         .filter(|(name, ..)| keep(name))
         .collect()
-}
-
-/// What stands for each matrix of the layers in a quantized form.
-fn packed(parts: &[(&str, &'static str, &[usize])]) -> Tensors {
-    let mut all = Vec::new();
-    for (name, dtype, shape) in llama(2, "F16") {
-        match name.strip_suffix("_proj.weight") {
-            Some(stem) => all.extend(parts.iter().map(|(part, dtype, shape)| {
-                (format!("{stem}_proj.{part}"), *dtype, shape.to_vec())
-            })),
-            None => all.push((name, dtype, shape)),
-        }
-    }
-    all
 }
 
 /// The model as llama.cpp writes it.
@@ -214,7 +208,7 @@ pub fn cases() -> Vec<Case> {
             &named(llama(2, "F16"), |name| name.replace("model.norm", "model.norms")),
             &[
                 "missing: model.norm.weight",
-                r#"renamed: model.norm.weight may be model.norms.weight in the checkpoint: if so, add RULE"#,
+                r#"renamed: model.norm.weight may be called model.norms.weight in the checkpoint: if so, add RULE"#,
             ],
         )
         .ruled([
@@ -249,9 +243,9 @@ pub fn cases() -> Vec<Case> {
             &[
                 "transposed: model.layers.{0,1}.mlp.down_proj.weight is [96, 32], the trace has [32, 96]",
                 "transposed: model.layers.{0,1}.mlp.gate_proj.weight is [32, 96], the trace has [96, 32]",
-                "one side has its matrices as Linear, the other as Conv1D, and square ones are transposed \
-                 too, which no shape shows: record again with the code that this checkpoint is of, or \
-                 take a checkpoint that has them as the trace",
+                "one side stores its matrices as Linear does, the other as Conv1D, and so square ones too, \
+                 whose shapes do not show it: record again with the code that this checkpoint is of, or \
+                 take a checkpoint that stores them as the trace does",
             ],
         ),
         case(
@@ -260,7 +254,7 @@ pub fn cases() -> Vec<Case> {
             &[
                 "dtype: model.layers.{0,1}.input_layernorm.weight is I32, the trace has F32",
                 "dtype: model.norm.weight is I32, the trace has F32",
-                "loading makes F32 of F64, F32, F16, BF16 or F8_E4M3 alone: convert these tensors in the \
+                "loading makes F32 only of F64, F32, F16, BF16 or F8_E4M3: convert these tensors in the \
                  checkpoint, or record again with the model that it is of",
             ],
         ),
@@ -304,43 +298,16 @@ pub fn cases() -> Vec<Case> {
             r#"--rename '^transformer\.=model.'"#,
         ]),
         case(
-            "quantized_bitsandbytes",
-            &packed(&[
-                ("weight", "U8", &[1536, 1]),
-                ("weight.absmax", "F32", &[48]),
-                ("weight.quant_map", "F32", &[16]),
-                ("weight.quant_state.bitsandbytes__nf4", "U8", &[80]),
-            ]),
-            &QUANTIZED,
-        )
-        .strict(),
-        case(
-            "quantized_gptq",
-            &packed(&[
-                ("qweight", "I32", &[4, 96]),
-                ("qzeros", "I32", &[1, 12]),
-                ("scales", "F16", &[1, 96]),
-                ("g_idx", "I32", &[32]),
-            ]),
-            &[
-                "quantized: 4 weights are stored as GPTQ:",
-                QUANTIZED[1],
-                QUANTIZED[2],
-                QUANTIZED[3],
-            ],
-        )
-        .strict(),
-        case(
             "quantized_blocks",
             &Vec::new(),
             &[
-                "tied: lm_head.weight is absent; it is tied to token_embd.weight in the trace: ok",
+                "tied: lm_head.weight is absent; it is tied to model.embed_tokens.weight in the trace: ok",
                 "quantized: 5 weights are stored as GGUF MXFP4 blocks:",
                 "model.embed_tokens.weight",
-                QUANTIZED[1],
-                QUANTIZED[2],
-                "loading cannot multiply by these: quantize to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to \
-                 Q6_K instead",
+                "model.layers.{0,1}.mlp.down_proj.weight",
+                "model.layers.{0,1}.mlp.gate_proj.weight",
+                "loading cannot multiply by these: quantize the model to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or \
+                 Q2_K to Q6_K instead, as llama.cpp's `llama-quantize` does",
             ],
         )
         .of_gguf("llama", "MXFP4"),
@@ -348,7 +315,7 @@ pub fn cases() -> Vec<Case> {
             "converted",
             &Vec::new(),
             &[
-                "tied: lm_head.weight is absent; it is tied to token_embd.weight in the trace: ok",
+                "tied: lm_head.weight is absent; it is tied to model.embed_tokens.weight in the trace: ok",
                 "converted: files of the architecture `gemma` have 1 added to the weights of their \
                  norms, which loading does not undo",
                 "take the model's safetensors checkpoint instead of the GGUF file",
@@ -382,7 +349,7 @@ pub fn cases() -> Vec<Case> {
         case(
             "revision",
             &llama(2, "F16"),
-            &["revision: the weights are of commit 5c8a1f0, the trace of 0b7d22e: take both from one"],
+            &["revision: the weights are of commit 5c8a1f0, the trace of 0b7d22e: take both from one commit"],
         )
         .with(MANIFEST, manifest(&llama(2, "F32"), &json!({"_commit_hash": "0b7d22e"})))
         .beside(&json!({"_commit_hash": "5c8a1f0"})),
@@ -420,18 +387,14 @@ pub fn cases() -> Vec<Case> {
         ]),
     ];
     cases.extend(fitting());
+    cases.extend(forms::cases());
+    cases.extend(settings::cases());
+    cases.extend(values::cases());
     cases
 }
 
 const AGAIN: &str = "take the checkpoint that was traced, or record again with `python -m pycandle \
     record FOLDER`, where FOLDER holds this model and its config.json";
-const QUANTIZED: [&str; 4] = [
-    "quantized: 4 weights are stored as bitsandbytes NF4:",
-    "model.layers.{0,1}.mlp.down_proj.weight",
-    "model.layers.{0,1}.mlp.gate_proj.weight",
-    "loading cannot multiply by these: take the model's checkpoint in BF16, F16 or F32, or a GGUF file \
-     of it",
-];
 
 /// Checkpoints that fit.
 fn fitting() -> Vec<Case> {

@@ -16,6 +16,8 @@ pub enum Value {
     Integer(u32),
     /// A 32-bit float.
     Float(f32),
+    /// An array of unsigned 32-bit integers.
+    Integers(&'static [u32]),
 }
 
 /// A safetensors file.
@@ -68,6 +70,12 @@ pub fn gguf(metadata: &[(&str, Value)], tensors: &[Tensor]) -> Vec<u8> {
             Value::Float(value) => {
                 bytes.extend(6_u32.to_le_bytes());
                 bytes.extend(value.to_le_bytes());
+            }
+            Value::Integers(values) => {
+                bytes.extend(9_u32.to_le_bytes());
+                bytes.extend(4_u32.to_le_bytes());
+                bytes.extend((values.len() as u64).to_le_bytes());
+                bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             }
             Value::Text(value) => {
                 bytes.extend(8_u32.to_le_bytes());

@@ -83,7 +83,7 @@ fn dtypes(dtypes: &Groups<(Dtype, Dtype)>) -> Finding {
             types => format!("{} or {last}", types.join(", ")),
         };
         finding.with(&format!(
-            "loading makes {to} of {types} alone: convert these tensors in the checkpoint, or record \
+            "loading makes {to} only of {types}: convert these tensors in the checkpoint, or record \
              again with the model that it is of"
         ))
     })
@@ -112,9 +112,9 @@ fn mend(traced: Dtype) -> (Vec<Dtype>, Dtype) {
     (all.collect(), traced)
 }
 
-const TRANSPOSED: &str = "one side has its matrices as Linear, the other as Conv1D, and square ones are \
-    transposed too, which no shape shows: record again with the code that this checkpoint is of, or \
-    take a checkpoint that has them as the trace";
+const TRANSPOSED: &str = "one side stores its matrices as Linear does, the other as Conv1D, and so square ones \
+    too, whose shapes do not show it: record again with the code that this checkpoint is of, or take a \
+    checkpoint that stores them as the trace does";
 
 /// Weights in forms that cannot be multiplied by, as one finding.
 fn forms(quantized: &Groups<(Form, Dtype)>) -> Finding {
@@ -131,7 +131,8 @@ fn forms(quantized: &Groups<(Form, Dtype)>) -> Finding {
     let lines = quantized.lines().map(|(pattern, _)| format!("  {pattern}"));
     let advice = match blocks {
         true => {
-            "loading cannot multiply by these: quantize to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K instead"
+            "loading cannot multiply by these: quantize the model to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or \
+             Q2_K to Q6_K instead, as llama.cpp's `llama-quantize` does"
         }
         false => {
             "loading cannot multiply by these: take the model's checkpoint in BF16, F16 or F32, or \
@@ -155,24 +156,24 @@ fn computed(form: Form, names: &Groups<()>) -> Finding {
     let (what, mend) = match form {
         Form::Adapter => (
             "stored with a LoRA adapter beside them",
-            "call `merge_and_unload()` of PEFT on the model",
+            "call `merge_and_unload()` of PEFT on the model, save it again",
         ),
         Form::SpectralNorm => (
             "stored for spectral norm, which divides them",
             "call `torch.nn.utils.parametrize.remove_parametrizations` or \
-             `torch.nn.utils.remove_spectral_norm` on these modules",
+             `torch.nn.utils.remove_spectral_norm` on these modules, save the model again",
         ),
         _ => (
             "stored for weight norm, as a direction and a length",
             "call `torch.nn.utils.parametrize.remove_parametrizations` or \
-             `torch.nn.utils.remove_weight_norm` on these modules",
+             `torch.nn.utils.remove_weight_norm` on these modules, save the model again",
         ),
     };
     let lines = names.lines().map(|(pattern, ())| format!("  {pattern}"));
     Finding::new(Class::Converted, names.len(), lines)
         .under(format!("converted: {} {what}:", weights(names.len())))
         .with(&format!(
-            "{mend} and save it again, or record the model as it was when it was saved"
+            "{mend}, or record the model as it was when it was saved"
         ))
 }
 

@@ -370,7 +370,7 @@ fn revision(
     })?;
     (stored != traced).then(|| {
         let line = format!(
-            "revision: the weights are of commit {stored}, the trace of {traced}: take both from one"
+            "revision: the weights are of commit {stored}, the trace of {traced}: take both from one commit"
         );
         Finding::new(Class::Revision, 1, [line])
     })

@@ -311,7 +311,7 @@ pub(super) fn rows(need: &Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows
              which loading does not undo"
         )),
         Some(Conversion::Interleaved) => {
-            let heads = match key.split('.').nth(2) {
+            let key = match key.split('.').nth(2) {
                 _ if is_interleaved(&need.name) => return Ok(Rows::AsStored),
                 Some("attn_q") => "head_count",
                 Some("attn_k") => "head_count_kv",
@@ -319,7 +319,7 @@ pub(super) fn rows(need: &Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows
             };
             // Without a count of its own, k has as many heads as q. A count that differs from layer to
             // layer is an array, and none.
-            let heads = metadata(from, &format!("attention.{heads}"))
+            let heads = metadata(from, &format!("attention.{key}"))
                 .or_else(|| metadata(from, "attention.head_count"))
                 .and_then(Value::as_usize);
             let rows = need.shape.first().copied().unwrap_or(0);
@@ -328,8 +328,9 @@ pub(super) fn rows(need: &Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows
                     Ok(Rows::Interleaved { heads })
                 }
                 _ => Err(format!(
-                    "the rows of q and k are in another order, and `{architecture}.attention` does \
-                     not say of how many heads, the same in every layer"
+                    "llama.cpp puts the rows of q and k in another order, head by head, and by \
+                     `{architecture}.attention.{key}` there is no number of heads that holds for \
+                     every layer and divides the rows"
                 )),
             }
         }

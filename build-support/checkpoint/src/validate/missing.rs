@@ -1,5 +1,7 @@
 //! What the checkpoint does not have.
 
+use std::collections::HashMap;
+
 use super::Expected;
 use super::found::Found;
 use super::mismatch::{Class, Finding};
@@ -40,12 +42,22 @@ pub(super) fn findings(
             expected, checkpoint, found, &missing, prefixes,
         ));
     }
-    let tied = needs.zip(&found.hits).filter_map(|(need, hit)| {
-        let hit = hit.as_ref().filter(|hit| hit.tied)?;
+    // By the first of each group, the twin that is there.
+    let pairs = || expected.needs.iter().zip(&found.hits).enumerate();
+    let mut twins: HashMap<usize, &str> = HashMap::new();
+    for (id, (need, hit)) in pairs() {
+        if hit.as_ref().is_some_and(|hit| !hit.tied) {
+            twins
+                .entry(need.tied_to.unwrap_or(id))
+                .or_insert(&need.name);
+        }
+    }
+    let tied = pairs().filter_map(|(id, (need, hit))| {
+        hit.as_ref().filter(|hit| hit.tied)?;
         Some(format!(
             "tied: {} is absent; it is tied to {} in the trace: ok",
             need.name,
-            hit.tensor.name()
+            twins.get(&need.tied_to.unwrap_or(id))?
         ))
     });
     let count = tied.clone().count();

@@ -52,7 +52,7 @@ pub(super) fn finding(
             n => format!(" and {n} others"),
         };
         lines.push(format!(
-            "renamed: {}{others} may be called `{}` in the checkpoint",
+            "renamed: {}{others} may end in `.{}` in the checkpoint",
             norm.pairs[0].0, norm.word
         ));
         renames.push(Rename {
@@ -64,7 +64,7 @@ pub(super) fn finding(
     }
     for (need, key) in nearest(&missing, &unused, &taken) {
         lines.push(format!(
-            "renamed: {} may be {} in the checkpoint",
+            "renamed: {} may be called {} in the checkpoint",
             need.name,
             key.tensor.name()
         ));

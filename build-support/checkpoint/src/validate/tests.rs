@@ -167,7 +167,7 @@ fn floats_convert_to_floats_only() {
         }
     }
     let line = "dtype: model.layers.{0,1}.mlp.down_proj.weight is I8, the trace has F32";
-    let rule = "  loading makes F32 of F64, F32, F16, BF16 or F8_E4M3 alone: convert these tensors in the \
+    let rule = "  loading makes F32 only of F64, F32, F16, BF16 or F8_E4M3: convert these tensors in the \
         checkpoint, or record again with the model that it is of";
     check(&needs(&llama(2)), &file, &[line, rule]);
 }
@@ -176,7 +176,7 @@ fn floats_convert_to_floats_only() {
 fn a_renamed_key_is_recognised_among_many() {
     let mut renamed = tensors(&llama(1));
     renamed[3].0 = "lm_heads.weight".into();
-    let near = r#"renamed: lm_head.weight may be lm_heads.weight in the checkpoint: if so, add rename = [("^lm_heads\\.weight$", "lm_head.weight")]"#;
+    let near = r#"renamed: lm_head.weight may be called lm_heads.weight in the checkpoint: if so, add rename = [("^lm_heads\\.weight$", "lm_head.weight")]"#;
     check(
         &needs(&llama(1)),
         &renamed,
@@ -442,7 +442,7 @@ fn a_part_that_is_left_out_is_renamed_in_every_layer() {
     let file = renamed(&llama(40), |name| name.replace("mlp.gate", "gate"));
     let found = [
         "missing (40): model.layers.{0..39}.mlp.gate_proj.weight",
-        r#"renamed: model.layers.0.mlp.gate_proj.weight may be model.layers.0.gate_proj.weight in the checkpoint: if so, add rename = [("^model\\.layers\\.(\\d+)\\.gate_proj\\.weight$", "model.layers.${1}.mlp.gate_proj.weight")]"#,
+        r#"renamed: model.layers.0.mlp.gate_proj.weight may be called model.layers.0.gate_proj.weight in the checkpoint: if so, add rename = [("^model\\.layers\\.(\\d+)\\.gate_proj\\.weight$", "model.layers.${1}.mlp.gate_proj.weight")]"#,
     ];
     check(&needs(&llama(40)), &tensors(&file), &found);
 }

@@ -121,7 +121,7 @@ fn only_a_commit_shows_another_revision() {
     check(
         r#"{"_commit_hash": "abc", "transformers_version": "5.0"}"#,
         r#"{"_commit_hash": "def", "transformers_version": "4.0"}"#,
-        &["revision: the weights are of commit def, the trace of abc: take both from one"],
+        &["revision: the weights are of commit def, the trace of abc: take both from one commit"],
     );
     check(
         r#"{"_commit_hash": "abc", "architectures": ["A"]}"#,

@@ -92,7 +92,8 @@ fn blocks_that_cannot_be_multiplied_by_are_named() {
         found[0],
         "quantized: 1 weight is stored as GGUF TQ2_0 blocks:"
     );
-    let advice = "  loading cannot multiply by these: quantize to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K instead";
+    let advice = "  loading cannot multiply by these: quantize the model to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or \
+        Q2_K to Q6_K instead, as llama.cpp's `llama-quantize` does";
     assert_eq!(found[2], advice);
 }
 
@@ -129,7 +130,10 @@ fn rows_are_moved_only_by_a_count_of_heads_that_is_known() {
     // Counts that differ from layer to layer, none, and one that is no divisor of the rows.
     for odd in [crate::Value::Array(2), integer(0), integer(-1), integer(3)] {
         let text = rows_of(q, k, Some(odd)).expect_err("no count of heads");
-        assert!(text.contains("converted: the rows of q and k"), "{text}");
+        assert!(
+            text.contains("converted: llama.cpp puts the rows of q and k in another order"),
+            "{text}"
+        );
     }
     let stored = Rows::AsStored;
     let names = ("attention.wq", "attention.wk");

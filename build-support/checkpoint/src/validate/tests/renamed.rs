@@ -57,8 +57,8 @@ fn norms_with_other_words_are_renamed_by_what_the_words_mean() {
     assert_eq!(
         text,
         [
-            "renamed: embeddings.LayerNorm.weight and 2 others may be called `gamma` in the checkpoint",
-            "renamed: embeddings.LayerNorm.bias and 2 others may be called `beta` in the checkpoint",
+            "renamed: embeddings.LayerNorm.weight and 2 others may end in `.gamma` in the checkpoint",
+            "renamed: embeddings.LayerNorm.bias and 2 others may end in `.beta` in the checkpoint",
             r#"  if so, add rename = [("\\.gamma$", ".weight"), ("\\.beta$", ".bias")]"#,
         ]
     );
@@ -112,7 +112,7 @@ fn one_key_is_proposed_for_one_name() {
             "missing (2):",
             "  attn.k_proj.weight",
             "  attn.q_proj.weight",
-            r#"renamed: attn.q_proj.weight may be attn.q_prj.weight in the checkpoint: if so, add rename = [("^attn\\.q_prj\\.weight$", "attn.q_proj.weight")]"#,
+            r#"renamed: attn.q_proj.weight may be called attn.q_prj.weight in the checkpoint: if so, add rename = [("^attn\\.q_prj\\.weight$", "attn.q_proj.weight")]"#,
         ],
     );
     // A bias is no weight, however near its name.

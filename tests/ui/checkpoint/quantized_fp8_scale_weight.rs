@@ -1,0 +1,14 @@
+use pycandle::{Device, Result, Weights};
+
+#[pycandle::pycandle_model(
+    manifest = "ui/fixtures/quantized_fp8_scale_weight/llama_manifest.json",
+    weights = "ui/fixtures/quantized_fp8_scale_weight/model.safetensors",
+    strict = true
+)]
+pub struct Llama;
+
+fn main() -> Result<()> {
+    let weights = Weights::open("model.safetensors")?;
+    println!("{:?}", Llama::load(&weights, &Device::Cpu)?);
+    Ok(())
+}
