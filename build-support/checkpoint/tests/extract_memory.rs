@@ -3,6 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use pycandle_checkpoint::extract::{Options, Plan};
@@ -33,24 +34,22 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// 2 GB in three tensors, the largest of 1.9 GB, go through much less than 64 MiB.
-#[test]
-fn two_gigabytes_take_a_few_megabytes() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let source = folder.path().join("source.safetensors");
-    let json = r#"{"a":{"dtype":"U8","shape":[1900000000],"data_offsets":[0,1900000000]},
-        "b":{"dtype":"F64","shape":[12500000],"data_offsets":[1900000000,2000000000]},
-        "c":{"dtype":"U8","shape":[3],"data_offsets":[2000000000,2000000003]}}"#;
-    let mut file = File::create(&source).expect("a file");
+/// A sparse file of this header and so many bytes of data.
+fn sparse(path: &Path, json: &str, data: u64) {
+    let mut file = File::create(path).expect("a file");
     file.write_all(&(json.len() as u64).to_le_bytes())
         .expect("a write");
     file.write_all(json.as_bytes()).expect("a write");
-    let len = 8 + json.len() as u64 + 2_000_000_003;
-    file.set_len(len).expect("a sparse file");
+    file.set_len(8 + json.len() as u64 + data)
+        .expect("a sparse file");
+}
 
+/// Extracts all of a checkpoint: tensors, bytes of them, and the most bytes that were held for it
+/// beside what opening and validating it keeps; and those with it.
+fn extract(source: &Path, options: &Options) -> (usize, u64, usize, usize) {
     MOST.store(HELD.load(Relaxed), Relaxed);
     let before = HELD.load(Relaxed);
-    let checkpoint = Checkpoint::open(&source).expect("a checkpoint");
+    let checkpoint = Checkpoint::open(source).expect("a checkpoint");
     let need = |tensor: pycandle_checkpoint::Tensor| Need {
         name: tensor.name().to_owned().into(),
         shape: tensor.shape().to_vec().into(),
@@ -62,15 +61,66 @@ fn two_gigabytes_take_a_few_megabytes() {
         ..Expected::DEFAULT
     };
     let found = validate(&expected, &checkpoint).expect("a match");
+    let headers = MOST.load(Relaxed) - before;
+    let kept = HELD.load(Relaxed);
+    MOST.store(kept, Relaxed);
+    let out = source.with_file_name("out.safetensors");
+    let plan = Plan::new(&expected, &checkpoint, &found, &out, options).expect("a plan");
+    let done = plan.write(&|_| true).expect("no error").expect("no stop");
+    let most = MOST.load(Relaxed);
+    (
+        done.tensors,
+        done.bytes_in,
+        most - kept,
+        headers.max(most - before),
+    )
+}
+
+// One test: the counters are those of the whole process.
+#[test]
+fn neither_large_tensors_nor_many_take_much() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = folder.path().join("source.safetensors");
+    // 2 GB in three tensors, the largest of 1.9 GB.
+    let json = r#"{"a":{"dtype":"U8","shape":[1900000000],"data_offsets":[0,1900000000]},
+        "b":{"dtype":"F64","shape":[12500000],"data_offsets":[1900000000,2000000000]},
+        "c":{"dtype":"U8","shape":[3],"data_offsets":[2000000000,2000000003]}}"#;
+    sparse(&source, json, 2_000_000_003);
     let options = Options {
         dtype: Some(Dtype::BF16),
         ..Options::default()
     };
-    let out = folder.path().join("out.safetensors");
-    let plan = Plan::new(&expected, &checkpoint, &found, &out, &options).expect("a plan");
-    let done = plan.write(&|_| true).expect("no error").expect("no stop");
-    let most = MOST.load(Relaxed) - before;
-    assert_eq!((done.bytes_in, done.tensors), (2_000_000_003, 3));
-    assert!(most <= 64 << 20, "{most} bytes were held");
+    let (tensors, bytes, most, all) = extract(&source, &options);
+    assert_eq!((bytes, tensors), (2_000_000_003, 3));
+    assert!(all <= 64 << 20, "{all} bytes were held");
     assert!(most > 1 << 20, "{most} bytes are too few to be true");
+
+    // As many tensors as a mixture of experts of 80 billion parameters has, in one file and in many.
+    let name = |i: usize| format!("model.layers.{}.mlp.experts.{i}.up_proj.weight", i % 48);
+    let entry = |i: usize| {
+        let (name, start) = (name(i), 64 * i);
+        let end = start + 64;
+        format!(r#""{name}":{{"dtype":"U8","shape":[8,8],"data_offsets":[{start},{end}]}}"#)
+    };
+    let entries: Vec<String> = (0..TENSORS).map(entry).collect();
+    let json = format!("{{{}}}", entries.join(","));
+    drop(entries);
+    sparse(&source, &json, 64 * TENSORS as u64);
+    drop(json);
+    for shard_size in [None, Some(2 << 20)] {
+        let options = Options {
+            shard_size,
+            force: true,
+            ..Options::default()
+        };
+        let (tensors, _, most, all) = extract(&source, &options);
+        println!("{shard_size:?}: {most} bytes, with the headers {all}");
+        assert_eq!(tensors, TENSORS);
+        // The plan and what the threads hold.
+        assert!(most <= 64 << 20, "{most} bytes were held");
+        // Names and places of every tensor of the source, and of every need.
+        assert!(all <= (64 << 20) + 400 * TENSORS, "{all} bytes were held");
+    }
 }
+
+const TENSORS: usize = 442_369;
