@@ -214,13 +214,13 @@ fn operators_name_the_argument_that_is_wrong() {
             "slice_tensor",
             "/nodes/0/out/0/shape",
             json!([2]),
-            "no dimension 1",
+            "the op gives",
         ),
         (
             "split_tensor",
             "/nodes/0/out/1/shape",
             json!([]),
-            "no dimension 2",
+            "the op gives",
         ),
         ("topk", "/nodes/0/args/k", json!(-1), "cannot be negative"),
         (

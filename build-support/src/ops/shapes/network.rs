@@ -41,13 +41,24 @@ struct Window {
 }
 
 impl Window {
+    fn new(size: i64, stride: i64, dilation: i64) -> Result<Self, No> {
+        match size.min(stride).min(dilation) {
+            1.. => Ok(Self {
+                size,
+                stride,
+                dilation,
+            }),
+            _ => Err(No::Unknown),
+        }
+    }
+
     /// How many places it has within `length`, where each side has been padded.
     fn places(&self, length: i64, up: bool) -> Option<i64> {
         let covered = self.dilation.checked_mul(self.size.checked_sub(1)?)?;
         let free = length.checked_sub(covered)?.checked_sub(1)?;
         let more = if up { self.stride.checked_sub(1)? } else { 0 };
         let places = floor_div(free.checked_add(more)?, self.stride)?;
-        places.checked_add(1).filter(|&n| n >= 0 && self.stride > 0)
+        places.checked_add(1).filter(|&n| n >= 0)
     }
 }
 
@@ -81,11 +92,7 @@ fn conv<const N: usize>(at: &At) -> Given {
     let last = out.len() - 1;
     out[last] = weight[0];
     for i in 0..N {
-        let window = Window {
-            size: weight[2 + i],
-            stride: stride[i],
-            dilation: dilation[i],
-        };
+        let window = Window::new(weight[2 + i], stride[i], dilation[i])?;
         let length = match at.text("padding") {
             Some("same") => Ok(sizes[i].checked_add((window.size - 1).saturating_mul(dilation[i]))),
             Some(_) => Ok(Some(sizes[i])),
@@ -152,11 +159,7 @@ fn pool<const N: usize>(at: &At) -> Given {
     let up = at.flag("ceil_mode");
     let mut out = before.to_vec();
     for i in 0..N {
-        let window = Window {
-            size: kernel[i],
-            stride: stride[i],
-            dilation: dilation[i],
-        };
+        let window = Window::new(kernel[i], stride[i], dilation[i])?;
         let length = padding[i]
             .checked_mul(2)
             .and_then(|p| p.checked_add(sizes[i]));
@@ -183,7 +186,7 @@ fn adaptive<const N: usize>(at: &At) -> Given {
 fn upsample(at: &At) -> Given {
     let x = at.shape("input")?;
     let [batch, channels, height, width] = x[..] else {
-        return wrong(format!("`input` is {x:?}, expected four dimensions"));
+        return Err(No::Unknown);
     };
     if at.given("output_size") {
         return one([&[batch, channels], &at.ints("output_size")?[..]].concat());
