@@ -133,7 +133,7 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
         try:
             recorder.record_goldens(path, given.kwargs, max_memory=most)
         except MissingWeightsError as error:
-            say(f"{path} names its weights otherwise than the model, whose {_pair(error)}")
+            say(f"{path} names its weights differently: {_difference(error)}")
             state = _loaded(cls, path, dtype, error)
             recorder.record_goldens(state, given.kwargs, max_memory=most)
             weights = str(recorder.save_weights(name, state))
@@ -144,11 +144,14 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     return Done(str(written), goldens, weights, *counts, seconds)
 
 
-def _pair(error: MissingWeightsError) -> str:
+def _difference(error: MissingWeightsError) -> str:
     """How the names differ, by one example of each side."""
-    there, more = error.unused[:1], len(error.unused) - 1
-    here = f"`{error.missing[0]}` and {len(error.missing) - 1} more are missing there"
-    return f"{here}, while it has `{there[0]}` and {more} more" if there else here
+    needed = f"the model has {_first(error.missing)}"
+    return f"{needed}, it has {_first(error.unused)} instead" if error.unused else needed
+
+
+def _first(names: list[str]) -> str:
+    return f"`{names[0]}`" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _loaded(cls: Any, path: Path, dtype: torch.dtype, cause: MissingWeightsError) -> Any:
@@ -188,7 +191,7 @@ def _class_of(path: Path, given: str | None) -> tuple[Any, Any]:
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise RecordError(f"{path / 'config.json'} cannot be read: {error}") from error
+        raise RecordError(f"{path / 'config.json'} cannot be read: {first_line(error)}") from error
     name = given or next(iter(getattr(config, "architectures", None) or []), None)
     if name is None:
         return transformers.AutoModel._model_mapping[type(config)], config
