@@ -37,7 +37,9 @@ pub struct Args {
     /// Bytes of tensors that a file holds at most, as `5GB` or `512MiB` [default: one file]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     shard_size: Option<u64>,
-    /// Do not align tensors that only an entry of zeros before them would align
+    /// Write no entries but the model's tensors. Safetensors has no gaps: where no order aligns two
+    /// tensors (their sizes are no multiples of 64 bytes, as those of counters), an entry
+    /// `__padding__.N` of zeros lies between them. Without, such tensors are not aligned
     #[arg(long)]
     no_padding: bool,
     /// Replace an earlier output

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,41 @@ def test_what_is_no_checkpoint_is_one_line(
     torch.save({"a": torch.zeros(2)}, path)
     assert main(["unpickle", str(path), "--out", str(out), "--json"]) == 0
     assert '"tensors": 1' in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say")
+def test_memory_is_that_of_the_largest_tensor(tmp_path: Path) -> None:
+    path, out = tmp_path / "pytorch_model.bin", tmp_path / "out.safetensors"
+    largest = 64 << 20
+    state = {f"{i}.weight": torch.zeros(largest // 4) for i in range(4)}
+    state["transposed"] = torch.zeros(4096, largest // 4 // 4096).t()  # is copied to be written
+    torch.save(state, path)
+    del state
+    # Pages of the file are mapped and can be dropped: what counts is memory of the process's own.
+    code = """
+import sys, threading, time
+from pathlib import Path
+from pycandle.unpickle import unpickle
+def own():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(l for l in lines if l.startswith("RssAnon")).split()[1])
+before, most, done = own(), 0, threading.Event()
+def watch():
+    global most
+    while not done.wait(0.002):
+        most = max(most, own())
+watcher = threading.Thread(target=watch)
+watcher.start()
+unpickle(Path(sys.argv[1]), Path(sys.argv[2]))
+done.set()
+watcher.join()
+print(most - before)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(out)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(ran.stdout) < largest + (64 << 20)
+    assert out.stat().st_size > 5 * largest
