@@ -318,7 +318,10 @@ fn a_full_disk_leaves_nothing() {
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 65536; exec \"$0\" \"$@\""]);
     limited.arg(inner.get_program()).args(inner.get_args());
-    check(limited, 2, "out.safetensors: File too large");
+    let output = check(limited, 2, "out.safetensors: File too large");
+    let error = String::from_utf8_lossy(&output.stderr);
+    let needed = "the output takes 1000000048 bytes, make room for all of it";
+    assert!(error.contains(needed), "{error}");
     assert_eq!(names(target.path()), ["out.safetensors"]);
     assert_eq!(std::fs::read(&out).expect("a file"), b"earlier");
 }

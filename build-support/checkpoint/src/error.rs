@@ -22,6 +22,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[must_use = "an error that nobody sees"]
 pub struct Error {
     files: Vec<(PathBuf, Vec<String>)>,
+    /// Whether there was no room to write.
+    full: bool,
 }
 
 impl Error {
@@ -35,11 +37,28 @@ impl Error {
         }
         Self {
             files: vec![(path.to_path_buf(), problems)],
+            full: false,
         }
     }
 
     pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
-        Self::file(path, vec![error.to_string()])
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        Self {
+            full: matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge),
+            ..Self::file(path, vec![error.to_string()])
+        }
+    }
+
+    /// Says how much room was needed, if that is what was missing.
+    #[cfg(feature = "data")]
+    pub(crate) fn when_full(mut self, needed: u64) -> Self {
+        let mend = "make room for all of it, or write to another disk";
+        for (_, problems) in self.files.iter_mut().filter(|_| self.full) {
+            problems.iter_mut().for_each(|problem| {
+                *problem += &format!(": the output takes {needed} bytes, {mend}")
+            });
+        }
+        self
     }
 
     /// The files that something is wrong with, and what.
@@ -60,7 +79,7 @@ impl Error {
         }
         match files.is_empty() {
             true => Ok(values),
-            false => Err(Self { files }),
+            false => Err(Self { files, full: false }),
         }
     }
 }
@@ -103,6 +122,22 @@ mod tests {
         let text = r"`a\n\u{1b}]0;b` is\u{202e} twice";
         assert_eq!(error.to_string(), format!("x\\ny: {text}"));
         assert!(error.files().all(|(_, problems)| problems == [text]));
+    }
+
+    #[cfg(feature = "data")]
+    #[test]
+    fn a_full_disk_is_told_with_what_is_needed() {
+        let path = Path::new("o.safetensors");
+        let error = Error::io(path, &std::io::ErrorKind::StorageFull.into()).when_full(70);
+        let expected =
+            ": the output takes 70 bytes, make room for all of it, or write to another disk";
+        let text = error.to_string();
+        assert!(
+            text.starts_with("o.safetensors: ") && text.ends_with(expected),
+            "{text}"
+        );
+        let error = Error::io(path, &std::io::ErrorKind::NotFound.into());
+        assert_eq!(error.clone().when_full(70), error);
     }
 
     #[test]

@@ -201,9 +201,14 @@ impl<'a> Plan<'a> {
     /// Writes the files; `None` when `progress` stopped it, and then nothing is left.
     ///
     /// # Errors
-    /// When a file cannot be read or written, or tied tensors of the source are not equal; nothing
-    /// is left then.
+    /// When a file cannot be read or written, with the bytes that are needed where there is no room
+    /// for them, or tied tensors of the source are not equal; nothing is left then.
     pub fn write(&self, progress: Progress) -> Result<Option<Written>> {
+        let written = self.write_files(progress);
+        written.map_err(|error| error.when_full(self.bytes()))
+    }
+
+    fn write_files(&self, progress: Progress) -> Result<Option<Written>> {
         self.compare_twins()?;
         self.place.sweep();
         let names = self.place.names(self.files.len());
