@@ -133,13 +133,31 @@ impl Facts {
             return vec!["config.json: on disk, the lock was written without one".to_owned()];
         };
         let mut lines = Vec::new();
-        let shown = |value: Option<&Value>| value.map_or("absent".to_owned(), sorted);
-        each(locked, on_disk, |name, a, b| {
-            let (a, b) = (shown(a), shown(b));
-            lines.push(format!("config.json {name}: {a} in the lock, {b} on disk"));
-        });
+        nested(locked, on_disk, "", &mut lines);
         lines
     }
+}
+
+/// A line for each setting that differs, also within parts of the config.
+fn nested(
+    locked: &BTreeMap<String, Value>,
+    on_disk: &BTreeMap<String, Value>,
+    within: &str,
+    lines: &mut Vec<String>,
+) {
+    let shown = |value: Option<&Value>| value.map_or("absent".to_owned(), sorted);
+    let map = |value: &serde_json::Map<String, Value>| value.clone().into_iter().collect();
+    each(locked, on_disk, |key, a, b| match (a, b) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            nested(&map(a), &map(b), &format!("{within}{key}."), lines);
+        }
+        (a, b) => {
+            let (a, b) = (shown(a), shown(b));
+            lines.push(format!(
+                "config.json {within}{key}: {a} in the lock, {b} on disk"
+            ));
+        }
+    });
 }
 
 /// Calls `found` for each key whose values differ.
