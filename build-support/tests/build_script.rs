@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use pycandle_build::{Builder, lock};
+use pycandle_build::{Builder, Config, generate, lock};
 use pycandle_test_checkpoints::{Case, FrontEnd, cases, safetensors};
 
 fn main() {
@@ -15,6 +15,7 @@ fn main() {
             cases().iter().for_each(check);
             without_weights();
             without_a_config();
+            written_source();
         }
     }
 }
@@ -134,4 +135,23 @@ fn without_a_config() {
     let said = "cargo::warning=unread: fits_config/config.json is no JSON object";
     assert!(text.contains(said), "{text}");
     assert!(folder.path().join("llama.rs").exists(), "{text}");
+}
+
+/// The file is byte for byte what [`generate`] gives, which the attribute and the command are held
+/// against as well.
+fn written_source() {
+    let mut cases = cases().into_iter();
+    let case = cases
+        .find(|case| case.report.is_empty() && case.rename.is_empty())
+        .expect("a case that fits");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    case.write(&folder.path().join(case.name)).expect("files");
+    run(&case, folder.path());
+    let written = std::fs::read_to_string(folder.path().join("llama.rs")).expect("a file");
+    let config = Config::new(format!("{}/llama_manifest.json", case.name))
+        .root(folder.path())
+        .weights(format!("{}/{}", case.name, case.weights))
+        .strict(case.strict);
+    let source = generate(&config).expect("a model").source;
+    assert!(written == source, "{written}");
 }

@@ -72,6 +72,26 @@ fn codegen_writes_a_file_once_and_spares_others() {
     assert_eq!(text(&printed.stdout), source);
 }
 
+/// The file is byte for byte what `generate` gives, which the attribute and the builder of build
+/// scripts are held against as well.
+#[test]
+fn codegen_writes_the_source_of_the_other_front_ends() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("llama.rs");
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models");
+    let manifest = models.join("llama_manifest.json");
+    let weights = models.join("llama.safetensors");
+    let args = ["codegen", "--manifest", path(&manifest), "--name", "Llama"];
+    let rest = ["--weights", path(&weights), "--out", path(&out)];
+    check(&[&args[..], &rest].concat(), 0, "");
+    let written = std::fs::read_to_string(&out).expect("a file");
+    let config = pycandle_build::Config::new(&manifest)
+        .weights(&weights)
+        .name("Llama");
+    let source = pycandle_build::generate(&config).expect("a model").source;
+    assert!(written == source, "{written}");
+}
+
 #[test]
 fn codegen_takes_a_name_and_checks_weights() {
     let manifest = fixture("tiny_manifest.json");

@@ -3,7 +3,8 @@
 use super::*;
 
 /// The three ways to a model give the same code: what the attribute puts into its module is what
-/// `cargo pycandle codegen` and the builder of build scripts write.
+/// `generate` gives, and that is what `cargo pycandle codegen` and the builder of build scripts
+/// write, by tests of theirs.
 #[test]
 fn the_attribute_expands_to_the_source_of_the_other_front_ends() {
     let manifest = "../tests/models/llama_manifest.json";
