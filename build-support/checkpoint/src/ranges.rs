@@ -272,7 +272,8 @@ mod tests {
         assert_eq!(short, patterns);
         let mut expanded: Vec<_> = short.into_iter().flat_map(expand).collect();
         let mut names = names.to_vec();
-        (expanded.sort(), names.sort());
+        expanded.sort();
+        names.sort();
         assert_eq!(expanded, names);
     }
 

@@ -1,5 +1,6 @@
 //! Code generation for an 80-layer Llama of the geometry of Llama-3-70B: by itself, which is to stay
-//! below a second, and inside the attribute in a `cargo check` of a crate, below five.
+//! below a second, and inside the attribute in a `cargo check` of a crate, below five. And a mixture
+//! of experts of 442,369 tensors, whose checkpoint is to be open in a second and validated in two.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use pycandle_build::{Config, generate};
+use pycandle_build::{Config, check, checkpoint, generate, raw};
+use pycandle_checkpoint::Checkpoint;
+use pycandle_deepen::experts;
 
 const LAYERS: usize = 80;
 const MANIFEST: &str = "llama_70b_manifest.json";
@@ -31,7 +34,35 @@ fn benches(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(codegen, benches);
+fn many_tensors(c: &mut Criterion) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("experts");
+    let (manifest, weights) = (folder.join("manifest.json"), folder.join("w.safetensors"));
+    let written = std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&manifest, experts::manifest(false)))
+        .and_then(|()| experts::write_checkpoint(&weights, ""));
+    if let Err(error) = written {
+        panic!("{}: {error}", folder.display());
+    }
+    let mut group = c.benchmark_group("442,369 tensors");
+    group.sample_size(10);
+    group.bench_function("open", |b| {
+        b.iter(|| Checkpoint::open(&weights).map(|open| open.len()).ok());
+    });
+    let config = Config::new(&manifest);
+    let with_weights = config.clone().weights(&weights);
+    if let Ok(traced) = raw::read(&manifest) {
+        group.bench_function("open and validate", |b| {
+            b.iter(|| checkpoint::check(&traced, &with_weights).is_ok());
+        });
+    }
+    group.bench_function("read the manifest", |b| b.iter(|| check(&config).is_ok()));
+    group.bench_function("generate", |b| {
+        b.iter(|| generate(&with_weights).map(|g| g.source.len()).ok());
+    });
+    group.finish();
+}
+
+criterion_group!(codegen, benches, many_tensors);
 criterion_main!(codegen);
 
 /// A crate that uses the attribute, with cargo's own profiles, outside this workspace.
@@ -66,13 +97,16 @@ fn checked(folder: &Path) -> Duration {
     let manifest = folder.join(MANIFEST);
     let touched = std::fs::read(&manifest).and_then(|bytes| std::fs::write(&manifest, bytes));
     let begin = Instant::now();
-    match touched.map_err(Into::into).and_then(|()| check(folder)) {
+    match touched
+        .map_err(Into::into)
+        .and_then(|()| check_crate(folder))
+    {
         Ok(()) => begin.elapsed(),
         Err(error) => panic!("{error}"),
     }
 }
 
-fn check(folder: &Path) -> Result<(), Box<dyn Error>> {
+fn check_crate(folder: &Path) -> Result<(), Box<dyn Error>> {
     let target: PathBuf = folder.join("target");
     let output = Command::new(env!("CARGO"))
         .args(["check", "--offline", "--quiet", "--target-dir"])

@@ -6,6 +6,7 @@
 //! A manifest of 80 layers is a megabyte and a half and says nothing that one of two does not, so
 //! only the latter is kept.
 
+pub mod experts;
 mod iterate;
 
 use std::collections::{HashMap, HashSet};
