@@ -14,9 +14,6 @@ use crate::open::Checkpoint;
 /// sorted.
 pub(super) fn unneeded<'c>(checkpoint: &'c Checkpoint, found: &Found<'_>) -> Vec<&'c str> {
     let mut known = found.used();
-    if known.len() == checkpoint.len() {
-        return Vec::new();
-    }
     let packed = found.hits.iter().flatten().filter(|hit| hit.is_packed());
     let beside: Vec<String> = packed
         .flat_map(|hit| forms::beside(hit.tensor.name(), hit.form))
@@ -42,10 +39,16 @@ pub(super) fn findings(
     found: &Found<'_>,
     compared: &Compared,
 ) -> Vec<Finding> {
-    let unneeded = unneeded(checkpoint, found);
-    if unneeded.is_empty() {
+    // Names of needs are unique: where each is a key, and there are as many, nothing is left.
+    let pairs = expected.needs.iter().zip(&found.hits);
+    let own = pairs.filter(|(need, hit)| {
+        hit.as_ref()
+            .is_some_and(|hit| need.name == hit.tensor.name())
+    });
+    if own.count() == checkpoint.len() {
         return Vec::new();
     }
+    let unneeded = unneeded(checkpoint, found);
     let used = found.used();
     let (biases, mut others): (Vec<&str>, Vec<&str>) =
         unneeded.iter().partition(|key| is_bias(key, &used));

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use super::names::{self, number};
 use crate::ranges::products;
 
+/// Ranges of numbers that are spelled out.
+const SHOWN: usize = 12;
+
 /// Names by their template and by something that a line says of them.
 #[derive(Debug)]
 pub(super) struct Groups<K>(BTreeMap<(String, K), Members>);
@@ -62,12 +65,20 @@ fn patterns(template: &str, width: usize, numbers: &[u32]) -> Vec<String> {
         .map(|ranges| {
             let mut ranges = ranges.into_iter();
             let segments = template.split('.').map(|segment| match segment {
-                "*" => ranges.next().unwrap_or_else(|| "*".to_owned()),
+                "*" => ranges.next().map_or_else(|| "*".to_owned(), cut),
                 _ => segment.to_owned(),
             });
             segments.collect::<Vec<_>>().join(".")
         })
         .collect()
+}
+
+/// Ranges of which the first few are shown: `{0..9,11..19,…}`.
+fn cut(ranges: String) -> String {
+    match ranges.match_indices(',').nth(SHOWN) {
+        Some((end, _)) => format!("{},…}}", &ranges[..end]),
+        None => ranges,
+    }
 }
 
 /// Names as few lines; `all` are the names among which a whole layer or expert is known.
@@ -172,5 +183,9 @@ mod tests {
         check(&["0.weight", "2.weight"], &[], &["{0,2}.weight"]);
         check(&["a.3"], &["a.3"], &["a.3"]);
         check(&["a.0.w", "a.2.w"], &[], &["a.{0,2}.w"]);
+        let even: Vec<_> = (0..100).map(|n| format!("a.{}.w", 2 * n)).collect();
+        let even: Vec<&str> = even.iter().map(|name| &**name).collect();
+        let first = "a.{0,2,4,6,8,10,12,14,16,18,20,22,24,…}.w";
+        check(&even, &[], &[first]);
     }
 }

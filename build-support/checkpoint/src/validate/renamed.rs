@@ -23,6 +23,8 @@ const NORMS: &[(&str, &[&str])] = &[
 /// A key that nothing uses, by the name that it has after the renames of its prefix.
 struct Unused<'c> {
     name: Cow<'c, str>,
+    /// The numbers in it.
+    numbers: Box<[u32]>,
     tensor: Tensor<'c>,
 }
 
@@ -37,9 +39,13 @@ pub(super) fn finding(
 ) -> Option<Finding> {
     let used = found.used();
     let unused = checkpoint.iter().filter(|t| !used.contains(t.name()));
-    let unused = unused.map(|tensor| Unused {
-        name: prefixes.renamed(tensor.name()),
-        tensor,
+    let unused = unused.map(|tensor| {
+        let name = prefixes.renamed(tensor.name());
+        Unused {
+            numbers: numbers(&name).collect(),
+            name,
+            tensor,
+        }
     });
     let unused: Vec<Unused<'_>> = unused.collect();
     let mut missing: Vec<&Need<'_>> = missing.iter().map(|&id| &expected.needs[id]).collect();
@@ -166,7 +172,8 @@ fn nearest<'n, 'm, 'c>(
         };
         let mut keys: Vec<&Unused<'_>> = unused.iter().filter(may_be).collect();
         // Of many, those of the same layer that end as the missing one and are about as long.
-        let differs = |key: &Unused<'_>| !numbers(&key.name).eq(numbers(&need.name));
+        let own: Vec<u32> = numbers(&need.name).collect();
+        let differs = |key: &Unused<'_>| *key.numbers != *own;
         if keys.len() > CANDIDATES {
             keys.select_nth_unstable_by_key(CANDIDATES, |key| {
                 let length = key.name.len().abs_diff(need.name.len());
