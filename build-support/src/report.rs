@@ -366,7 +366,7 @@ impl Report {
         });
         let name = first.rsplit_once('.').map_or(first, |(name, _)| name);
         let hint = format!(
-            "decompose the first at record time with `decompose=[\"{name}\"]`, \
+            "where PyTorch has a decomposition, record with it, as `decompose=[\"{name}\"]`; \
              or add a row: CONTRIBUTING.md, \"Add an op\""
         );
         Some(block(&head, lines.collect(), Some(hint)))
