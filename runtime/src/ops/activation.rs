@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::Result;
 use super::composed::widened;
-use super::elementwise::clamp;
+use super::functions::clamp;
 use super::isa::Isa;
 use super::map::{Map1, int_map, mapped_product, scalar_map, unary};
 use super::memory::{fail, is_float};
@@ -30,18 +30,67 @@ macro_rules! activations {
 
 activations! {
     /// `1 / (1 + e^-x)`. (`aten.sigmoid`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[0f32, 90.], &Device::Cpu)?;
+    /// assert_eq!(ops::sigmoid(&x)?.to_vec1::<f32>()?, [0.5, 1.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     sigmoid Sigmoid: |x| vmath::sigmoid::<S>(x), 1.0 / (1.0 + (-x).exp());
     /// `x * sigmoid(x)`. (`aten.silu`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[0f32, 90.], &Device::Cpu)?;
+    /// assert_eq!(ops::silu(&x)?.to_vec1::<f32>()?, [0., 90.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     silu Silu: |x| vmath::silu::<S>(x), x / (1.0 + (-x).exp());
     /// `x * (1 + erf(x / sqrt 2)) / 2`. (`aten.gelu`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[0f32, 90.], &Device::Cpu)?;
+    /// assert_eq!(ops::gelu(&x)?.to_vec1::<f32>()?, [0., 90.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     gelu Gelu: |x| vmath::gelu::<S>(x), gelu_f64(x);
     /// The tanh approximation of `gelu`. (`aten.gelu`, `approximate="tanh"`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[0f32, 90.], &Device::Cpu)?;
+    /// assert_eq!(ops::gelu_tanh(&x)?.to_vec1::<f32>()?, [0., 90.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     gelu_tanh GeluTanh: |x| vmath::gelu_tanh::<S>(x), gelu_tanh_f64(x);
     /// `x * relu6(x + 3) / 6`. (`aten.hardswish`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[-3f32, 0., 3.], &Device::Cpu)?;
+    /// assert_eq!(ops::hardswish(&x)?.to_vec1::<f32>()?, [0., 0., 3.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     hardswish HardSwish: |x| x * relu6(x + 3.0) / 6.0, x * relu6_f64(x + 3.0) / 6.0;
     /// `relu6(x + 3) / 6`. (`aten.hardsigmoid`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[-3f32, 0., 3.], &Device::Cpu)?;
+    /// assert_eq!(ops::hardsigmoid(&x)?.to_vec1::<f32>()?, [0., 0.5, 1.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     hardsigmoid HardSigmoid: |x| relu6(x + 3.0) / 6.0, relu6_f64(x + 3.0) / 6.0;
     /// `x * sigmoid(1.702 x)`, as `transformers` names it.
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[0f32, 90.], &Device::Cpu)?;
+    /// assert_eq!(ops::quick_gelu(&x)?.to_vec1::<f32>()?, [0., 90.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     quick_gelu QuickGelu: |x| x * vmath::sigmoid::<S>(1.702 * x), x / (1.0 + (-1.702 * x).exp());
 }
 
@@ -71,6 +120,13 @@ pub(super) fn erf_f64(x: f64) -> f64 {
 }
 
 /// `max(x, 0)`; NaN stays NaN. (`aten.relu`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[-1f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::relu(&x)?.to_vec1::<f32>()?, [0., 2.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     if is_float(x.dtype()) {
         clamp(x, Some(0.0), None)
@@ -80,6 +136,13 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `log(1 + e^(beta x)) / beta`, and `x` where `beta x > threshold`. (`aten.softplus`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0f32, 30.], &Device::Cpu)?;
+/// assert_eq!(ops::softplus(&x, 1.0, 20.0)?.to_vec1::<f32>()?, [2f32.ln(), 30.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn softplus(x: &Tensor, beta: f64, threshold: f64) -> Result<Tensor> {
     let (b, t) = (beta as f32, threshold as f32);
     scalar_map(
@@ -103,11 +166,25 @@ pub fn softplus(x: &Tensor, beta: f64, threshold: f64) -> Result<Tensor> {
 }
 
 /// `x` above zero, `alpha (e^x - 1)` below. (`aten.elu`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[-40f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::elu(&x, 0.5)?.to_vec1::<f32>()?, [-0.5, 2.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn elu(x: &Tensor, alpha: f64) -> Result<Tensor> {
     elu_scaled(x, alpha, 1.0, 1.0)
 }
 
 /// `scale x` above zero, `scale alpha (e^(input_scale x) - 1)` below. (`aten.elu`, all arguments)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[-40f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::elu_scaled(&x, 0.5, 3.0, 1.0)?.to_vec1::<f32>()?, [-1.5, 6.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn elu_scaled(x: &Tensor, alpha: f64, scale: f64, input_scale: f64) -> Result<Tensor> {
     let (a, s, i) = ((alpha * scale) as f32, scale as f32, input_scale as f32);
     scalar_map(
@@ -131,6 +208,13 @@ pub fn elu_scaled(x: &Tensor, alpha: f64, scale: f64, input_scale: f64) -> Resul
 }
 
 /// `x` above zero, `slope x` below. (`aten.leaky_relu`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[-8f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::leaky_relu(&x, 0.25)?.to_vec1::<f32>()?, [-2., 2.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
     let s = slope as f32;
     scalar_map(
@@ -142,6 +226,13 @@ pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
 }
 
 /// `x tanh(softplus(x))`. (`aten.mish`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0f32, 40.], &Device::Cpu)?;
+/// assert_eq!(ops::mish(&x)?.to_vec1::<f32>()?, [0., 40.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn mish(x: &Tensor) -> Result<Tensor> {
     scalar_map(
         "mish",
@@ -152,6 +243,13 @@ pub fn mish(x: &Tensor) -> Result<Tensor> {
 }
 
 /// `log(sigmoid(x))`, without overflow. (`aten.log_sigmoid_forward`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[-90f32, 200.], &Device::Cpu)?;
+/// assert_eq!(ops::logsigmoid(&x)?.to_vec1::<f32>()?, [-90., 0.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn logsigmoid(x: &Tensor) -> Result<Tensor> {
     scalar_map(
         "logsigmoid",
@@ -172,22 +270,53 @@ fn gated<M: Map1>(gate: &Tensor, up: &Tensor, map: M) -> Result<Tensor> {
 }
 
 /// `silu(gate) * up`.
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let gate = Tensor::new(&[0f32, 90.], &Device::Cpu)?;
+/// let up = Tensor::new(&[5f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::swiglu(&gate, &up)?.to_vec1::<f32>()?, [0., 180.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gated(gate, up, Silu)
 }
 
 /// `gelu(gate) * up`.
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let gate = Tensor::new(&[0f32, 90.], &Device::Cpu)?;
+/// let up = Tensor::new(&[5f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::gelu_mul(&gate, &up)?.to_vec1::<f32>()?, [0., 180.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn gelu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gated(gate, up, Gelu)
 }
 
 /// `gelu_tanh(gate) * up`.
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let gate = Tensor::new(&[0f32, 90.], &Device::Cpu)?;
+/// let up = Tensor::new(&[5f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::gelu_tanh_mul(&gate, &up)?.to_vec1::<f32>()?, [0., 180.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn gelu_tanh_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gated(gate, up, GeluTanh)
 }
 
 /// The first half along a dimension times the sigmoid of the second; the dimension's size is even.
 /// Half types in `f32`, rounded once. (`aten.glu`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[6f32, 8., 0., 90.], &Device::Cpu)?;
+/// assert_eq!(ops::glu(&x, 0)?.to_vec1::<f32>()?, [3., 8.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn glu(x: &Tensor, dim: usize) -> Result<Tensor> {
     check_dim("glu", x, dim)?;
     let size = x.dims()[dim];

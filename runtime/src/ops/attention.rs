@@ -5,8 +5,9 @@ use candle_core::{DType, Device, Tensor};
 use super::Result;
 use super::compare::where_;
 use super::create::full;
-use super::elementwise::{add, mul, neg};
+use super::elementwise::{add, mul};
 use super::flash;
+use super::functions::neg;
 use super::isa::{Isa, Kernel, dispatch};
 use super::linalg::matmul;
 use super::map::{always_chunks, same_dtype};
@@ -30,6 +31,17 @@ use super::walk::{Plan, broadcast_shape, expand_to};
 /// floating-point one is added. `is_causal` keeps key `j` for query `i` where `j <= i`, and
 /// excludes a mask. The scale is `1 / sqrt d` unless given. A query that may see no key gives zeros,
 /// as in PyTorch. Scores, softmax and sums are in `f32` for half types, rounded once.
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, ops};
+/// let q = Tensor::ones((1, 4, 3, 8), DType::F32, &Device::Cpu)?; // four heads, three queries
+/// let k = Tensor::ones((1, 2, 5, 8), DType::F32, &Device::Cpu)?; // each of two serves two heads
+/// let v = Tensor::full(0.5f32, (1, 2, 5, 6), &Device::Cpu)?;
+/// let out = ops::sdpa(&q, &k, &v, None, true, None)?;
+/// assert_eq!(out.dims(), [1, 4, 3, 6]);
+/// assert_eq!(out.max_all()?.to_scalar::<f32>()?, 0.5); // a mean of equal rows
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn sdpa(
     q: &Tensor,
     k: &Tensor,
@@ -216,6 +228,14 @@ fn four_view(x: &Tensor) -> Result<Tensor> {
 /// the modelling code of Llama and its relatives.)
 ///
 /// Half types are rounded after each product, as the separate operations would be.
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3., 4.], &Device::Cpu)?;
+/// let (cos, sin) = (x.zeros_like()?, x.ones_like()?); // a quarter turn
+/// assert_eq!(ops::rope(&x, &cos, &sin)?.to_vec1::<f32>()?, [-3., -4., 1., 2.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     same_dtype("rope", x, cos)?;
     same_dtype("rope", x, sin)?;
@@ -361,6 +381,14 @@ fn turn<T: Narrow>(x: &[f32], other: &[f32], sign: f32, cos: &[f32], sin: &[f32]
 ///
 /// Query `i` stands at position `past + i` and sees key `j` where `j <= past + i`, `j` is less than
 /// `window` positions back, and `padding[batch][j]` (of `[batch, kv_len]`) is not zero.
+///
+/// ```
+/// # use pycandle::{Device, ops};
+/// let mask = ops::causal_mask(2, 3, 1, None, None, &Device::Cpu)?; // one token is cached
+/// assert_eq!(mask.dims(), [1, 1, 2, 3]);
+/// assert_eq!(mask.squeeze(0)?.squeeze(0)?.to_vec2::<u8>()?, [[1, 1, 0], [1, 1, 1]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn causal_mask(
     query_len: usize,
     kv_len: usize,

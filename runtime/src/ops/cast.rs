@@ -12,6 +12,13 @@ use super::memory::{Narrow, fail, is_float, narrow, on_cpu, read, tensor, widen,
 /// Floating point to integers drops the fraction. What no integer holds becomes, as in PyTorch on
 /// x86-64, `i64::MIN` (NaN, infinities, too large), of which `U8` keeps the low bits. A `bool` is
 /// not a `U8`: see [`to_bool`](super::to_bool).
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, ops};
+/// let x = Tensor::new(&[-1.5f32, 2.9], &Device::Cpu)?;
+/// assert_eq!(ops::to_dtype(&x, DType::I64)?.to_vec1::<i64>()?, [-1, 2]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn to_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
     if x.dtype() == dtype {
         return Ok(x.clone());

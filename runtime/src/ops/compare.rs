@@ -28,6 +28,15 @@ macro_rules! comparisons {
 
         /// The comparison of each element with a number, which is first rounded to the dtype, as
         /// PyTorch does; integers are compared as doubles.
+        ///
+        /// ```
+        /// # use pycandle::{Device, Tensor, ops};
+        /// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+        #[doc = concat!("let holds = ops::", stringify!($scalar), "(&x, 2.0)?;")]
+        #[doc = concat!("let expected = [1f32, 2., 3.].map(|x| u8::from(x ", stringify!($op), " 2.0));")]
+        /// assert_eq!(holds.to_vec1::<u8>()?, expected);
+        /// # Ok::<(), pycandle::Error>(())
+        /// ```
         pub fn $scalar(x: &Tensor, s: f64) -> Result<Tensor> {
             on_cpu(&[x], |inputs| {
                 let s = rounded(s, inputs[0].dtype());
@@ -41,6 +50,15 @@ macro_rules! comparisons {
         }
 
         /// The comparison of each integer with another.
+        ///
+        /// ```
+        /// # use pycandle::{Device, Tensor, ops};
+        /// let x = Tensor::new(&[1i64, 2, 3], &Device::Cpu)?;
+        #[doc = concat!("let holds = ops::", stringify!($scalar_int), "(&x, 2)?;")]
+        #[doc = concat!("let expected = [1, 2, 3].map(|x| u8::from(x ", stringify!($op), " 2));")]
+        /// assert_eq!(holds.to_vec1::<u8>()?, expected);
+        /// # Ok::<(), pycandle::Error>(())
+        /// ```
         pub fn $scalar_int(x: &Tensor, s: i64) -> Result<Tensor> {
             if x.dtype() == DType::I64 {
                 return on_cpu(&[x], |x| each::<i64, u8>(x[0], &|v| u8::from(v $op s)));
@@ -71,20 +89,75 @@ fn rounded(s: f64, dtype: DType) -> f64 {
 
 comparisons! {
     /// `a == b`. (`aten.eq.Tensor`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+    /// let b = Tensor::new(&[2f32, 2., 2.], &Device::Cpu)?;
+    /// assert_eq!(ops::eq(&a, &b)?.to_vec1::<u8>()?, [0, 1, 0]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     eq eq_scalar eq_scalar_int: ==;
     /// `a != b`. (`aten.ne.Tensor`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+    /// let b = Tensor::new(&[2f32, 2., 2.], &Device::Cpu)?;
+    /// assert_eq!(ops::ne(&a, &b)?.to_vec1::<u8>()?, [1, 0, 1]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     ne ne_scalar ne_scalar_int: !=;
     /// `a < b`. (`aten.lt.Tensor`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+    /// let b = Tensor::new(&[2f32, 2., 2.], &Device::Cpu)?;
+    /// assert_eq!(ops::lt(&a, &b)?.to_vec1::<u8>()?, [1, 0, 0]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     lt lt_scalar lt_scalar_int: <;
     /// `a <= b`. (`aten.le.Tensor`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+    /// let b = Tensor::new(&[2f32, 2., 2.], &Device::Cpu)?;
+    /// assert_eq!(ops::le(&a, &b)?.to_vec1::<u8>()?, [1, 1, 0]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     le le_scalar le_scalar_int: <=;
     /// `a > b`. (`aten.gt.Tensor`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+    /// let b = Tensor::new(&[2f32, 2., 2.], &Device::Cpu)?;
+    /// assert_eq!(ops::gt(&a, &b)?.to_vec1::<u8>()?, [0, 0, 1]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     gt gt_scalar gt_scalar_int: >;
     /// `a >= b`. (`aten.ge.Tensor`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+    /// let b = Tensor::new(&[2f32, 2., 2.], &Device::Cpu)?;
+    /// assert_eq!(ops::ge(&a, &b)?.to_vec1::<u8>()?, [0, 1, 1]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     ge ge_scalar ge_scalar_int: >=;
 }
 
 /// Where an element is not zero. (`aten._to_copy` to `bool`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0f32, -2., f32::NAN], &Device::Cpu)?;
+/// assert_eq!(ops::to_bool(&x)?.to_vec1::<u8>()?, [0, 1, 1]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn to_bool(x: &Tensor) -> Result<Tensor> {
     on_cpu(&[x], |inputs| {
         let x = inputs[0];
@@ -103,6 +176,15 @@ macro_rules! logic {
         }
 
         /// The same on tensors that already are boolean.
+        ///
+        /// ```
+        /// # use pycandle::{Device, Tensor, ops};
+        /// let a = Tensor::new(&[0u8, 0, 1, 1], &Device::Cpu)?;
+        /// let b = Tensor::new(&[0u8, 1, 0, 1], &Device::Cpu)?;
+        #[doc = concat!("let y = ops::", stringify!($on_bool), "(&a, &b)?.to_vec1::<u8>()?;")]
+        #[doc = concat!("assert_eq!(y, ops::", stringify!($name), "(&a, &b)?.to_vec1::<u8>()?);")]
+        /// # Ok::<(), pycandle::Error>(())
+        /// ```
         pub fn $on_bool(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             bytes(stringify!($on_bool), a, b, &|$a, $b| $value)
         }
@@ -111,10 +193,34 @@ macro_rules! logic {
 
 logic! {
     /// Whether both are not zero, of any dtypes. (`aten.logical_and`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[0f32, 0., 2.], &Device::Cpu)?;
+    /// let b = Tensor::new(&[0i64, 7, 7], &Device::Cpu)?;
+    /// assert_eq!(ops::logical_and(&a, &b)?.to_vec1::<u8>()?, [0, 0, 1]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     logical_and bool_and: |a, b| a & b;
     /// Whether one is not zero, of any dtypes. (`aten.logical_or`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[0f32, 0., 2.], &Device::Cpu)?;
+    /// let b = Tensor::new(&[0i64, 7, 7], &Device::Cpu)?;
+    /// assert_eq!(ops::logical_or(&a, &b)?.to_vec1::<u8>()?, [0, 1, 1]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     logical_or bool_or: |a, b| a | b;
     /// Whether exactly one is not zero, of any dtypes. (`aten.logical_xor`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[0f32, 0., 2.], &Device::Cpu)?;
+    /// let b = Tensor::new(&[0i64, 7, 7], &Device::Cpu)?;
+    /// assert_eq!(ops::logical_xor(&a, &b)?.to_vec1::<u8>()?, [0, 1, 0]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     logical_xor bool_xor: |a, b| a ^ b;
 }
 
@@ -133,11 +239,25 @@ fn bytes(name: &str, a: &Tensor, b: &Tensor, f: &(dyn Fn(u8, u8) -> u8 + Sync)) 
 }
 
 /// Where an element is zero. (`aten.logical_not`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0f32, -2.], &Device::Cpu)?;
+/// assert_eq!(ops::logical_not(&x)?.to_vec1::<u8>()?, [1, 0]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn logical_not(x: &Tensor) -> Result<Tensor> {
     eq_scalar(x, 0.0)
 }
 
 /// The negation of a boolean tensor. (`aten.bitwise_not` on `bool`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0u8, 1], &Device::Cpu)?;
+/// assert_eq!(ops::bool_not(&x)?.to_vec1::<u8>()?, [1, 0]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn bool_not(x: &Tensor) -> Result<Tensor> {
     if x.dtype() != DType::U8 {
         fail!("bool_not: expected booleans, got {:?}", x.dtype());
@@ -164,29 +284,81 @@ macro_rules! bitwise {
 
 bitwise! {
     /// Bits in both. (`aten.bitwise_and.Tensor` on integers)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[6i64], &Device::Cpu)?;
+    /// let b = Tensor::new(&[3i64], &Device::Cpu)?;
+    /// assert_eq!(ops::int_and(&a, &b)?.to_vec1::<i64>()?, [2]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     int_and: |a, b| a & b;
     /// Bits in either. (`aten.bitwise_or.Tensor` on integers)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[6i64], &Device::Cpu)?;
+    /// let b = Tensor::new(&[3i64], &Device::Cpu)?;
+    /// assert_eq!(ops::int_or(&a, &b)?.to_vec1::<i64>()?, [7]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     int_or: |a, b| a | b;
     /// Bits in exactly one. (`aten.bitwise_xor.Tensor` on integers)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let a = Tensor::new(&[6i64], &Device::Cpu)?;
+    /// let b = Tensor::new(&[3i64], &Device::Cpu)?;
+    /// assert_eq!(ops::int_xor(&a, &b)?.to_vec1::<i64>()?, [5]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
     int_xor: |a, b| a ^ b;
 }
 
 /// All bits flipped. (`aten.bitwise_not` on integers)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0i64, 5], &Device::Cpu)?;
+/// assert_eq!(ops::int_not(&x)?.to_vec1::<i64>()?, [-1, -6]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn int_not(x: &Tensor) -> Result<Tensor> {
     int_map("int_not", x, |v| !v)
 }
 
 /// Where an element is NaN. (`aten.isnan`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0f32, f32::NAN], &Device::Cpu)?;
+/// assert_eq!(ops::isnan(&x)?.to_vec1::<u8>()?, [0, 1]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn isnan(x: &Tensor) -> Result<Tensor> {
     float_test("isnan", x, f64::is_nan)
 }
 
 /// Where an element is infinite. (`aten.isinf`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0f32, f32::NEG_INFINITY], &Device::Cpu)?;
+/// assert_eq!(ops::isinf(&x)?.to_vec1::<u8>()?, [0, 1]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn isinf(x: &Tensor) -> Result<Tensor> {
     float_test("isinf", x, f64::is_infinite)
 }
 
 /// Where an element is neither NaN nor infinite. (`aten.isfinite`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0f32, f32::INFINITY], &Device::Cpu)?;
+/// assert_eq!(ops::isfinite(&x)?.to_vec1::<u8>()?, [1, 0]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn isfinite(x: &Tensor) -> Result<Tensor> {
     float_test("isfinite", x, f64::is_finite)
 }
@@ -203,6 +375,15 @@ fn float_test(name: &str, x: &Tensor, test: impl Fn(f64) -> bool + Sync) -> Resu
 }
 
 /// `a` where the condition holds, else `b`; all three broadcast. (`aten.where.self`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let condition = Tensor::new(&[1u8, 0], &Device::Cpu)?;
+/// let a = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let b = Tensor::new(9f32, &Device::Cpu)?;
+/// assert_eq!(ops::where_(&condition, &a, &b)?.to_vec1::<f32>()?, [1., 9.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn where_(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_dtype("where", a, b)?;
     if condition.dtype() != DType::U8 {
@@ -245,6 +426,14 @@ fn select_elements<T: WithDType>(condition: &Tensor, a: &Tensor, b: &Tensor) -> 
 }
 
 /// `x` with a number where the mask holds; both broadcast. (`aten.masked_fill.Scalar`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let mask = Tensor::new(&[0u8, 1], &Device::Cpu)?;
+/// assert_eq!(ops::masked_fill(&x, &mask, -1.0)?.to_vec1::<f32>()?, [1., -1.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn masked_fill(x: &Tensor, mask: &Tensor, value: f64) -> Result<Tensor> {
     let value = super::create::full(value, &[], x.dtype(), x.device())?;
     where_(mask, &value, x)

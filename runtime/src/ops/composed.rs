@@ -11,6 +11,14 @@ use super::scalar::mul_scalar;
 
 /// `start + weight * (end - start)`, element by element; half types in `f32`, rounded once.
 /// (`aten.lerp.Scalar`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[0f32, 4.], &Device::Cpu)?;
+/// let b = Tensor::new(&[8f32, 8.], &Device::Cpu)?;
+/// assert_eq!(ops::lerp(&a, &b, 0.25)?.to_vec1::<f32>()?, [2., 5.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn lerp(start: &Tensor, end: &Tensor, weight: f64) -> Result<Tensor> {
     widened([start, end], |[start, end]| {
         let span = sub(end, start)?;
@@ -37,6 +45,14 @@ pub(super) fn widened<const N: usize>(
 }
 
 /// `input + value * a * b`; half types in `f32`, rounded once. (`aten.addcmul`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 1.], &Device::Cpu)?;
+/// let a = Tensor::new(&[2f32, 3.], &Device::Cpu)?;
+/// assert_eq!(ops::addcmul(&x, &a, &a, 0.5)?.to_vec1::<f32>()?, [3., 5.5]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn addcmul(input: &Tensor, a: &Tensor, b: &Tensor, value: f64) -> Result<Tensor> {
     widened([input, a, b], |[input, a, b]| {
         add(input, &mul_scalar(&mul(a, b)?, value)?)
@@ -45,6 +61,13 @@ pub fn addcmul(input: &Tensor, a: &Tensor, b: &Tensor, value: f64) -> Result<Ten
 
 /// Replaces NaN and the infinities by numbers; an infinity for which none is given by the largest
 /// (smallest) number of the dtype. (`aten.nan_to_num`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[f32::NAN, f32::INFINITY, 1.], &Device::Cpu)?;
+/// assert_eq!(ops::nan_to_num(&x, 0.0, Some(9.0), None)?.to_vec1::<f32>()?, [0., 9., 1.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn nan_to_num(x: &Tensor, nan: f64, up: Option<f64>, down: Option<f64>) -> Result<Tensor> {
     let largest = match x.dtype() {
         DType::F64 => f64::MAX,

@@ -97,6 +97,16 @@ impl Sizes {
 
 /// Two-dimensional convolution: `[batch, in, h, w]` by `[out, in / groups, kh, kw]`, with a bias of
 /// `[out]`. (`aten.conv2d`)
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, ops};
+/// let x = Tensor::ones((1, 2, 5, 5), DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::ones((4, 2, 3, 3), DType::F32, &Device::Cpu)?;
+/// let y = ops::conv2d(&x, &weight, None, (2, 2), (1, 1), (1, 1), 1)?;
+/// assert_eq!(y.dims(), [1, 4, 3, 3]);
+/// assert_eq!(y.max_all()?.to_scalar::<f32>()?, 18.); // all of a window of 2 × 3 × 3
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -116,6 +126,15 @@ pub fn conv2d(
 }
 
 /// One-dimensional convolution: `[batch, in, length]` by `[out, in / groups, k]`. (`aten.conv1d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 2., 3., 4.]]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[[1f32, 10.]]], &Device::Cpu)?;
+/// let y = ops::conv1d(&x, &weight, None, 1, 0, 1, 1)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[21., 32., 43.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn conv1d(
     x: &Tensor,
     weight: &Tensor,

@@ -10,6 +10,16 @@ use super::memory::{fail, read, tensor};
 
 /// Transposed two-dimensional convolution: `[batch, in, h, w]` by `[in, out / groups, kh, kw]`.
 /// (`aten.conv_transpose2d.input`)
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, ops};
+/// let x = Tensor::ones((1, 2, 3, 3), DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::ones((2, 4, 2, 2), DType::F32, &Device::Cpu)?;
+/// let y = ops::conv_transpose2d(&x, &weight, None, (2, 2), (0, 0), (0, 0), 1, (1, 1))?;
+/// assert_eq!(y.dims(), [1, 4, 6, 6]);
+/// assert_eq!(y.min_all()?.to_scalar::<f32>()?, 2.); // of both channels
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 #[allow(clippy::too_many_arguments)]
 pub fn conv_transpose2d(
     x: &Tensor,
@@ -72,6 +82,15 @@ pub fn conv_transpose2d(
 
 /// Transposed one-dimensional convolution: `[batch, in, length]` by `[in, out / groups, k]`.
 /// (`aten.conv_transpose1d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 2.]]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[[1f32, 10.]]], &Device::Cpu)?;
+/// let y = ops::conv_transpose1d(&x, &weight, None, 1, 0, 0, 1, 1)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[1., 12., 20.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 #[allow(clippy::too_many_arguments)]
 pub fn conv_transpose1d(
     x: &Tensor,

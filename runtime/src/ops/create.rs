@@ -10,6 +10,13 @@ use super::memory::{fail, tensor};
 /// `start, start + step, …` below `end` (above, for a negative step). (`aten.arange`)
 ///
 /// Computed in `f64`, rounded to the dtype once; integer dtypes should use [`arange_int`].
+///
+/// ```
+/// # use pycandle::{DType, Device, ops};
+/// let x = ops::arange(0.0, 1.0, 0.25, DType::F32, &Device::Cpu)?;
+/// assert_eq!(x.to_vec1::<f32>()?, [0., 0.25, 0.5, 0.75]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn arange(start: f64, end: f64, step: f64, dtype: DType, device: &Device) -> Result<Tensor> {
     if step == 0.0 || !step.is_finite() || !start.is_finite() || !end.is_finite() {
         fail!("arange: no steps of {step} from {start} to {end}");
@@ -38,6 +45,13 @@ fn collected<T>(op: &str, count: usize, values: impl Iterator<Item = T>) -> Resu
 }
 
 /// A size that was computed with signed integers.
+///
+/// ```
+/// # use pycandle::ops;
+/// assert_eq!(ops::extent(3)?, 3);
+/// assert!(ops::extent(-1).is_err());
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn extent(size: i64) -> Result<usize> {
     match usize::try_from(size) {
         Ok(size) => Ok(size),
@@ -47,11 +61,25 @@ pub fn extent(size: i64) -> Result<usize> {
 
 /// The `I64` numbers from `start` up to but not including `end`: `[end - start]`.
 /// (`aten.arange.start`, of sizes)
+///
+/// ```
+/// # use pycandle::{Device, ops};
+/// let x = ops::range(2, 5, &Device::Cpu)?;
+/// assert_eq!(x.to_vec1::<i64>()?, [2, 3, 4]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn range(start: usize, end: usize, device: &Device) -> Result<Tensor> {
     Ok(Tensor::arange(start as i64, end.max(start) as i64, device)?)
 }
 
 /// `start, start + step, …` below `end` (above, for a negative step), as `I64`. (`aten.arange`)
+///
+/// ```
+/// # use pycandle::{Device, ops};
+/// let x = ops::arange_int(5, 0, -2, &Device::Cpu)?;
+/// assert_eq!(x.to_vec1::<i64>()?, [5, 3, 1]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn arange_int(start: i64, end: i64, step: i64, device: &Device) -> Result<Tensor> {
     let span = i128::from(end) - i128::from(start);
     if step == 0 || (span != 0 && (span < 0) != (step < 0)) {
@@ -72,6 +100,13 @@ pub fn arange_int(start: i64, end: i64, step: i64, device: &Device) -> Result<Te
 ///
 /// Computed in `f64` from the nearer end, as PyTorch does, and rounded to the dtype once; integer
 /// dtypes round towards zero.
+///
+/// ```
+/// # use pycandle::{DType, Device, ops};
+/// let x = ops::linspace(0.0, 1.0, 3, DType::F32, &Device::Cpu)?;
+/// assert_eq!(x.to_vec1::<f32>()?, [0., 0.5, 1.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn linspace(
     start: f64,
     end: f64,
@@ -92,6 +127,13 @@ pub fn linspace(
 }
 
 /// A tensor of one number, converted as PyTorch does; a boolean is 0 or 1. (`aten.full`)
+///
+/// ```
+/// # use pycandle::{DType, Device, ops};
+/// let x = ops::full(0.5, &[2], DType::F32, &Device::Cpu)?;
+/// assert_eq!(x.to_vec1::<f32>()?, [0.5, 0.5]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn full(value: f64, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
     let value = tensor(vec![value], &[][..])?;
     let value = if dtype == DType::F32 || dtype == DType::F64 {
@@ -107,22 +149,50 @@ pub fn full(value: f64, shape: &[usize], dtype: DType, device: &Device) -> Resul
 }
 
 /// A tensor of one integer, exact for all of `I64`. (`aten.full`)
+///
+/// ```
+/// # use pycandle::{Device, ops};
+/// let x = ops::full_int(i64::MAX, &[2], &Device::Cpu)?;
+/// assert_eq!(x.to_vec1::<i64>()?, [i64::MAX, i64::MAX]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn full_int(value: i64, shape: &[usize], device: &Device) -> Result<Tensor> {
     let value = tensor(vec![value], &[][..])?.to_device(device)?;
     Ok(value.broadcast_as(shape)?.contiguous()?)
 }
 
 /// A tensor of zeros. (`aten.zeros`)
+///
+/// ```
+/// # use pycandle::{DType, Device, ops};
+/// let x = ops::zeros(&[2], DType::F32, &Device::Cpu)?;
+/// assert_eq!(x.to_vec1::<f32>()?, [0., 0.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn zeros(shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
     Ok(Tensor::zeros(shape, dtype, device)?)
 }
 
 /// A tensor of ones. (`aten.ones`)
+///
+/// ```
+/// # use pycandle::{DType, Device, ops};
+/// let x = ops::ones(&[2], DType::F32, &Device::Cpu)?;
+/// assert_eq!(x.to_vec1::<f32>()?, [1., 1.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn ones(shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
     full(1.0, shape, dtype, device)
 }
 
 /// A `rows` × `columns` matrix with ones on the diagonal. (`aten.eye.m`)
+///
+/// ```
+/// # use pycandle::{DType, Device, ops};
+/// let x = ops::eye(2, 3, DType::F32, &Device::Cpu)?;
+/// assert_eq!(x.to_vec2::<f32>()?, [[1., 0., 0.], [0., 1., 0.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn eye(rows: usize, columns: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     let diagonal = triangle(rows, columns, device, |row, column| row == column)?;
     let (zero, one) = (
@@ -133,11 +203,25 @@ pub fn eye(rows: usize, columns: usize, dtype: DType, device: &Device) -> Result
 }
 
 /// The matrices (the last two dimensions) with zeros above a diagonal. (`aten.tril`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::tril(&x, 0)?.to_vec2::<f32>()?, [[1., 0.], [3., 4.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn tril(x: &Tensor, diagonal: i64) -> Result<Tensor> {
     keep(x, |row, column| column - row <= diagonal)
 }
 
 /// The matrices (the last two dimensions) with zeros below a diagonal. (`aten.triu`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::triu(&x, 1)?.to_vec2::<f32>()?, [[0., 2.], [0., 0.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn triu(x: &Tensor, diagonal: i64) -> Result<Tensor> {
     keep(x, |row, column| column - row >= diagonal)
 }

@@ -1,13 +1,13 @@
-//! Arithmetic and elementary functions, element by element.
+//! Arithmetic of two tensors, element by element.
 
 use candle_core::Tensor;
 
 use super::Result;
 use super::composed::widened;
+use super::functions::trunc;
 use super::isa::Isa;
-use super::map::{Map1, Map2, binary, int_map, scalar_binary, scalar_map, unary};
+use super::map::{Map2, binary, scalar_binary};
 use super::memory::{fail, is_float, to_i64};
-use super::vmath;
 
 /// Declares `Map2` types: their value on `f32`, `f64` and integers.
 macro_rules! map2 {
@@ -35,27 +35,67 @@ map2! {
 }
 
 /// `a + b`. Integers wrap. (`aten.add.Tensor`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let b = Tensor::new(&[3f32, 4.], &Device::Cpu)?;
+/// assert_eq!(ops::add(&a, &b)?.to_vec1::<f32>()?, [4., 6.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     binary(a, b, Add)
 }
 
 /// `a - b`. Integers wrap. (`aten.sub.Tensor`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let b = Tensor::new(&[3f32, 5.], &Device::Cpu)?;
+/// assert_eq!(ops::sub(&a, &b)?.to_vec1::<f32>()?, [-2., -3.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     binary(a, b, Sub)
 }
 
 /// `a * b`. Integers wrap. (`aten.mul.Tensor`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[2f32, 3.], &Device::Cpu)?;
+/// let b = Tensor::new(&[4f32, 5.], &Device::Cpu)?;
+/// assert_eq!(ops::mul(&a, &b)?.to_vec1::<f32>()?, [8., 15.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     binary(a, b, Mul)
 }
 
 /// `a / b`, true division: integer tensors are an error, to be cast first. (`aten.div.Tensor`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[1f32, 0.], &Device::Cpu)?;
+/// let b = Tensor::new(&[4f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::div(&a, &b)?.to_vec1::<f32>()?, [0.25, 0.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn div(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     float_only("div", a)?;
     binary(a, b, Div)
 }
 
 /// `a / b` rounded down; an integer division by zero is an error. (`aten.floor_divide`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[7i64, -7], &Device::Cpu)?;
+/// let b = Tensor::new(&[2i64, 2], &Device::Cpu)?;
+/// assert_eq!(ops::floor_divide(&a, &b)?.to_vec1::<i64>()?, [3, -4]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn floor_divide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     no_zero_divisor("floor_divide", b)?;
     scalar_binary(
@@ -70,6 +110,14 @@ pub fn floor_divide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// `a / b` rounded towards zero; an integer division by zero is an error.
 /// (`aten.div.Tensor_mode` with `trunc`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[7i64, -7], &Device::Cpu)?;
+/// let b = Tensor::new(&[2i64, 2], &Device::Cpu)?;
+/// assert_eq!(ops::trunc_divide(&a, &b)?.to_vec1::<i64>()?, [3, -3]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn trunc_divide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     no_zero_divisor("trunc_divide", b)?;
     if is_float(a.dtype()) {
@@ -79,6 +127,14 @@ pub fn trunc_divide(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// The remainder with the sign of `b`; integers by zero are an error. (`aten.remainder.Tensor`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[7i64, -7], &Device::Cpu)?;
+/// let b = Tensor::new(&[3i64, 3], &Device::Cpu)?;
+/// assert_eq!(ops::remainder(&a, &b)?.to_vec1::<i64>()?, [1, 2]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn remainder(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     no_zero_divisor("remainder", b)?;
     scalar_binary(
@@ -92,6 +148,14 @@ pub fn remainder(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// The remainder with the sign of `a`; integers by zero are an error. (`aten.fmod.Tensor`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[7i64, -7], &Device::Cpu)?;
+/// let b = Tensor::new(&[3i64, 3], &Device::Cpu)?;
+/// assert_eq!(ops::fmod(&a, &b)?.to_vec1::<i64>()?, [1, -1]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn fmod(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     no_zero_divisor("fmod", b)?;
     scalar_binary("fmod", a, b, |a, b| a % b, |a, b| a % b, i64::wrapping_rem)
@@ -99,22 +163,54 @@ pub fn fmod(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// `a` to the power `b`; integers wrap, and negative powers of them are 0 except for a base of 1 or
 /// -1. (`aten.pow.Tensor_Tensor`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[2f32, 9.], &Device::Cpu)?;
+/// let b = Tensor::new(&[3f32, 0.5], &Device::Cpu)?;
+/// assert_eq!(ops::pow(&a, &b)?.to_vec1::<f32>()?, [8., 3.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn pow(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     scalar_binary("pow", a, b, f32::powf, f64::powf, int_pow)
 }
 
 /// The angle of the point (`b`, `a`), in radians. (`aten.atan2`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[0f32, 0.], &Device::Cpu)?;
+/// let b = Tensor::new(&[1f32, -1.], &Device::Cpu)?;
+/// assert_eq!(ops::atan2(&a, &b)?.to_vec1::<f32>()?, [0., std::f32::consts::PI]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn atan2(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     float_only("atan2", a)?;
     scalar_binary("atan2", a, b, f32::atan2, f64::atan2, |_, _| 0)
 }
 
 /// The larger of both; NaN where either is. (`aten.maximum`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[1f32, 5.], &Device::Cpu)?;
+/// let b = Tensor::new(&[3f32, 4.], &Device::Cpu)?;
+/// assert_eq!(ops::maximum(&a, &b)?.to_vec1::<f32>()?, [3., 5.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn maximum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     binary(a, b, Maximum)
 }
 
 /// The smaller of both; NaN where either is. (`aten.minimum`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[1f32, 5.], &Device::Cpu)?;
+/// let b = Tensor::new(&[3f32, 4.], &Device::Cpu)?;
+/// assert_eq!(ops::minimum(&a, &b)?.to_vec1::<f32>()?, [1., 4.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn minimum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     binary(a, b, Minimum)
 }
@@ -229,217 +325,5 @@ pub(super) fn int_pow(base: i64, exponent: i64) -> i64 {
             }
             result
         }
-    }
-}
-
-/// Declares `Map1` types: one expression for both widths, or `f32 => …, f64 => …`.
-macro_rules! map1 {
-    ($($map:ident: |$x:ident| $value:expr;)*) => {$(
-        #[derive(Clone, Copy)]
-        struct $map;
-        impl Map1 for $map {
-            #[inline(always)]
-            fn f32<S: Isa>(self, $x: f32) -> f32 { $value }
-            fn f64(self, $x: f64) -> f64 { $value }
-        }
-    )*};
-}
-
-map1! {
-    Neg: |x| -x;
-    Abs: |x| x.abs();
-    Sqrt: |x| x.sqrt();
-    Rsqrt: |x| 1.0 / x.sqrt();
-    Reciprocal: |x| 1.0 / x;
-}
-
-#[derive(Clone, Copy)]
-struct Exp;
-impl Map1 for Exp {
-    #[inline(always)]
-    fn f32<S: Isa>(self, x: f32) -> f32 {
-        vmath::exp::<S>(x)
-    }
-    fn f64(self, x: f64) -> f64 {
-        x.exp()
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Tanh;
-impl Map1 for Tanh {
-    #[inline(always)]
-    fn f32<S: Isa>(self, x: f32) -> f32 {
-        vmath::tanh::<S>(x)
-    }
-    fn f64(self, x: f64) -> f64 {
-        x.tanh()
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Erf;
-impl Map1 for Erf {
-    #[inline(always)]
-    fn f32<S: Isa>(self, x: f32) -> f32 {
-        vmath::erf::<S>(x)
-    }
-    fn f64(self, x: f64) -> f64 {
-        super::activation::erf_f64(x)
-    }
-}
-
-/// `-x`, for floating point and integers. (`aten.neg`)
-pub fn neg(x: &Tensor) -> Result<Tensor> {
-    if is_float(x.dtype()) {
-        unary("neg", x, Neg)
-    } else {
-        int_map("neg", x, i64::wrapping_neg)
-    }
-}
-
-/// `|x|`, for floating point and integers. (`aten.abs`)
-pub fn abs(x: &Tensor) -> Result<Tensor> {
-    if is_float(x.dtype()) {
-        unary("abs", x, Abs)
-    } else {
-        int_map("abs", x, i64::wrapping_abs)
-    }
-}
-
-/// -1, 0 or 1; 0 for NaN, as PyTorch has it. (`aten.sign`)
-pub fn sign(x: &Tensor) -> Result<Tensor> {
-    if !is_float(x.dtype()) {
-        return int_map("sign", x, i64::signum);
-    }
-    let sign32 = |v: f32| f32::from(v > 0.0) - f32::from(v < 0.0);
-    scalar_map("sign", x, sign32, |v| {
-        f64::from(v > 0.0) - f64::from(v < 0.0)
-    })
-}
-
-/// `e^x`. (`aten.exp`)
-pub fn exp(x: &Tensor) -> Result<Tensor> {
-    unary("exp", x, Exp)
-}
-
-/// `tanh x`. (`aten.tanh`)
-pub fn tanh(x: &Tensor) -> Result<Tensor> {
-    unary("tanh", x, Tanh)
-}
-
-/// The error function. (`aten.erf`)
-pub fn erf(x: &Tensor) -> Result<Tensor> {
-    unary("erf", x, Erf)
-}
-
-/// The square root; NaN below zero. (`aten.sqrt`)
-pub fn sqrt(x: &Tensor) -> Result<Tensor> {
-    unary("sqrt", x, Sqrt)
-}
-
-/// `1 / sqrt x`. (`aten.rsqrt`)
-pub fn rsqrt(x: &Tensor) -> Result<Tensor> {
-    unary("rsqrt", x, Rsqrt)
-}
-
-/// `1 / x`. (`aten.reciprocal`)
-pub fn reciprocal(x: &Tensor) -> Result<Tensor> {
-    unary("reciprocal", x, Reciprocal)
-}
-
-/// Declares public functions of the standard library's scalar functions.
-macro_rules! scalar_functions {
-    ($($(#[$doc:meta])* $name:ident: $function:ident;)*) => {$(
-        $(#[$doc])*
-        pub fn $name(x: &Tensor) -> Result<Tensor> {
-            scalar_map(stringify!($name), x, f32::$function, f64::$function)
-        }
-    )*};
-}
-
-scalar_functions! {
-    /// `e^x - 1`, accurate near zero. (`aten.expm1`)
-    expm1: exp_m1;
-    /// The natural logarithm. (`aten.log`)
-    log: ln;
-    /// `log(1 + x)`, accurate near zero. (`aten.log1p`)
-    log1p: ln_1p;
-    /// The logarithm to base 2. (`aten.log2`)
-    log2: log2;
-    /// The logarithm to base 10. (`aten.log10`)
-    log10: log10;
-    /// The sine of an angle in radians. (`aten.sin`)
-    sin: sin;
-    /// The cosine of an angle in radians. (`aten.cos`)
-    cos: cos;
-    /// The tangent of an angle in radians. (`aten.tan`)
-    tan: tan;
-    /// The hyperbolic sine. (`aten.sinh`)
-    sinh: sinh;
-    /// The hyperbolic cosine. (`aten.cosh`)
-    cosh: cosh;
-    /// The angle, in radians, with this sine. (`aten.asin`)
-    asin: asin;
-    /// The angle, in radians, with this cosine. (`aten.acos`)
-    acos: acos;
-    /// The angle, in radians, with this tangent. (`aten.atan`)
-    atan: atan;
-}
-
-/// Declares roundings, which leave integers as they are.
-macro_rules! roundings {
-    ($($(#[$doc:meta])* $name:ident: $function:ident;)*) => {$(
-        $(#[$doc])*
-        pub fn $name(x: &Tensor) -> Result<Tensor> {
-            if !is_float(x.dtype()) {
-                return Ok(x.clone());
-            }
-            scalar_map(stringify!($name), x, f32::$function, f64::$function)
-        }
-    )*};
-}
-
-roundings! {
-    /// The nearest integer below. (`aten.floor`)
-    floor: floor;
-    /// The nearest integer above. (`aten.ceil`)
-    ceil: ceil;
-    /// The nearest integer, halves to the even one. (`aten.round`)
-    round: round_ties_even;
-    /// The integer part. (`aten.trunc`)
-    trunc: trunc;
-}
-
-/// The larger of `x` and a number, the smaller of it and another; NaN stays NaN, and the upper
-/// bound wins. Integers take whole bounds. (`aten.clamp`)
-pub fn clamp(x: &Tensor, min: Option<f64>, max: Option<f64>) -> Result<Tensor> {
-    if is_float(x.dtype()) {
-        let low = min.unwrap_or(f64::NEG_INFINITY);
-        let high = max.unwrap_or(f64::INFINITY);
-        return unary("clamp", x, Clamp(low, high));
-    }
-    let low = min.map_or(i64::MIN, |v| v.ceil() as i64);
-    let high = max.map_or(i64::MAX, |v| v.floor() as i64);
-    int_map("clamp", x, |v| v.max(low).min(high))
-}
-
-/// `clamp` by two numbers. (`aten.hardtanh`)
-pub fn hardtanh(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
-    clamp(x, Some(min), Some(max))
-}
-
-#[derive(Clone, Copy)]
-struct Clamp(f64, f64);
-impl Map1 for Clamp {
-    #[inline(always)]
-    fn f32<S: Isa>(self, x: f32) -> f32 {
-        let (low, high) = (self.0 as f32, self.1 as f32);
-        let x = if x < low { low } else { x };
-        if x > high { high } else { x }
-    }
-    fn f64(self, x: f64) -> f64 {
-        let x = if x < self.0 { self.0 } else { x };
-        if x > self.1 { self.1 } else { x }
     }
 }

@@ -10,6 +10,15 @@ use super::shape::check_dim;
 /// Rows of a `[rows, width]` matrix, one per id: `[.., width]`. (`aten.embedding`)
 ///
 /// A negative id, or one past the last row, is an error.
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let weight = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let ids = Tensor::new(&[1i64, 0, 1], &Device::Cpu)?;
+/// let rows = ops::embedding(&weight, &ids)?;
+/// assert_eq!(rows.to_vec2::<f32>()?, [[3., 4.], [1., 2.], [3., 4.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let &[rows, width] = weight.dims() else {
         fail!(
@@ -30,6 +39,15 @@ pub fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
 
 /// The slices at some indices of a dimension; `index` is 1-d or a single number.
 /// (`aten.index_select`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let index = Tensor::new(&[1i64, 1, 0], &Device::Cpu)?;
+/// let y = ops::index_select(&x, 1, &index)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[2., 2., 1.], [4., 4., 3.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn index_select(x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor> {
     check_dim("index_select", x, dim)?;
     if index.rank() > 1 {
@@ -88,6 +106,14 @@ fn take_rows<T: WithDType>(data: &[T], dims: &[usize], dim: usize, positions: &[
 
 /// `out[i][j] = x[i][index[i][j]]` for `dim` = 1, and so on: as many dimensions as `x`, none but
 /// `dim` larger. Negative indices are an error, as in PyTorch. (`aten.gather`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let index = Tensor::new(&[[1i64], [0]], &Device::Cpu)?;
+/// assert_eq!(ops::gather(&x, 1, &index)?.to_vec2::<f32>()?, [[2.], [3.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn gather(x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor> {
     on_cpu(&[x, index], |inputs| {
         let (x, index) = (inputs[0], inputs[1]);
@@ -157,6 +183,15 @@ pub(super) fn contiguous_strides(dims: &[usize]) -> Vec<usize> {
 /// Index tensors broadcast against each other. Their dimensions replace the indexed ones where
 /// those are neighbours, else they come first. A boolean (`U8`) tensor stands for the positions
 /// where it holds, in as many dimensions as it has.
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let at = Tensor::new(&[-1i64], &Device::Cpu)?;
+/// let column = ops::index(&x, &[None, Some(&at)])?; // x[:, [-1]]
+/// assert_eq!(column.to_vec2::<f32>()?, [[2.], [4.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn index(x: &Tensor, indices: &[Option<&Tensor>]) -> Result<Tensor> {
     let picked = Picked::new("index", x, indices)?;
     let rows = take(&picked.source()?, 1, &picked.positions)?;
@@ -164,6 +199,13 @@ pub fn index(x: &Tensor, indices: &[Option<&Tensor>]) -> Result<Tensor> {
 }
 
 /// The positions of the elements that are not zero, one row each, as `I64`. (`aten.nonzero`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[0f32, 2.], [3., 0.]], &Device::Cpu)?;
+/// assert_eq!(ops::nonzero(&x)?.to_vec2::<i64>()?, [[0, 1], [1, 0]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn nonzero(x: &Tensor) -> Result<Tensor> {
     let mask: Vec<u8> = super::memory::to_vec(&super::compare::to_bool(x)?)?;
     let strides = contiguous_strides(x.dims());

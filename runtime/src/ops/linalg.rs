@@ -128,6 +128,14 @@ pub(super) fn gemm<T: Multiplied>(
 
 /// The product, by PyTorch's rules: vectors are rows on the left and columns on the right, leading
 /// dimensions broadcast. (`aten.matmul`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let b = Tensor::new(&[1f32, 10.], &Device::Cpu)?;
+/// assert_eq!(ops::matmul(&a, &b)?.to_vec1::<f32>()?, [21., 43.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_dtype("matmul", a, b)?;
     match (a.rank(), b.rank()) {
@@ -156,6 +164,14 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// The products of two batches of matrices, `[batch, m, k]` by `[batch, k, n]`. (`aten.bmm`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[[[1f32, 2.]]], &Device::Cpu)?;
+/// let b = Tensor::new(&[[[1f32], [10.]]], &Device::Cpu)?;
+/// assert_eq!(ops::bmm(&a, &b)?.to_vec3::<f32>()?, [[[21.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn bmm(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if (a.rank(), b.rank()) != (3, 3) || a.dims()[0] != b.dims()[0] {
         fail!("bmm: shapes {:?} and {:?}", a.dims(), b.dims());
@@ -305,6 +321,15 @@ fn integer_product(a: &Tensor, b: &Tensor, batch: &[usize], shape: &[usize]) -> 
 }
 
 /// `beta bias + alpha a b`, of matrices; half types in `f32`, rounded once. (`aten.addmm`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let bias = Tensor::new(&[100f32], &Device::Cpu)?;
+/// let a = Tensor::new(&[[1f32, 2.]], &Device::Cpu)?;
+/// let b = Tensor::new(&[[1f32], [10.]], &Device::Cpu)?;
+/// assert_eq!(ops::addmm(&bias, &a, &b, 1.0, 2.0)?.to_vec2::<f32>()?, [[142.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn addmm(bias: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> Result<Tensor> {
     widened([bias, a, b], |[bias, a, b]| {
         combined(bias, matmul(a, b)?, beta, alpha)
@@ -313,6 +338,15 @@ pub fn addmm(bias: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> Re
 
 /// `beta bias + alpha a b`, of batches of matrices; half types in `f32`, rounded once.
 /// (`aten.baddbmm`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let bias = Tensor::new(&[100f32], &Device::Cpu)?;
+/// let a = Tensor::new(&[[[1f32, 2.]]], &Device::Cpu)?;
+/// let b = Tensor::new(&[[[1f32], [10.]]], &Device::Cpu)?;
+/// assert_eq!(ops::baddbmm(&bias, &a, &b, 1.0, 2.0)?.to_vec3::<f32>()?, [[[142.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn baddbmm(bias: &Tensor, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> Result<Tensor> {
     widened([bias, a, b], |[bias, a, b]| {
         combined(bias, bmm(a, b)?, beta, alpha)

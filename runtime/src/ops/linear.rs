@@ -13,6 +13,14 @@ use super::memory::{Narrow, fail, from_f32, is_half, on_cpu, read, to_f32, widen
 use crate::dispatch::Layout;
 
 /// `x w^T + b`: `[.., in]` by `[out, in]` gives `[.., out]`. (`aten.linear`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[1f32, 10.], [0., 1.], [1., 1.]], &Device::Cpu)?;
+/// assert_eq!(ops::linear(&x, &weight, None)?.to_vec2::<f32>()?, [[21., 2., 3.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     linear_with(x, weight, bias, Layout::OutIn)
 }

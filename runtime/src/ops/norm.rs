@@ -4,7 +4,8 @@ use candle_core::{DType, Tensor};
 
 use super::Result;
 use super::cast::to_dtype;
-use super::elementwise::{add, mul, rsqrt, sub};
+use super::elementwise::{add, mul, sub};
+use super::functions::rsqrt;
 use super::isa::{Isa, Kernel, dispatch};
 use super::map::chunks;
 use super::memory::{Narrow, fail, on_cpu, read, tensor, to_f32, with_narrow, written};
@@ -166,6 +167,14 @@ fn tail(op: &str, x: &Tensor, count: usize) -> Result<usize> {
 
 /// Centres and scales the last `normalized_ndim` dimensions to mean 0 and variance 1, then applies
 /// the optional weight and bias of their shape. (`aten.native_layer_norm`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 3.], [-5., 5.]], &Device::Cpu)?;
+/// let y = ops::layer_norm(&x, 1, None, None, 0.0)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[-1., 1.], [-1., 1.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn layer_norm(
     x: &Tensor,
     normalized_ndim: usize,
@@ -221,12 +230,27 @@ fn on_devices(
 
 /// Scales the last dimension to a mean square of 1 and multiplies by the optional weight, all in
 /// `f32`, rounded once. (`torch.nn.RMSNorm`, `aten.rms_norm`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[3f32, -3.]], &Device::Cpu)?;
+/// assert_eq!(ops::rms_norm(&x, None, 0.0)?.to_vec2::<f32>()?, [[1., -1.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn rms_norm(x: &Tensor, weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     rms("rms_norm", x, weight, eps, Rounding::Once, 0.0)
 }
 
 /// Scales the last dimension to a mean square of 1 in `f32`, rounds to the dtype of `x`, then
 /// multiplies by the weight: as the modelling code of Llama and its relatives does.
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[3f32, -3.]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[1f32, 5.], &Device::Cpu)?;
+/// assert_eq!(ops::rms_norm_rounded(&x, &weight, 0.0)?.to_vec2::<f32>()?, [[1., -5.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn rms_norm_rounded(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     rms(
         "rms_norm_rounded",
@@ -239,6 +263,15 @@ pub fn rms_norm_rounded(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor>
 }
 
 /// [`rms_norm`] by a weight that is stored less 1: as the modelling code of Gemma does.
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[3f32, -3.]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[0f32, 4.], &Device::Cpu)?;
+/// let y = ops::rms_norm_unit_offset(&x, &weight, 0.0)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[1., -5.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn rms_norm_unit_offset(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     rms(
         "rms_norm_unit_offset",
@@ -297,6 +330,14 @@ fn rms(
 
 /// Normalises each of `groups` groups of the channels (dimension 1) to mean 0 and variance 1, then
 /// applies the per-channel weight and bias. (`aten.native_group_norm`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 3.], [-5., 5.]]], &Device::Cpu)?;
+/// let y = ops::group_norm(&x, 2, None, None, 0.0)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[-1., 1.], [-1., 1.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn group_norm(
     x: &Tensor,
     groups: usize,
@@ -356,6 +397,16 @@ fn per_channel(x: &Tensor, rank: usize) -> Result<Tensor> {
 
 /// Normalises the channels (dimension 1) by recorded statistics, each `[channels]`, then applies
 /// the weight and bias. (`aten._native_batch_norm_legit_no_training`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 3.], [-5., 5.]]], &Device::Cpu)?;
+/// let mean = Tensor::new(&[1f32, 0.], &Device::Cpu)?;
+/// let var = Tensor::new(&[4f32, 25.], &Device::Cpu)?;
+/// let y = ops::batch_norm(&x, &mean, &var, None, None, 0.0)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[0., 1.], [-1., 1.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn batch_norm(
     x: &Tensor,
     running_mean: &Tensor,
@@ -382,7 +433,7 @@ pub fn batch_norm(
     if let Some(weight) = weight {
         scale = mul(&scale, &widen(weight)?)?;
     }
-    let mut shift = super::elementwise::neg(&mul(&widen(running_mean)?, &scale)?)?;
+    let mut shift = super::functions::neg(&mul(&widen(running_mean)?, &scale)?)?;
     if let Some(bias) = bias {
         shift = add(&shift, &widen(bias)?)?;
     }
@@ -391,7 +442,14 @@ pub fn batch_norm(
 }
 
 /// Divides by the norm along a dimension, which is at least `eps`. (`torch.nn.functional.normalize`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[3f32, 4.], &Device::Cpu)?;
+/// assert_eq!(ops::normalize(&x, 2.0, 0, 1e-12)?.to_vec1::<f32>()?, [0.6, 0.8]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn normalize(x: &Tensor, ord: f64, dim: usize, eps: f64) -> Result<Tensor> {
     let norm = super::reduce::vector_norm(x, ord, &[dim], true)?;
-    super::elementwise::div(x, &super::elementwise::clamp(&norm, Some(eps), None)?)
+    super::elementwise::div(x, &super::functions::clamp(&norm, Some(eps), None)?)
 }

@@ -75,6 +75,15 @@ impl Axis {
 
 /// The largest element of each window; NaN where there is one. The padding never wins.
 /// (`aten.max_pool2d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
+/// let y = ops::max_pool2d(&x, (2, 2), (2, 2), (0, 0), (1, 1), false)?;
+/// assert_eq!(y.dims(), [1, 1, 1, 1]);
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [6.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn max_pool2d(
     x: &Tensor,
     kernel: (usize, usize),
@@ -115,6 +124,14 @@ pub fn max_pool2d(
 }
 
 /// [`max_pool2d`] over one axis, `[.., length]`. (`aten.max_pool1d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 4., 2.]]], &Device::Cpu)?;
+/// let y = ops::max_pool1d(&x, 2, 1, 0, 1, false)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[4., 4.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn max_pool1d(
     x: &Tensor,
     kernel: usize,
@@ -141,6 +158,15 @@ fn is_nan<T: PartialOrd>(v: &T) -> bool {
 
 /// The mean of each window. The padding counts as zeros, or not at all without
 /// `count_include_pad`; `divisor` replaces the number of elements. (`aten.avg_pool2d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
+/// let y = ops::avg_pool2d(&x, (2, 2), (2, 2), (0, 0), false, true, None)?;
+/// assert_eq!(y.dims(), [1, 1, 1, 1]);
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [3.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn avg_pool2d(
     x: &Tensor,
     kernel: (usize, usize),
@@ -186,6 +212,14 @@ pub fn avg_pool2d(
 }
 
 /// [`avg_pool2d`] over one axis, `[.., length]`. (`aten.avg_pool1d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 4., 2.]]], &Device::Cpu)?;
+/// let y = ops::avg_pool1d(&x, 2, 1, 0, false, true)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[2.5, 3.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn avg_pool1d(
     x: &Tensor,
     kernel: usize,
@@ -209,6 +243,15 @@ pub fn avg_pool1d(
 }
 
 /// Means over windows that divide the image into `output` parts. (`aten._adaptive_avg_pool2d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
+/// let y = ops::adaptive_avg_pool2d(&x, (1, 2))?;
+/// assert_eq!(y.dims(), [1, 1, 1, 2]);
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [2., 4.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn adaptive_avg_pool2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> {
     let (h, w) = image("adaptive_avg_pool2d", x)?;
     on_cpu(&[x], |inputs| {
@@ -230,6 +273,14 @@ pub fn adaptive_avg_pool2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor>
 }
 
 /// [`adaptive_avg_pool2d`] over one axis, `[.., length]`. (`aten.adaptive_avg_pool1d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 4., 2., 4.]]], &Device::Cpu)?;
+/// let y = ops::adaptive_avg_pool1d(&x, 2)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[2.5, 3.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn adaptive_avg_pool1d(x: &Tensor, output: usize) -> Result<Tensor> {
     let x = x.unsqueeze(x.rank().saturating_sub(1))?;
     let y = adaptive_avg_pool2d(&x, (1, output))?;

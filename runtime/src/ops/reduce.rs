@@ -7,7 +7,8 @@ use half::{bf16, f16};
 
 use super::Result;
 use super::compare::to_bool;
-use super::elementwise::{abs, add, exp, log, mul, sqrt, sub};
+use super::elementwise::{add, mul, sub};
+use super::functions::{abs, exp, log, sqrt};
 use super::isa::{Isa, Kernel, dispatch};
 use super::memory::{BLOCK, Narrow, fail, is_float, on_cpu, read, tensor, with_any, written};
 use super::scalar::pow_scalar;
@@ -160,6 +161,13 @@ impl RowFold for ProdFold {
 }
 
 /// The sum; of booleans and integers as `I64`. (`aten.sum.dim_IntList`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::sum(&x, &[1], false)?.to_vec1::<f32>()?, [3., 7.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn sum(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     folded("sum", x, dims, keepdim, &SumFold, &|row| {
         row.iter().fold(0, |a, &v| a.wrapping_add(v))
@@ -167,6 +175,13 @@ pub fn sum(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
 }
 
 /// The product; of booleans and integers as `I64`. (`aten.prod.dim_int`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::prod(&x, &[0], false)?.to_vec1::<f32>()?, [3., 8.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn prod(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     folded("prod", x, dims, keepdim, &ProdFold, &|row| {
         row.iter().fold(1, |a, &v| a.wrapping_mul(v))
@@ -192,6 +207,13 @@ fn folded(
 }
 
 /// The mean, of floating point. (`aten.mean.dim`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::mean(&x, &[1], true)?.to_vec2::<f32>()?, [[1.5], [3.5]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn mean(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     on_cpu(&[x], |x| {
         fold_rows("mean", &Rows::new("mean", x[0], dims, keepdim)?, &MeanFold)
@@ -199,6 +221,13 @@ pub fn mean(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
 }
 
 /// The variance: squared deviations over the count less `correction`. (`aten.var.correction`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::var(&x, &[1], 1.0, false)?.to_vec1::<f32>()?, [0.5, 0.5]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn var(x: &Tensor, dims: &[usize], correction: f64, keepdim: bool) -> Result<Tensor> {
     let fold = VarFold(correction);
     on_cpu(&[x], |x| {
@@ -207,6 +236,13 @@ pub fn var(x: &Tensor, dims: &[usize], correction: f64, keepdim: bool) -> Result
 }
 
 /// The standard deviation, the root of [`var`]. (`aten.std.correction`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 3.], [5., 9.]], &Device::Cpu)?;
+/// assert_eq!(ops::std(&x, &[1], 0.0, false)?.to_vec1::<f32>()?, [1., 2.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn std(x: &Tensor, dims: &[usize], correction: f64, keepdim: bool) -> Result<Tensor> {
     struct StdFold(VarFold);
     impl RowFold for StdFold {
@@ -291,38 +327,91 @@ fn extreme_values(op: &str, x: &Tensor, dims: &[usize], keep: bool, end: End) ->
 }
 
 /// The largest elements; NaN where there is one. (`aten.amax`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::amax(&x, &[0], false)?.to_vec1::<f32>()?, [3., 4.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn amax(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     extreme_values("amax", x, dims, keepdim, End::Largest)
 }
 
 /// The smallest elements; NaN where there is one. (`aten.amin`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::amin(&x, &[0, 1], true)?.to_vec2::<f32>()?, [[1.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn amin(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     extreme_values("amin", x, dims, keepdim, End::Smallest)
 }
 
 /// The largest elements along a dimension and their first positions, as `I64`. (`aten.max.dim`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 5.], [4., 2.]], &Device::Cpu)?;
+/// let (values, at) = ops::max_dim(&x, 1, false)?;
+/// assert_eq!(values.to_vec1::<f32>()?, [5., 4.]);
+/// assert_eq!(at.to_vec1::<i64>()?, [1, 0]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn max_dim(x: &Tensor, dim: usize, keepdim: bool) -> Result<(Tensor, Tensor)> {
     extremes("max", x, &[dim], keepdim, End::Largest)
 }
 
 /// The smallest elements along a dimension and their first positions, as `I64`. (`aten.min.dim`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 5.], [4., 2.]], &Device::Cpu)?;
+/// let (values, at) = ops::min_dim(&x, 1, false)?;
+/// assert_eq!(values.to_vec1::<f32>()?, [1., 2.]);
+/// assert_eq!(at.to_vec1::<i64>()?, [0, 1]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn min_dim(x: &Tensor, dim: usize, keepdim: bool) -> Result<(Tensor, Tensor)> {
     extremes("min", x, &[dim], keepdim, End::Smallest)
 }
 
 /// The first position, as `I64`, of the largest element along a dimension, or of the flattened
 /// tensor; NaN counts as the largest. (`aten.argmax`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 5.], [4., 2.]], &Device::Cpu)?;
+/// assert_eq!(ops::argmax(&x, Some(1), false)?.to_vec1::<i64>()?, [1, 0]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn argmax(x: &Tensor, dim: Option<usize>, keepdim: bool) -> Result<Tensor> {
     Ok(extremes("argmax", x, dim.as_slice(), keepdim, End::Largest)?.1)
 }
 
 /// The first position, as `I64`, of the smallest element along a dimension, or of the flattened
 /// tensor; NaN counts as the smallest. (`aten.argmin`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 5.], [4., 2.]], &Device::Cpu)?;
+/// assert_eq!(ops::argmin(&x, Some(1), false)?.to_vec1::<i64>()?, [0, 1]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn argmin(x: &Tensor, dim: Option<usize>, keepdim: bool) -> Result<Tensor> {
     Ok(extremes("argmin", x, dim.as_slice(), keepdim, End::Smallest)?.1)
 }
 
 /// Whether any element is not zero. (`aten.any.dims`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[0f32, 5.], [0., 0.]], &Device::Cpu)?;
+/// assert_eq!(ops::any(&x, &[1], false)?.to_vec1::<u8>()?, [1, 0]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn any(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     on_cpu(&[x], |x| {
         let rows = Rows::new("any", &to_bool(x[0])?, dims, keepdim)?;
@@ -331,6 +420,13 @@ pub fn any(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
 }
 
 /// Whether no element is zero. (`aten.all.dims`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 5.], [0., 1.]], &Device::Cpu)?;
+/// assert_eq!(ops::all(&x, &[1], false)?.to_vec1::<u8>()?, [1, 0]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn all(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     on_cpu(&[x], |x| {
         let rows = Rows::new("all", &to_bool(x[0])?, dims, keepdim)?;
@@ -339,6 +435,13 @@ pub fn all(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
 }
 
 /// `log(sum(e^x))`, without overflow. (`aten.logsumexp`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[90f32, f32::NEG_INFINITY], &Device::Cpu)?;
+/// assert_eq!(ops::logsumexp(&x, &[0], true)?.to_vec1::<f32>()?, [90.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn logsumexp(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     let dtype = x.dtype();
     let x = if super::memory::is_half(dtype) {
@@ -357,6 +460,13 @@ pub fn logsumexp(x: &Tensor, dims: &[usize], keepdim: bool) -> Result<Tensor> {
 }
 
 /// The vector norm of any order, infinite ones included. (`aten.linalg_vector_norm`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[3f32, -4.], &Device::Cpu)?;
+/// assert_eq!(ops::vector_norm(&x, 2.0, &[0], true)?.to_vec1::<f32>()?, [5.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn vector_norm(x: &Tensor, ord: f64, dims: &[usize], keepdim: bool) -> Result<Tensor> {
     let dtype = x.dtype();
     let x = if super::memory::is_half(dtype) {

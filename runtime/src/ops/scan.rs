@@ -11,11 +11,25 @@ use super::shape::check_dim;
 use super::vmath;
 
 /// `e^x` over its sum along a dimension; half types in `f32`, rounded once. (`aten._softmax`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[0f32, 0.], [90., -90.]], &Device::Cpu)?;
+/// assert_eq!(ops::softmax(&x, 1)?.to_vec2::<f32>()?, [[0.5, 0.5], [1., 0.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn softmax(x: &Tensor, dim: usize) -> Result<Tensor> {
     rows_along("softmax", x, dim, Flavour::Softmax)
 }
 
 /// The logarithm of [`softmax`], without underflow. (`aten._log_softmax`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[90f32, -90.]], &Device::Cpu)?;
+/// assert_eq!(ops::log_softmax(&x, 1)?.to_vec2::<f32>()?, [[0., -180.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn log_softmax(x: &Tensor, dim: usize) -> Result<Tensor> {
     rows_along("log_softmax", x, dim, Flavour::LogSoftmax)
 }
@@ -130,12 +144,26 @@ fn softmax_f64(x: &Tensor, flavour: Flavour) -> Result<Tensor> {
 
 /// The running sum along a dimension; of booleans and integers as `I64`, of floating point kept in
 /// doubles and rounded at each step's output. (`aten.cumsum`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// assert_eq!(ops::cumsum(&x, 0)?.to_vec1::<f32>()?, [1., 3., 6.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn cumsum(x: &Tensor, dim: usize) -> Result<Tensor> {
     accumulated::<Sum>("cumsum", x, dim)
 }
 
 /// The running product along a dimension; of booleans and integers as `I64`, of floating point kept
 /// in doubles and rounded at each step's output. (`aten.cumprod`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// assert_eq!(ops::cumprod(&x, 0)?.to_vec1::<f32>()?, [1., 2., 6.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn cumprod(x: &Tensor, dim: usize) -> Result<Tensor> {
     accumulated::<Product>("cumprod", x, dim)
 }

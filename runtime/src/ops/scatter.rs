@@ -10,17 +10,46 @@ use super::memory::{fail, on_cpu, tensor, to_vec, with_any};
 use super::walk::expand_to;
 
 /// `x` with `x[i][index[i][j]] = source[i][j]` for `dim` = 1, and so on. (`aten.scatter.src`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let index = Tensor::new(&[[1i64], [0]], &Device::Cpu)?;
+/// let source = Tensor::new(&[[10f32], [20.]], &Device::Cpu)?;
+/// let y = ops::scatter(&x, 1, &index, &source)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[1., 10.], [20., 4.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn scatter(x: &Tensor, dim: usize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
     scattered("scatter", x, dim, index, source, Combine::Replace)
 }
 
 /// `x` with `x[i][index[i][j]] += source[i][j]` for `dim` = 1, and so on; integers
 /// wrap, half types are summed in `f64` and rounded once. (`aten.scatter_add`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let index = Tensor::new(&[[1i64], [0]], &Device::Cpu)?;
+/// let source = Tensor::new(&[[10f32], [20.]], &Device::Cpu)?;
+/// let y = ops::scatter_add(&x, 1, &index, &source)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[1., 12.], [23., 4.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn scatter_add(x: &Tensor, dim: usize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
     scattered("scatter_add", x, dim, index, source, Combine::Add)
 }
 
 /// `x` with a number at `x[i][index[i][j]]` for `dim` = 1, and so on. (`aten.scatter.value`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let index = Tensor::new(&[[1i64], [0]], &Device::Cpu)?;
+/// let y = ops::scatter_value(&x, 1, &index, 0.0)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[1., 0.], [0., 4.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn scatter_value(x: &Tensor, dim: usize, index: &Tensor, value: f64) -> Result<Tensor> {
     let value = super::create::full(value, &[], x.dtype(), x.device())?;
     scatter(x, dim, index, &expand_to(&value, index.dims())?)
@@ -103,6 +132,16 @@ fn combine_at<T: WithDType>(out: &mut [T], positions: &[usize], values: &[T], co
 
 /// `x` with the elements of an advanced index (see [`index`](super::index())) replaced by `values`,
 /// or added to; `values` broadcast to the shape of `x[indices]`. (`aten.index_put`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let at = Tensor::new(&[1i64], &Device::Cpu)?;
+/// let values = Tensor::new(&[10f32, 20.], &Device::Cpu)?;
+/// let y = ops::index_put(&x, &[Some(&at)], &values, false)?; // x[1] = values
+/// assert_eq!(y.to_vec2::<f32>()?, [[1., 2.], [10., 20.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn index_put(
     x: &Tensor,
     indices: &[Option<&Tensor>],

@@ -4,7 +4,6 @@ use candle_core::{DType, Tensor};
 
 use super::Result;
 use super::compare::ne;
-use super::create::full;
 use super::elementwise::sub;
 use super::index::take;
 use super::memory::fail;
@@ -12,6 +11,14 @@ use super::scatter::write_rows;
 
 /// The tensors one after another along a dimension. 1-d tensors without elements are skipped
 /// whatever their rank would demand, as PyTorch does. (`aten.cat`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[1f32], &Device::Cpu)?;
+/// let b = Tensor::new(&[2f32, 3.], &Device::Cpu)?;
+/// assert_eq!(ops::cat(&[&a, &b], 0)?.to_vec1::<f32>()?, [1., 2., 3.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn cat(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
     let parts = tensors
         .iter()
@@ -30,6 +37,13 @@ pub fn cat(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
 }
 
 /// Tensors of one shape along a new dimension. (`aten.stack`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::stack(&[&a, &a], 1)?.to_vec2::<f32>()?, [[1., 1.], [2., 2.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn stack(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
     let Some(first) = tensors.first() else {
         fail!("stack: no tensors");
@@ -65,6 +79,13 @@ pub(super) fn check_dim(op: &str, x: &Tensor, dim: usize) -> Result<()> {
 }
 
 /// Every `step`-th element from `start` up to `end` (clipped to the size). (`aten.slice.Tensor`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0f32, 1., 2., 3., 4.], &Device::Cpu)?;
+/// assert_eq!(ops::slice(&x, 0, 1, 9, 2)?.to_vec1::<f32>()?, [1., 3.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn slice(x: &Tensor, dim: usize, start: usize, end: usize, step: usize) -> Result<Tensor> {
     check_dim("slice", x, dim)?;
     if step == 0 {
@@ -80,6 +101,13 @@ pub fn slice(x: &Tensor, dim: usize, start: usize, end: usize, step: usize) -> R
 }
 
 /// The part at one index of a dimension, which disappears. (`aten.select.int`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::select(&x, 1, 0)?.to_vec1::<f32>()?, [1., 3.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn select(x: &Tensor, dim: usize, index: usize) -> Result<Tensor> {
     check_dim("select", x, dim)?;
     if index >= x.dims()[dim] {
@@ -92,11 +120,25 @@ pub fn select(x: &Tensor, dim: usize, index: usize) -> Result<Tensor> {
 }
 
 /// A view that repeats dimensions of size 1. (`aten.expand`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32], [2.]], &Device::Cpu)?;
+/// assert_eq!(ops::expand(&x, &[2, 3])?.to_vec2::<f32>()?, [[1., 1., 1.], [2., 2., 2.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn expand(x: &Tensor, shape: &[usize]) -> Result<Tensor> {
     super::walk::expand_to(x, shape)
 }
 
 /// The elements in reverse order along some dimensions. (`aten.flip`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// assert_eq!(ops::flip(&x, &[0])?.to_vec1::<f32>()?, [3., 2., 1.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn flip(x: &Tensor, dims: &[usize]) -> Result<Tensor> {
     let mut x = x.clone();
     for &dim in dims {
@@ -109,6 +151,13 @@ pub fn flip(x: &Tensor, dims: &[usize]) -> Result<Tensor> {
 
 /// The elements moved along dimensions, those falling off re-entering; without dimensions, along
 /// the flattened tensor. (`aten.roll`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// assert_eq!(ops::roll(&x, &[1], &[0])?.to_vec1::<f32>()?, [3., 1., 2.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn roll(x: &Tensor, shifts: &[i64], dims: &[usize]) -> Result<Tensor> {
     if dims.is_empty() {
         let [shift] = shifts else {
@@ -140,6 +189,13 @@ pub fn roll(x: &Tensor, shifts: &[i64], dims: &[usize]) -> Result<Tensor> {
 }
 
 /// Copies of the whole tensor side by side; counts for new dimensions come first. (`aten.repeat`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::repeat(&x, &[2, 2])?.to_vec2::<f32>()?, [[1., 2., 1., 2.], [1., 2., 1., 2.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn repeat(x: &Tensor, counts: &[usize]) -> Result<Tensor> {
     let Some(new) = counts.len().checked_sub(x.rank()) else {
         fail!("repeat: {} counts for shape {:?}", counts.len(), x.dims());
@@ -157,6 +213,13 @@ pub fn repeat(x: &Tensor, counts: &[usize]) -> Result<Tensor> {
 
 /// Each element, or slice along `dim`, `count` times in a row; without `dim`, of the flattened
 /// tensor. (`aten.repeat_interleave.self_int`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::repeat_interleave(&x, 2, Some(0))?.to_vec1::<f32>()?, [1., 1., 2., 2.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn repeat_interleave(x: &Tensor, count: usize, dim: Option<usize>) -> Result<Tensor> {
     let Some(dim) = dim else {
         return repeat_interleave(&x.flatten_all()?, count, Some(0));
@@ -171,6 +234,15 @@ pub fn repeat_interleave(x: &Tensor, count: usize, dim: Option<usize>) -> Result
 }
 
 /// Views of given sizes along a dimension. (`aten.split_with_sizes`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// let parts = ops::split(&x, &[2, 1], 0)?;
+/// assert_eq!(parts[0].to_vec1::<f32>()?, [1., 2.]);
+/// assert_eq!(parts[1].to_vec1::<f32>()?, [3.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn split(x: &Tensor, sizes: &[usize], dim: usize) -> Result<Vec<Tensor>> {
     check_dim("split", x, dim)?;
     if sizes.iter().sum::<usize>() != x.dims()[dim] {
@@ -189,6 +261,15 @@ pub fn split(x: &Tensor, sizes: &[usize], dim: usize) -> Result<Vec<Tensor>> {
 }
 
 /// Views of one size along a dimension, the last one maybe smaller. (`aten.split.Tensor`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// let parts = ops::split_size(&x, 2, 0)?;
+/// assert_eq!(parts[0].to_vec1::<f32>()?, [1., 2.]);
+/// assert_eq!(parts[1].to_vec1::<f32>()?, [3.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn split_size(x: &Tensor, size: usize, dim: usize) -> Result<Vec<Tensor>> {
     check_dim("split", x, dim)?;
     let total = x.dims()[dim];
@@ -203,6 +284,15 @@ pub fn split_size(x: &Tensor, size: usize, dim: usize) -> Result<Vec<Tensor>> {
 }
 
 /// At most `count` views of equal size along a dimension. (`aten.chunk`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// let parts = ops::chunk(&x, 2, 0)?;
+/// assert_eq!(parts[0].to_vec1::<f32>()?, [1., 2.]);
+/// assert_eq!(parts[1].to_vec1::<f32>()?, [3.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn chunk(x: &Tensor, count: usize, dim: usize) -> Result<Vec<Tensor>> {
     check_dim("chunk", x, dim)?;
     if count == 0 {
@@ -216,6 +306,14 @@ pub fn chunk(x: &Tensor, count: usize, dim: usize) -> Result<Vec<Tensor>> {
 }
 
 /// The parts along a dimension, which disappears. (`aten.unbind`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let columns = ops::unbind(&x, 1)?;
+/// assert_eq!(columns[1].to_vec1::<f32>()?, [2., 4.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn unbind(x: &Tensor, dim: usize) -> Result<Vec<Tensor>> {
     check_dim("unbind", x, dim)?;
     (0..x.dims()[dim])
@@ -225,6 +323,14 @@ pub fn unbind(x: &Tensor, dim: usize) -> Result<Vec<Tensor>> {
 
 /// `x` with the range of a dimension that starts at `start` replaced by `source`, whose size along
 /// it is the range's length. (`aten.slice_scatter` with a step of 1)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// let source = Tensor::new(&[10f32, 20.], &Device::Cpu)?;
+/// assert_eq!(ops::slice_scatter(&x, &source, 0, 1)?.to_vec1::<f32>()?, [1., 10., 20.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn slice_scatter(x: &Tensor, source: &Tensor, dim: usize, start: usize) -> Result<Tensor> {
     check_dim("slice_scatter", x, dim)?;
     check_dim("slice_scatter", source, dim)?;
@@ -239,6 +345,15 @@ pub fn slice_scatter(x: &Tensor, source: &Tensor, dim: usize, start: usize) -> R
 }
 
 /// `x` with the part at one index of a dimension replaced. (`aten.select_scatter`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let source = Tensor::new(&[10f32, 20.], &Device::Cpu)?;
+/// let y = ops::select_scatter(&x, &source, 1, 0)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[10., 2.], [20., 4.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn select_scatter(x: &Tensor, source: &Tensor, dim: usize, index: usize) -> Result<Tensor> {
     check_dim("select_scatter", x, dim)?;
     if index >= x.dims()[dim] {
@@ -250,113 +365,27 @@ pub fn select_scatter(x: &Tensor, source: &Tensor, dim: usize, index: usize) -> 
     write_rows(x, dim, &[index], &source.unsqueeze(dim)?)
 }
 
-/// The pairs of numbers to add before and after each of the last dimensions, one per dimension, in
-/// the tensor's order; negative numbers cut. (`aten.constant_pad_nd`, whose list is reversed)
-pub fn pad(x: &Tensor, pads: &[(i64, i64)], value: f64) -> Result<Tensor> {
-    let mut x = x.clone();
-    for (dim, before, after) in padded_dims(&x, pads)? {
-        x = trim(&x, dim, before, after)?;
-        let part = |size: i64| {
-            let mut shape = x.dims().to_vec();
-            shape[dim] = size.max(0) as usize;
-            full(value, &shape, x.dtype(), x.device())
-        };
-        x = match (before > 0, after > 0) {
-            (true, true) => cat_any(&[&part(before)?, &x, &part(after)?], dim)?,
-            (true, false) => cat_any(&[&part(before)?, &x], dim)?,
-            (false, true) => cat_any(&[&x, &part(after)?], dim)?,
-            (false, false) => x,
-        };
-    }
-    Ok(x)
-}
-
-/// `cat` without the exception for empty 1-d tensors.
-fn cat_any(tensors: &[&Tensor], dim: usize) -> Result<Tensor> {
-    let parts = tensors
-        .iter()
-        .map(|t| Ok(t.contiguous()?))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Tensor::cat(&parts, dim)?)
-}
-
-fn padded_dims(x: &Tensor, pads: &[(i64, i64)]) -> Result<Vec<(usize, i64, i64)>> {
-    let Some(first) = x.rank().checked_sub(pads.len()) else {
-        fail!("pad: {} pairs for shape {:?}", pads.len(), x.dims());
-    };
-    Ok(pads
-        .iter()
-        .enumerate()
-        .map(|(i, &(before, after))| (first + i, before, after))
-        .filter(|&(_, before, after)| (before, after) != (0, 0))
-        .collect())
-}
-
-fn trim(x: &Tensor, dim: usize, before: i64, after: i64) -> Result<Tensor> {
-    let (front, back) = ((-before).max(0), (-after).max(0));
-    let left = x.dims()[dim] as i64 - front - back;
-    if left < 0 {
-        fail!(
-            "pad: cutting {front} and {back} from dimension {dim} of {:?}",
-            x.dims()
-        );
-    }
-    Ok(x.narrow(dim, front as usize, left as usize)?)
-}
-
-/// `pad` with the elements mirrored at the border, which is not repeated. (`aten.reflection_pad*`)
-pub fn pad_reflect(x: &Tensor, pads: &[(i64, i64)]) -> Result<Tensor> {
-    pad_from(x, pads, |i, size| match i {
-        // Past the mirror image there is nothing: an impossible position is an error.
-        i if i <= -size || i >= 2 * size - 1 => -1,
-        i if i.abs() >= size => 2 * (size - 1) - i,
-        i => i.abs(),
-    })
-}
-
-/// `pad` with the border elements repeated. (`aten.replication_pad*`)
-pub fn pad_replicate(x: &Tensor, pads: &[(i64, i64)]) -> Result<Tensor> {
-    pad_from(x, pads, |i, size| i.clamp(0, (size - 1).max(0)))
-}
-
-/// `pad` with the elements of the other end. (`aten.pad`, `mode="circular"`)
-pub fn pad_circular(x: &Tensor, pads: &[(i64, i64)]) -> Result<Tensor> {
-    pad_from(x, pads, |i, size| match i {
-        // PyTorch goes around once.
-        i if i < -size || i >= 2 * size => -1,
-        i => i.rem_euclid(size),
-    })
-}
-
-fn pad_from(x: &Tensor, pads: &[(i64, i64)], from: impl Fn(i64, i64) -> i64) -> Result<Tensor> {
-    let mut x = x.clone();
-    for (dim, before, after) in padded_dims(&x, pads)? {
-        let size = x.dims()[dim] as i64;
-        let positions = (-before..size + after)
-            .map(|i| {
-                let from = from(i, size);
-                if (0..size).contains(&from) {
-                    Ok(from as usize)
-                } else {
-                    fail!(
-                        "pad: {before} and {after} are too much for dimension {dim} of {:?}",
-                        x.dims()
-                    )
-                }
-            })
-            .collect::<Result<Vec<_>>>()?;
-        x = take(&x, dim, &positions)?;
-    }
-    Ok(x)
-}
-
 /// The differences of neighbours along a dimension, `n` times; integers wrap. Booleans are for
 /// [`diff_bool`]. (`aten.diff`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 4., 9.], &Device::Cpu)?;
+/// assert_eq!(ops::diff(&x, 1, 0)?.to_vec1::<f32>()?, [3., 5.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn diff(x: &Tensor, n: usize, dim: usize) -> Result<Tensor> {
     neighbours("diff", x, n, dim, sub)
 }
 
 /// Whether neighbours along a dimension differ, `n` times, for booleans. (`aten.diff` of `bool`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1u8, 1, 0], &Device::Cpu)?;
+/// assert_eq!(ops::diff_bool(&x, 1, 0)?.to_vec1::<u8>()?, [0, 1]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn diff_bool(x: &Tensor, n: usize, dim: usize) -> Result<Tensor> {
     if x.dtype() != DType::U8 {
         fail!("diff: expected booleans, got {:?}", x.dtype());
@@ -384,6 +413,13 @@ fn neighbours(
 
 /// The elements whose position in dimension `second` is `offset` more than in `first`, in a new
 /// last dimension that takes the place of both. (`aten.diagonal`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::diagonal(&x, 0, 0, 1)?.to_vec1::<f32>()?, [1., 4.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn diagonal(x: &Tensor, offset: i64, first: usize, second: usize) -> Result<Tensor> {
     check_dim("diagonal", x, first)?;
     check_dim("diagonal", x, second)?;
@@ -406,6 +442,13 @@ pub fn diagonal(x: &Tensor, offset: i64, first: usize, second: usize) -> Result<
 }
 
 /// Windows of `size` elements every `step`, in a new last dimension. (`aten.unfold`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3., 4.], &Device::Cpu)?;
+/// assert_eq!(ops::unfold(&x, 0, 2, 1)?.to_vec2::<f32>()?, [[1., 2.], [2., 3.], [3., 4.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn unfold(x: &Tensor, dim: usize, size: usize, step: usize) -> Result<Tensor> {
     check_dim("unfold", x, dim)?;
     let total = x.dims()[dim];
@@ -424,35 +467,4 @@ pub fn unfold(x: &Tensor, dim: usize, size: usize, step: usize) -> Result<Tensor
     let mut order: Vec<usize> = (0..shape.len()).filter(|&d| d != dim + 1).collect();
     order.push(dim + 1);
     Ok(windows.reshape(shape)?.permute(order)?)
-}
-
-/// Channels to space: `[.., c r r, h, w]` to `[.., c, h r, w r]`. (`aten.pixel_shuffle`)
-pub fn pixel_shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
-    let (batch, [c, h, w]) = image("pixel_shuffle", x)?;
-    if factor == 0 || c % (factor * factor) != 0 {
-        fail!("pixel_shuffle: {c} channels by a factor of {factor}");
-    }
-    let c = c / (factor * factor);
-    let x = x.reshape((batch.iter().product::<usize>(), c, factor, factor, h, w))?;
-    let x = x.permute((0, 1, 4, 2, 5, 3))?;
-    Ok(x.reshape([batch, &[c, h * factor, w * factor]].concat())?)
-}
-
-/// Space to channels: `[.., c, h r, w r]` to `[.., c r r, h, w]`. (`aten.pixel_unshuffle`)
-pub fn pixel_unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
-    let (batch, [c, h, w]) = image("pixel_unshuffle", x)?;
-    if factor == 0 || h % factor != 0 || w % factor != 0 {
-        fail!("pixel_unshuffle: {h} by {w} by a factor of {factor}");
-    }
-    let (h, w) = (h / factor, w / factor);
-    let x = x.reshape((batch.iter().product::<usize>(), c, h, factor, w, factor))?;
-    let x = x.permute((0, 1, 3, 5, 2, 4))?;
-    Ok(x.reshape([batch, &[c * factor * factor, h, w]].concat())?)
-}
-
-fn image<'a>(op: &str, x: &'a Tensor) -> Result<(&'a [usize], [usize; 3])> {
-    match x.dims() {
-        [batch @ .., c, h, w] => Ok((batch, [*c, *h, *w])),
-        other => fail!("{op}: expected [.., channels, height, width], got {other:?}"),
-    }
 }

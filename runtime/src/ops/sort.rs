@@ -9,6 +9,15 @@ use super::shape::check_dim;
 
 /// The elements in order along a dimension, and where they were, as `I64`. Equal elements keep
 /// their order whether or not `stable` asks for it. (`aten.sort.stable`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[3f32, 1., 2.], &Device::Cpu)?;
+/// let (values, at) = ops::sort(&x, 0, true, true)?;
+/// assert_eq!(values.to_vec1::<f32>()?, [3., 2., 1.]);
+/// assert_eq!(at.to_vec1::<i64>()?, [0, 2, 1]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn sort(x: &Tensor, dim: usize, descending: bool, _stable: bool) -> Result<(Tensor, Tensor)> {
     if x.rank() == 0 {
         let (values, indices) = sort(&x.reshape(1)?, 0, descending, true)?;
@@ -20,6 +29,13 @@ pub fn sort(x: &Tensor, dim: usize, descending: bool, _stable: bool) -> Result<(
 }
 
 /// The positions that [`sort`] returns. (`aten.argsort`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[3f32, 1., 2.], &Device::Cpu)?;
+/// assert_eq!(ops::argsort(&x, 0, false, true)?.to_vec1::<i64>()?, [1, 2, 0]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn argsort(x: &Tensor, dim: usize, descending: bool, stable: bool) -> Result<Tensor> {
     Ok(sort(x, dim, descending, stable)?.1)
 }
@@ -27,6 +43,15 @@ pub fn argsort(x: &Tensor, dim: usize, descending: bool, stable: bool) -> Result
 /// The `k` largest (or smallest) elements along a dimension and where they were, as `I64`; in
 /// order, whether or not `sorted` asks for it. Of equal elements the first is taken first.
 /// (`aten.topk`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[3f32, 1., 2.], &Device::Cpu)?;
+/// let (values, at) = ops::topk(&x, 2, 0, true, true)?;
+/// assert_eq!(values.to_vec1::<f32>()?, [3., 2.]);
+/// assert_eq!(at.to_vec1::<i64>()?, [0, 2]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn topk(
     x: &Tensor,
     k: usize,

@@ -8,6 +8,14 @@ use super::memory::{fail, on_cpu, with_any};
 use super::pool::{each_window, image};
 
 /// Each output pixel takes the nearest input pixel before it. (`aten.upsample_nearest2d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
+/// let y = ops::upsample_nearest2d(&x, (2, 4))?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1., 1., 2., 2., 3., 3., 6., 6.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn upsample_nearest2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> {
     resize("upsample_nearest2d", x, output, |size, out| {
         let scale = size as f32 / out as f32;
@@ -18,6 +26,14 @@ pub fn upsample_nearest2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> 
 }
 
 /// Each output pixel weighs the four input pixels around it. (`aten.upsample_bilinear2d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
+/// let y = ops::upsample_bilinear2d(&x, (2, 3), true)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1., 1.5, 2., 3., 4.5, 6.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn upsample_bilinear2d(
     x: &Tensor,
     output: (usize, usize),
@@ -38,6 +54,14 @@ pub fn upsample_bilinear2d(
 
 /// Each output pixel weighs the sixteen input pixels around it by cubic convolution with
 /// `a` = -0.75. (`aten.upsample_bicubic2d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
+/// let y = ops::upsample_bicubic2d(&x, (2, 2), true)?; // the same size
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1., 2., 3., 6.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn upsample_bicubic2d(
     x: &Tensor,
     output: (usize, usize),
