@@ -90,15 +90,16 @@ impl<'a> Builder<'a> {
             layers.sort_unstable();
             layers.dedup();
         }
-        let all = |name: &str, layers: usize| {
-            let states = self.graph.m.states.iter().filter(|s| s.name == name);
-            states.map(|s| s.layer + 1).max() == Some(layers)
-        };
-        let parts = used.iter().map(|(name, layers)| match layers.len() {
-            _ if self.call.0 == 0 => CacheUse::Whole,
-            1 => CacheUse::Layer,
-            n if all(name, n) => CacheUse::Whole,
-            _ => CacheUse::Layers,
+        let parts = used.iter().map(|(name, layers)| {
+            let mut states = self.graph.m.states.iter();
+            match layers.len() {
+                _ if self.call.0 == 0 => CacheUse::Whole,
+                1 => CacheUse::Layer,
+                _ if states.any(|s| s.name == *name && layers.binary_search(&s.layer).is_err()) => {
+                    CacheUse::Layers
+                }
+                _ => CacheUse::Whole,
+            }
         });
         self.parts = parts.collect();
         self.caches = used;
