@@ -192,7 +192,12 @@ pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Vali
     let mut prefixes = prefix::findings(expected, &finder, &mut found);
     found.find_scales(expected, &finder);
     found.share(expected);
-    findings.extend(missing::findings(expected, checkpoint, &found, &mut prefixes));
+    findings.extend(missing::findings(
+        expected,
+        checkpoint,
+        &found,
+        &mut prefixes,
+    ));
     findings.extend(prefixes.finding());
     findings.extend(compare::findings(expected, &found));
     let mut compared = config::compare(expected, checkpoint);
