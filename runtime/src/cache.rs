@@ -27,7 +27,12 @@ const MIN_CAPACITY: usize = 16;
 /// let all = keys.append(&Tensor::new(&[[3f32]], &Device::Cpu)?)?;
 /// assert_eq!(all.to_vec2::<f32>()?, [[1., 2., 3.]]);
 /// keys.truncate(1);
-/// assert_eq!(keys.len(), 1);
+/// assert_eq!((keys.len(), keys.dim()), (1, 1));
+/// assert_eq!(all.dims(), [1, 3]); // a view of an earlier step does not change
+/// keys.set(Tensor::new(&[[8f32, 9.]], &Device::Cpu)?)?;
+/// assert!(keys.tensor().is_some_and(|all| all.dims() == [1, 2]));
+/// keys.reset();
+/// assert!(keys.is_empty());
 /// # Ok(())
 /// # }
 /// ```
@@ -183,9 +188,17 @@ impl Clone for CacheTensor {
 /// The cache tensors of one layer, in the manifest's slot order (for attention: key, value).
 ///
 /// ```
-/// let layer = pycandle::LayerCache::new(&[("key", 2), ("value", 2)]);
-/// assert_eq!(layer.slot(1).len(), 0);
+/// # use pycandle::{DType, Device, LayerCache, Tensor};
+/// let mut layer = LayerCache::new(&[("key", 2), ("value", 2)]);
 /// assert_eq!(layer.names().collect::<Vec<_>>(), ["key", "value"]);
+/// let new = Tensor::zeros((1, 8, 3, 64), DType::F32, &Device::Cpu)?;
+/// layer.append("key", &new)?;
+/// layer.slot_mut(1).append(&new)?;
+/// layer.truncate(2);
+/// assert_eq!((layer.len(), layer.slot(1).len()), (2, 2));
+/// layer.reset();
+/// assert!(layer.is_empty());
+/// # Ok::<(), pycandle::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct LayerCache {
@@ -261,14 +274,21 @@ impl LayerCache {
 /// The cache of a whole model: one [`LayerCache`] per layer.
 ///
 /// ```
-/// use pycandle::{Device, KvCache, Tensor};
+/// use pycandle::{Device, KvCache, LayerCache, Tensor};
 /// # fn main() -> pycandle::Result<()> {
 /// let mut cache = KvCache::new(&[("key", 2), ("value", 2)], 4);
 /// let k = Tensor::zeros((1, 8, 3, 64), pycandle::DType::F32, &Device::Cpu)?;
 /// cache.layer(0).slot_mut(0).append(&k)?;
-/// assert_eq!(cache.len(), 3);
+/// assert_eq!((cache.len(), cache.num_layers()), (3, 4));
+/// cache.truncate(2);
+/// assert_eq!(cache.layer_ref(0).len(), 2);
+/// for layer in cache.layers(1..4) {
+///     assert!(layer.is_empty());
+/// }
 /// cache.reset();
 /// assert!(cache.is_empty());
+/// let one_that_differs = KvCache::from_layers(vec![LayerCache::new(&[("state", 1)])]);
+/// assert_eq!(one_that_differs.num_layers(), 1);
 /// # Ok(())
 /// # }
 /// ```

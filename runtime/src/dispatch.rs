@@ -111,6 +111,14 @@ fn mismatch(x: &Tensor, weight: &Param) -> Error {
 }
 
 /// [`linear`] with a weight that is already a tensor.
+///
+/// ```
+/// # use pycandle::{Device, Tensor, dispatch::{Layout, dense}};
+/// let weight = Tensor::new(&[[1f32, 2.], [3., 4.], [5., 6.]], &Device::Cpu)?;
+/// let x = Tensor::new(&[1f32, 1.], &Device::Cpu)?;
+/// assert_eq!(dense(&x, &weight, None, Layout::OutIn)?.to_vec1::<f32>()?, [3., 7., 11.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 pub fn dense(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, layout: Layout) -> Result<Tensor> {
     ops::linear_with(x, weight, bias, layout)
 }

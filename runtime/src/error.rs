@@ -4,6 +4,13 @@ use std::fmt::Display;
 use std::path::Path;
 
 /// Result with the runtime's [`Error`].
+///
+/// ```
+/// fn layers(config: &str) -> pycandle::Result<usize> {
+///     config.parse().map_err(pycandle::Error::msg)
+/// }
+/// assert!(layers("x").is_err());
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the runtime; its text names the file, key, module or shapes concerned.
@@ -11,6 +18,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ```
 /// let err = pycandle::Weights::open("no/such/model.safetensors").unwrap_err();
 /// assert!(err.to_string().contains("no/such/model.safetensors"));
+///
+/// let own = pycandle::Error::msg("too long").at("layers.3");
+/// assert_eq!(own.to_string(), "layers.3: too long");
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]

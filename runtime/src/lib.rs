@@ -46,13 +46,33 @@ pub use layers::{
 };
 pub use probe::{NoProbe, Path, Probe};
 pub use pycandle_checkpoint::Dtype as FileDtype;
+/// # Example
+/// ```
+/// use pycandle::{Device, Tensor, Weights};
+///
+/// #[pycandle::pycandle_model(
+///     manifest = "../tests/models/mlp_manifest.json",
+///     weights = "../tests/models/mlp.safetensors"
+/// )]
+/// pub struct Mlp;
+///
+/// # fn main() -> pycandle::Result<()> {
+/// let weights = Weights::open("../tests/models/mlp.safetensors")?;
+/// let model = Mlp::load(&weights, &Device::Cpu)?;
+/// let x = Tensor::zeros((2, 3, 6), model.dtype(), &Device::Cpu)?;
+/// assert_eq!(model.forward(&x)?.dims(), [2, 3, 5]);
+/// # Ok(())
+/// # }
+/// ```
 pub use pycandle_macros::pycandle_model;
 pub use weights::{Param, RequiredKey, Scope, Weights};
 
 /// Includes the model that `pycandle_build::Builder::compile` wrote to `$OUT_DIR/<name>.rs`.
 ///
-/// ```text
-/// // build.rs: pycandle_build::Builder::new().manifest("my_model_manifest.json").compile("my_model")
+/// ```ignore
+/// // build.rs:
+/// pycandle_build::Builder::new().manifest("my_model_manifest.json").compile("my_model");
+/// // src/lib.rs:
 /// pycandle::include_model!("my_model");
 /// ```
 #[macro_export]

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 ///
 /// ```
 /// let path = pycandle::Path::root().join("layers").join(0);
-/// assert_eq!(path.to_string(), "layers.0");
+/// assert_eq!(path.as_str(), "layers.0");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path(Arc<str>);
@@ -79,6 +79,13 @@ pub trait Probe {
 }
 
 /// Listens to nothing; every call of it compiles to nothing.
+///
+/// ```
+/// # use pycandle::{Device, LayerNorm, NoProbe, Tensor};
+/// let norm = LayerNorm::new(None, None, 2, 0.0);
+/// norm.forward(&Tensor::new(&[1f32, 3.], &Device::Cpu)?, &mut NoProbe)?;
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoProbe;
 

@@ -75,6 +75,22 @@ impl Default for Conv2dConfig {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// From a checkpoint:
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, Weights, Conv1d, Conv1dConfig};
+/// # let dir = tempfile::tempdir().map_err(pycandle::Error::msg)?;
+/// # let path = dir.path().join("model.safetensors");
+/// # let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+/// # let tensors = [("conv.weight", zeros(&[4, 2, 3])?), ("conv.bias", zeros(&[4])?)];
+/// # candle_core::safetensors::save(&tensors.into(), &path)?;
+/// let scope = Weights::open(&path)?.scope(DType::F32, &Device::Cpu);
+/// let config = Conv1dConfig::default();
+/// let with_bias = Conv1d::load(&scope.pp("conv"), [4, 2, 3], config)?;
+/// let without = Conv1d::no_bias(&scope.pp("conv"), [4, 2, 3], config)?;
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Conv1d {
     weight: Param,
@@ -138,6 +154,22 @@ impl Conv1d {
 /// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [2., 4.]);
 /// # Ok(())
 /// # }
+/// ```
+///
+/// From a checkpoint:
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, Weights, Conv2d, Conv2dConfig};
+/// # let dir = tempfile::tempdir().map_err(pycandle::Error::msg)?;
+/// # let path = dir.path().join("model.safetensors");
+/// # let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+/// # let tensors = [("conv.weight", zeros(&[4, 2, 3, 3])?), ("conv.bias", zeros(&[4])?)];
+/// # candle_core::safetensors::save(&tensors.into(), &path)?;
+/// let scope = Weights::open(&path)?.scope(DType::F32, &Device::Cpu);
+/// let config = Conv2dConfig::default();
+/// let with_bias = Conv2d::load(&scope.pp("conv"), [4, 2, 3, 3], config)?;
+/// let without = Conv2d::no_bias(&scope.pp("conv"), [4, 2, 3, 3], config)?;
+/// # Ok::<(), pycandle::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Conv2d {

@@ -18,6 +18,21 @@ use crate::{Param, Path, Probe, Result, Scope, dispatch};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// From a checkpoint:
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, Weights, Embedding};
+/// # let dir = tempfile::tempdir().map_err(pycandle::Error::msg)?;
+/// # let path = dir.path().join("model.safetensors");
+/// # let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+/// # let tensors = [("wte.weight", zeros(&[7, 2])?)];
+/// # candle_core::safetensors::save(&tensors.into(), &path)?;
+/// let scope = Weights::open(&path)?.scope(DType::F32, &Device::Cpu);
+/// let embedding = Embedding::load(&scope.pp("wte"), 7, 2)?;
+/// assert_eq!(embedding.weight().dims(), [7, 2]); // a tied head takes the same handle
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Embedding {
     weight: Param,

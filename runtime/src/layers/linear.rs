@@ -22,6 +22,24 @@ use crate::{Param, Path, Probe, Result, Scope};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// From a checkpoint:
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, Weights, Linear, Param};
+/// # let dir = tempfile::tempdir().map_err(pycandle::Error::msg)?;
+/// # let path = dir.path().join("model.safetensors");
+/// # let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+/// # let tensors = [("fc.weight", zeros(&[3, 2])?), ("fc.bias", zeros(&[3])?), ("c.weight", zeros(&[2, 3])?), ("c.bias", zeros(&[3])?)];
+/// # candle_core::safetensors::save(&tensors.into(), &path)?;
+/// let scope = Weights::open(&path)?.scope(DType::F32, &Device::Cpu);
+/// let with_bias = Linear::load(&scope.pp("fc"), 2, 3)?;
+/// let without = Linear::no_bias(&scope.pp("fc"), 2, 3)?;
+/// let of_gpt2 = Linear::transposed(&scope.pp("c"), 2, 3)?;
+/// let weight = scope.param("c.weight", (2, 3))?;
+/// let same_weight = Linear::new_transposed(weight, None);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Linear {
     weight: Param,

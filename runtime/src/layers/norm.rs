@@ -17,6 +17,21 @@ use crate::{Error, Param, Path, Probe, Result, Scope, ops};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// From a checkpoint:
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, Weights, LayerNorm};
+/// # let dir = tempfile::tempdir().map_err(pycandle::Error::msg)?;
+/// # let path = dir.path().join("model.safetensors");
+/// # let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+/// # let tensors = [("norm.weight", zeros(&[2])?), ("norm.bias", zeros(&[2])?)];
+/// # candle_core::safetensors::save(&tensors.into(), &path)?;
+/// let scope = Weights::open(&path)?.scope(DType::F32, &Device::Cpu);
+/// let norm = LayerNorm::load(&scope.pp("norm"), 2, 1e-5)?;
+/// let without_bias = LayerNorm::no_bias(&scope.pp("norm"), 2, 1e-5)?;
+/// # Ok::<(), pycandle::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
     weight: Option<Param>,
@@ -94,6 +109,26 @@ impl LayerNorm {
 /// assert_eq!(y.to_vec2::<f32>()?, [[1., 2.]]);
 /// # Ok(())
 /// # }
+/// ```
+///
+/// From a checkpoint:
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, Weights, RmsNorm};
+/// # let dir = tempfile::tempdir().map_err(pycandle::Error::msg)?;
+/// # let path = dir.path().join("model.safetensors");
+/// # let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+/// # let tensors = [("norm.weight", zeros(&[2])?)];
+/// # candle_core::safetensors::save(&tensors.into(), &path)?;
+/// let scope = Weights::open(&path)?.scope(DType::F32, &Device::Cpu);
+/// let of_llama = RmsNorm::load(&scope.pp("norm"), 2, 1e-5)?;
+/// let of_gemma = RmsNorm::unit_offset(&scope.pp("norm"), 2, 1e-5)?;
+/// let of_torch = RmsNorm::f32_scale(&scope.pp("norm"), 2, 1e-5)?;
+/// // Over a handle:
+/// let weight = scope.param("norm.weight", 2)?;
+/// let of_gemma = RmsNorm::new_unit_offset(weight.clone(), 1e-5);
+/// let of_torch = RmsNorm::new_f32_scale(weight, 1e-5);
+/// # Ok::<(), pycandle::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct RmsNorm {
@@ -261,6 +296,20 @@ impl BatchNorm {
 /// assert_eq!(y.to_vec3::<f32>()?, [[[-1., 1.], [-1., 1.]]]);
 /// # Ok(())
 /// # }
+/// ```
+///
+/// From a checkpoint:
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, Weights, GroupNorm};
+/// # let dir = tempfile::tempdir().map_err(pycandle::Error::msg)?;
+/// # let path = dir.path().join("model.safetensors");
+/// # let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+/// # let tensors = [("norm.weight", zeros(&[4])?), ("norm.bias", zeros(&[4])?)];
+/// # candle_core::safetensors::save(&tensors.into(), &path)?;
+/// let scope = Weights::open(&path)?.scope(DType::F32, &Device::Cpu);
+/// let norm = GroupNorm::load(&scope.pp("norm"), 2, 4, 1e-5)?;
+/// # Ok::<(), pycandle::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct GroupNorm {

@@ -7,7 +7,8 @@ use half::{bf16, f16};
 use pycandle_checkpoint::Dtype;
 
 use super::Goldens;
-use super::report::{Row, Verdict};
+use super::Verdict;
+use super::report::Row;
 use crate::{Error, Result};
 
 /// Our distance may be this many times PyTorch's own.

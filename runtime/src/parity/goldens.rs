@@ -21,8 +21,17 @@ const FORMAT: &str = "pycandle-goldens-1";
 /// # let path = dir.path().join("weights.safetensors");
 /// # let one = pycandle::Tensor::new(&[1f32], &pycandle::Device::Cpu)?;
 /// # candle_core::safetensors::save(&[("a", one)].into(), &path)?;
-/// let err = pycandle::parity::Goldens::open(&path).unwrap_err();
+/// use pycandle::{Device, parity::Goldens};
+/// let err = Goldens::open(&path).unwrap_err();
 /// assert!(err.to_string().contains("not a file of goldens"));
+///
+/// let goldens = Goldens::open("../tests/models/mlp_trace.safetensors")?
+///     .with_manifest("../tests/models/mlp_manifest.json");
+/// assert!(goldens.path().ends_with("mlp_trace.safetensors"));
+/// assert_eq!(goldens.metadata("dtype"), Some("float32"));
+/// assert!(goldens.keys().any(|key| key == "up#0.out.0"));
+/// assert_eq!(goldens.inputs(&Device::Cpu)?["x"].dims(), [2, 3, 6]);
+/// assert_eq!(goldens.tensor("output.output", &Device::Cpu)?.dims(), [2, 3, 5]);
 /// # Ok(())
 /// # }
 /// ```

@@ -32,6 +32,7 @@ mod origin;
 mod pattern;
 mod probe;
 mod report;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,8 @@ use crate::{Probe, Result, Weights};
 
 pub use goldens::Goldens;
 pub use origin::Origin;
-pub use report::{ParityReport, Row, Summary, Verdict};
+pub use report::{ParityReport, Row, Summary};
+pub use verdict::Verdict;
 
 /// Tensors by manifest name.
 ///
@@ -64,6 +66,23 @@ pub type Named = BTreeMap<String, Tensor>;
 pub type Names = &'static [&'static str];
 
 /// A generated model, as parity runs it; implemented by generated code.
+///
+/// A model that was written by hand can be held against PyTorch as well:
+///
+/// ```
+/// use pycandle::{Device, Probe, Result, Weights, parity::{Named, Names, Traced}};
+///
+/// struct Doubled;
+/// impl Traced for Doubled {
+///     const INPUTS: Names = &["x"];
+///     fn load(_: &Weights, _: &Device) -> Result<Self> {
+///         Ok(Self)
+///     }
+///     fn forward_named(&self, inputs: &Named, _: &mut impl Probe) -> Result<Named> {
+///         Ok([("output".to_owned(), (&inputs["x"] * 2.0)?)].into())
+///     }
+/// }
+/// ```
 pub trait Traced: Sized {
     /// Manifest names of the inputs, to tell a golden of another model; empty when unknown. `*`
     /// stands for any text within a name.
@@ -89,12 +108,16 @@ pub trait Traced: Sized {
 /// Fails when the model cannot be loaded or run, or the goldens are of another model; a difference
 /// in numbers is not an error but a report that says [`ParityReport::passed`] is false.
 ///
-/// ```no_run
-/// # fn check<M: pycandle::parity::Traced>() -> pycandle::Result<()> {
+/// ```
 /// use pycandle::{Device, Weights, parity::{self, Goldens}};
-/// let weights = Weights::open("my_model.safetensors")?;
-/// let goldens = Goldens::open("my_model_trace.safetensors")?;
-/// let report = parity::run::<M>(&weights, &goldens, &Device::Cpu)?;
+///
+/// #[pycandle::pycandle_model(manifest = "../tests/models/mlp_manifest.json")]
+/// pub struct Mlp;
+///
+/// # fn main() -> pycandle::Result<()> {
+/// let weights = Weights::open("../tests/models/mlp.safetensors")?;
+/// let goldens = Goldens::open("../tests/models/mlp_trace.safetensors")?;
+/// let report = parity::run::<Mlp>(&weights, &goldens, &Device::Cpu)?;
 /// println!("{report}");
 /// assert!(report.passed());
 /// # Ok(())
@@ -115,6 +138,21 @@ pub fn run<M: Traced>(
 
 /// [`run`] with a model that is already loaded, maybe in another dtype than the trace's: the dtypes
 /// of floating-point outputs are not compared, nor are the weights' hashes.
+///
+/// ```
+/// use pycandle::{Device, Weights, parity::{self, Goldens}};
+///
+/// #[pycandle::pycandle_model(manifest = "../tests/models/mlp_manifest.json")]
+/// pub struct Mlp;
+///
+/// # fn main() -> pycandle::Result<()> {
+/// let weights = Weights::open("../tests/models/mlp.safetensors")?;
+/// let goldens = Goldens::open("../tests/models/mlp_trace.safetensors")?;
+/// let model = Mlp::load(&weights, &Device::Cpu)?;
+/// assert!(parity::run_loaded(&model, &goldens, &Device::Cpu)?.passed());
+/// # Ok(())
+/// # }
+/// ```
 pub fn run_loaded<M: Traced>(
     model: &M,
     goldens: &Goldens,

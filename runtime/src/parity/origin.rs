@@ -17,6 +17,20 @@ use super::Goldens;
 use crate::{Result, Weights};
 
 /// Whether goldens say that they were recorded with what they are compared on.
+///
+/// ```
+/// # use pycandle::{Device, Weights, parity::{self, Goldens, Origin}};
+/// # #[pycandle::pycandle_model(manifest = "../tests/models/mlp_manifest.json")]
+/// # pub struct Mlp;
+/// # fn main() -> pycandle::Result<()> {
+/// # let weights = Weights::open("../tests/models/mlp.safetensors")?;
+/// # let goldens = Goldens::open("../tests/models/mlp_trace.safetensors")?;
+/// # let report = parity::run::<Mlp>(&weights, &goldens, &Device::Cpu)?;
+/// assert_eq!(report.manifest, Origin::Same);
+/// assert_eq!(report.weights, Origin::Unchecked); // all of it passed
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -5,9 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use candle_core::Tensor;
 
 use super::Goldens;
+use super::Verdict;
 use super::compare::compare;
 use super::pattern::matches;
-use super::report::{ParityReport, Row, Verdict};
+use super::report::{ParityReport, Row};
 use crate::{Error, Path, Probe, Result};
 
 pub(super) struct Comparing<'a> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::{Goldens, Origin};
+use super::{Goldens, Origin, Verdict};
 
 /// What a comparison is that failed on goldens of another manifest.
 pub(super) const OTHER_MANIFEST: &str = "these goldens were recorded with another manifest than \
@@ -13,83 +13,24 @@ pub(super) const OTHER_MANIFEST: &str = "these goldens were recorded with anothe
 const OTHER_WEIGHTS: &str = "these goldens were recorded with other weights: compare on those, or \
      record goldens again for these";
 
-/// The result of one tensor.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Verdict {
-    /// Within the rule.
-    Pass,
-    /// Numbers are further off than the rule allows.
-    Differs,
-    /// Integers or booleans that are not equal.
-    Unequal {
-        /// Elements that differ.
-        differ: usize,
-        /// Elements in all.
-        of: usize,
-    },
-    /// Another shape than PyTorch's.
-    Shape {
-        /// The model's shape.
-        ours: Vec<usize>,
-        /// PyTorch's shape.
-        golden: Vec<usize>,
-    },
-    /// Another dtype than PyTorch's. Integers, which are all kept in 64 bits, count as one.
-    DType {
-        /// The model's dtype.
-        ours: String,
-        /// PyTorch's dtype.
-        golden: String,
-    },
-    /// NaN, an infinity, the largest number of the dtype or a mask's fill, on one side only.
-    Special {
-        /// The first such element, row-major.
-        at: usize,
-        /// The model's value.
-        #[serde(serialize_with = "number")]
-        ours: f64,
-        /// PyTorch's value.
-        #[serde(serialize_with = "number")]
-        golden: f64,
-    },
-    /// Recorded in PyTorch and part of a fused operation here: not compared.
-    Fused,
-    /// Recorded in PyTorch, never reported by the model.
-    Missing,
-    /// Reported by the model, not recorded in PyTorch.
-    Unexpected,
-}
-
-impl Verdict {
-    /// Whether it counts against the model.
-    pub fn is_failure(&self) -> bool {
-        !matches!(self, Self::Pass | Self::Fused)
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pass => f.write_str("pass"),
-            Self::Differs => f.write_str("FAIL"),
-            Self::Unequal { differ, of } => write!(f, "FAIL: {differ} of {of} integers differ"),
-            Self::Shape { ours, golden } => write!(f, "FAIL: shape {ours:?}, PyTorch {golden:?}"),
-            Self::DType { ours, golden } => write!(f, "FAIL: dtype {ours}, PyTorch {golden}"),
-            Self::Special { at, ours, golden } => {
-                write!(f, "FAIL: element {at} is {ours:e}, PyTorch {golden:e}")
-            }
-            Self::Fused => f.write_str("fused"),
-            Self::Missing => f.write_str("FAIL: never reported by the model"),
-            Self::Unexpected => f.write_str("FAIL: not among the goldens"),
-        }
-    }
-}
-
 /// One compared tensor.
 ///
 /// As JSON, a distance that is not finite is the text `inf` or `nan`; null is one that there is not.
+///
+/// ```
+/// # use pycandle::{Device, Weights, parity::{self, Goldens, Verdict}};
+/// # #[pycandle::pycandle_model(manifest = "../tests/models/mlp_manifest.json")]
+/// # pub struct Mlp;
+/// # fn main() -> pycandle::Result<()> {
+/// # let weights = Weights::open("../tests/models/mlp.safetensors")?;
+/// # let goldens = Goldens::open("../tests/models/mlp_trace.safetensors")?;
+/// # let report = parity::run::<Mlp>(&weights, &goldens, &Device::Cpu)?;
+/// let row = &report.rows[0]; // inner modules are done first
+/// assert_eq!((&*row.key, row.module()), ("up#0.out.0", "up"));
+/// assert_eq!(row.verdict, Verdict::Pass);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// The golden's key, `{module}#{call}.out.{i}` or `output.{name}`.
@@ -143,12 +84,25 @@ impl Row {
 /// [`ParityReport::snapshot`] a text that does not depend on the machine; [`ParityReport::summary`]
 /// serialises.
 ///
-/// ```no_run
-/// # fn show(report: pycandle::parity::ParityReport) {
+/// ```
+/// # use pycandle::{Device, Weights, parity::{self, Goldens}};
+/// # #[pycandle::pycandle_model(manifest = "../tests/models/mlp_manifest.json")]
+/// # pub struct Mlp;
+/// # fn main() -> pycandle::Result<()> {
+/// # let weights = Weights::open("../tests/models/mlp.safetensors")?;
+/// # let goldens = Goldens::open("../tests/models/mlp_trace.safetensors")?;
+/// # let report = parity::run::<Mlp>(&weights, &goldens, &Device::Cpu)?;
 /// println!("{report}");
 /// if let Some(row) = report.first_divergence() {
-///     println!("look at {}", row.module());
+///     println!("look at {}: {}", row.module(), report.diagnosis());
 /// }
+/// assert!(report.passed() && report.failures().next().is_none());
+/// assert_eq!(report.compared(), 4);
+/// let worst = report.worst().expect("something was compared");
+/// assert!(worst.rel < Some(1e-6));
+/// println!("{}\n{}", report.line(), report.snapshot());
+/// assert_eq!(report.summary().modules, 4);
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -165,7 +119,21 @@ pub struct ParityReport {
     pub weights: Origin,
 }
 
-/// [`ParityReport`] in numbers.
+/// [`ParityReport`] in numbers, to be serialised.
+///
+/// ```
+/// # use pycandle::{Device, Weights, parity::{self, Goldens}};
+/// # #[pycandle::pycandle_model(manifest = "../tests/models/mlp_manifest.json")]
+/// # pub struct Mlp;
+/// # fn main() -> pycandle::Result<()> {
+/// # let weights = Weights::open("../tests/models/mlp.safetensors")?;
+/// # let goldens = Goldens::open("../tests/models/mlp_trace.safetensors")?;
+/// # let report = parity::run::<Mlp>(&weights, &goldens, &Device::Cpu)?;
+/// let summary = report.summary();
+/// assert!(summary.passed && summary.failed == 0 && summary.detail.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// Whether everything passed.
@@ -198,7 +166,7 @@ pub struct Worst {
 }
 
 /// A number that says so when it is not finite, for which JSON has no form.
-fn number<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+pub(super) fn number<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
     match value.is_finite() {
         true => to.serialize_f64(*value),
         false => to.serialize_str(&value.to_string().to_lowercase()),

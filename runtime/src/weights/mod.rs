@@ -41,6 +41,11 @@ pub use scope::Scope;
 /// let weights = Weights::open(&path)?;
 /// assert_eq!(weights.names(), ["bias"]);
 /// assert_eq!(weights.shape("bias"), Some(&[2][..]));
+/// assert_eq!(weights.file_dtype("bias"), Some(pycandle::FileDtype::F32));
+/// assert!(weights.contains("bias") && !weights.is_empty() && weights.path() == path);
+/// assert_eq!(weights.metadata("format"), None);
+/// let scope = weights.scope(pycandle::DType::F32, &Device::Cpu);
+/// assert_eq!(scope.weights().len(), 1);
 /// # Ok(())
 /// # }
 /// ```

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// last of them frees it.
 ///
 /// ```
-/// use pycandle::{DType, Device, Tensor, Weights};
+/// use pycandle::{DType, Device, Param, Tensor, Weights};
 /// # fn main() -> pycandle::Result<()> {
 /// # let dir = tempfile::tempdir().map_err(pycandle::Error::msg)?;
 /// # let path = dir.path().join("model.safetensors");
@@ -26,7 +26,13 @@ use crate::{Error, Result};
 /// let weights = Weights::open(&path)?;
 /// let bias = weights.scope(DType::BF16, &Device::Cpu).param("bias", 2)?;
 /// assert_eq!(bias.dtype(), DType::BF16); // what the model computes in
+/// assert!(bias.key() == "bias" && bias.dims() == [2] && bias.device().is_cpu());
+/// assert!(!bias.is_loaded());
 /// assert_eq!(bias.tensor()?.dtype(), DType::BF16);
+/// assert!(bias.is_loaded());
+/// // A tensor that no checkpoint holds:
+/// let ones = Param::from_tensor("ones", Tensor::ones(2, DType::BF16, &Device::Cpu)?);
+/// assert_eq!(ones.shape(), bias.shape());
 /// # Ok(())
 /// # }
 /// ```

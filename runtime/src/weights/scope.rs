@@ -26,6 +26,14 @@ use crate::{Path, Result};
 /// assert_eq!(weight.key(), "layers.0.proj.weight");
 /// let err = proj.param("weight", (2, 4)).unwrap_err().to_string();
 /// assert!(err.contains("layers.0.proj.weight") && err.contains("[4, 2]"));
+///
+/// // A name that the checkpoint does not hold, for the same tensor:
+/// let tied = proj.tied(&[("head.weight", "layers.0.proj.weight")]).root();
+/// assert!(tied.contains("head.weight") && tied.weights().len() == 1);
+/// assert_eq!(tied.param("head.weight", (4, 2))?.key(), "layers.0.proj.weight");
+/// // Scales that stay in f32 in a model of another dtype:
+/// assert_eq!(scope.with_dtype(DType::BF16).dtype(), DType::BF16);
+/// assert!(proj.path().as_str() == "layers.0.proj" && proj.device().is_cpu());
 /// # Ok(())
 /// # }
 /// ```
