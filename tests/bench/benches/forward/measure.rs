@@ -67,7 +67,7 @@ pub fn compare(
     Ok(case)
 }
 
-/// Prints all cases; fails when ours takes longer in one.
+/// Prints all cases; fails when ours takes longer in one, at its best or in the middle.
 pub fn report(cases: Vec<Case>) -> ExitCode {
     println!(
         "{:28} {:>19} {:>19} {:>6} {:>6} {:>5} {:>7}  ours reads, of plain reads",
@@ -95,8 +95,7 @@ pub fn report(cases: Vec<Case>) -> ExitCode {
             case.ours.len(),
             case.apart
         );
-        // On a busy machine one of the two is disturbed, seldom both.
-        slower |= ratio[0] > 1.0 && ratio[1] > 1.0;
+        slower |= ratio.iter().any(|&ratio| ratio > 1.0);
     }
     if slower {
         println!("a generated model takes longer than the hand-written one");
