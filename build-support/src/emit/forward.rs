@@ -31,7 +31,7 @@ pub fn forward(s: &Struct, all: &[Struct]) -> TokenStream {
         .map(|(part, name)| cache_arg(*part, name));
     let probe = s.probed.then(|| quote!(p: &mut impl Probe));
     let args: Vec<_> = tensors.chain(sizes).chain(caches).chain(probe).collect();
-    let allow = (args.len() > 6).then(|| quote!(#[allow(clippy::too_many_arguments)]));
+    let allow = allow(args.len(), body.outputs.len());
     let result = result_type(body.outputs.len());
     let bind = bindings(s);
     let Code {
@@ -50,6 +50,16 @@ pub fn forward(s: &Struct, all: &[Struct]) -> TokenStream {
 
         #parts
     }
+}
+
+/// Clippy's limits on what a function takes beside `self`, and on the tensors that it returns.
+pub fn allow(args: usize, outputs: usize) -> Option<TokenStream> {
+    let lints = [
+        (args > 6).then(|| quote!(clippy::too_many_arguments)),
+        (outputs > 7).then(|| quote!(clippy::type_complexity)),
+    ];
+    let lints: Vec<_> = lints.into_iter().flatten().collect();
+    (!lints.is_empty()).then(|| quote!(#[allow(#(#lints),*)]))
 }
 
 /// Names of the sizes that are arguments.

@@ -10,7 +10,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::expr::Scope;
-use super::forward::{Code, Outcome, block, cache_arg, operations, pattern, returned};
+use super::forward::{Code, Outcome, allow, block, cache_arg, operations, pattern, returned};
 use super::root::model_cache;
 use super::{Struct, idents};
 use crate::body::Stmt;
@@ -236,7 +236,7 @@ impl Parts<'_> {
         let probe_arg = probe.as_ref().map(|p| quote!(#p: &mut impl Probe));
         let args = tensors.chain(sizes.iter().map(|n| quote!(#n: usize)));
         let args: Vec<_> = args.chain(cache_args).chain(probe_arg).collect();
-        let allow = (args.len() > 6).then(|| quote!(#[allow(clippy::too_many_arguments)]));
+        let allow = allow(args.len(), outs.len());
         let types = outs.iter().map(|v| match scope.lists.contains(v) {
             true => quote!(Vec<Tensor>),
             false => quote!(Tensor),

@@ -7,7 +7,7 @@ use quote::quote;
 
 use super::expected::expected;
 use super::expr::{Scope, dtype, int};
-use super::forward::{Code, statements};
+use super::forward::{Code, allow, statements};
 use super::output::Output;
 use super::{Root, Struct, conditions, idents, load};
 use crate::graph::Graph;
@@ -93,7 +93,7 @@ fn running(
     let ty = output.ty();
     let args = args(graph.m, s, caches);
     let names = arg_names(graph.m, s);
-    let allow = (args.len() > 5).then(|| quote!(#[allow(clippy::too_many_arguments)]));
+    let allow = allow(args.len() + 1, 0);
     let unused_probe = (!s.probed).then(|| quote!(let _ = p;));
     let code = body(graph, s, all);
     let (body, parts) = (code.statements, code.parts);
