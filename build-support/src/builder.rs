@@ -16,6 +16,8 @@ use crate::syntax::Syntax;
 ///     .manifest("pycandle_trace/my_model_manifest.json")
 ///     .weights("model.safetensors")
 ///     .name("MyModel")
+///     .strict(true) // keys that the model does not need are an error
+///     .fuse(true) // as it is by default
 ///     .compile("my_model");
 /// // src/main.rs: pycandle::include_model!("my_model");
 /// ```
@@ -141,6 +143,14 @@ impl Builder {
 
 /// Writes a file in one step, and only if its content changes; says whether it did. What is no file,
 /// as a pipe or `/dev/null`, is written to.
+///
+/// ```
+/// # let folder = tempfile::tempdir().expect("a temporary folder");
+/// # let path = folder.path().join("model.rs");
+/// assert!(pycandle_build::write_if_changed(&path, "// generated")?);
+/// assert!(!pycandle_build::write_if_changed(&path, "// generated")?);
+/// # Ok::<(), pycandle_build::Report>(())
+/// ```
 ///
 /// # Errors
 /// When the file cannot be written.

@@ -9,6 +9,23 @@ use crate::report::{At, Error, Report};
 use crate::syntax::Syntax;
 
 /// What to generate, and from which files.
+///
+/// ```
+/// use std::path::Path;
+/// use pycandle_build::{Config, RenameRule, Syntax};
+/// let config = Config::new("trace/llama_manifest.json")
+///     .root("my-crate")
+///     .weights("llama.safetensors")
+///     .rename(RenameRule::new(r"^llama\.", "")?)
+///     .strict(true)
+///     .name("Llama")
+///     .fuse(false)
+///     .syntax(Syntax::Builder);
+/// assert_eq!(config.manifest_path(), Path::new("my-crate/trace/llama_manifest.json"));
+/// let (path, as_given) = config.weights_path().ok_or("no weights")?;
+/// assert_eq!(path, Path::new("my-crate").join(as_given));
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) root: PathBuf,

@@ -23,7 +23,15 @@ use crate::report::{At, Error, Report};
 use crate::tree::tree;
 use crate::{checkpoint, constants, raw};
 
-/// The generated model, as source.
+/// The generated model, as source; see [`generate`].
+///
+/// ```
+/// fn tell(generated: &pycandle_build::Generated) {
+///     for path in &generated.tracked {
+///         println!("cargo::rerun-if-changed={}", path.display());
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Generated {
     /// Formatted source, with the header line.
@@ -41,6 +49,7 @@ pub struct Generated {
 }
 
 /// The generated model, as the compiler takes it.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Expanded {
     /// Its items.
@@ -54,6 +63,11 @@ pub struct Expanded {
 }
 
 /// What generated code says of the checkpoints that it loads, beside what it needs of them.
+///
+/// ```
+/// let expects = pycandle_build::Expects { strict: true, ..Default::default() };
+/// assert!(expects.renames.is_empty() && expects.config.is_none());
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expects {
     /// Need → key where they differ, as `pycandle_checkpoint::Expected` reads them.
@@ -70,12 +84,18 @@ pub struct Expects {
 /// # Errors
 /// Everything that is wrong with the manifest, the ops it uses and the checkpoint, in one report.
 ///
-/// ```no_run
-/// let config = pycandle_build::Config::new("my_model_manifest.json").weights("model.safetensors");
-/// match pycandle_build::generate(&config) {
-///     Ok(generated) => print!("{}", generated.source),
-///     Err(report) => eprintln!("{report}"),
-/// }
+/// ```
+/// use pycandle_build::{Config, Expects, Generated, generate};
+/// let config = Config::new("mlp_manifest.json")
+///     .root("../tests/models")
+///     .weights("mlp.safetensors");
+/// let generated: Generated = generate(&config)?;
+/// assert_eq!(generated.name, "Mlp");
+/// assert!(generated.source.contains("pub struct Mlp"));
+/// assert!(generated.warnings.is_empty() && generated.notes.is_empty());
+/// assert_eq!(generated.tracked.len(), 2); // the manifest and the checkpoint
+/// assert_eq!(generated.expects, Expects::default()); // nothing renamed, no config
+/// # Ok::<(), pycandle_build::Report>(())
 /// ```
 pub fn generate(config: &Config) -> Result<Generated, Report> {
     let (mut model, mut report) = Model::read(config)?;
@@ -101,6 +121,7 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
 ///
 /// # Errors
 /// Everything that is wrong, when that is not the checkpoint alone.
+#[doc(hidden)]
 pub fn expand(config: &Config) -> Result<Expanded, Report> {
     let (model, mut problems) = Model::read(config)?;
     match model.lower(&mut problems) {
@@ -118,6 +139,7 @@ pub fn expand(config: &Config) -> Result<Expanded, Report> {
 ///
 /// # Errors
 /// Those of [`generate`].
+#[doc(hidden)]
 pub fn check(config: &Config) -> Result<Checked, Report> {
     let (model, mut report) = Model::read(config)?;
     model.lower(&mut report);
@@ -125,6 +147,14 @@ pub fn check(config: &Config) -> Result<Checked, Report> {
 }
 
 /// The ops of a manifest that have no lowering, as errors; empty when the model can be generated.
+///
+/// ```
+/// let path = "../tests/ui/fixtures/unsupported_manifest.json";
+/// let manifest = pycandle_build::raw::read(path.as_ref())?;
+/// let report = pycandle_build::unsupported(&manifest);
+/// assert_eq!(report.unsupported_ops(), [("aten.fft_rfft.default", 1)]);
+/// # Ok::<(), pycandle_build::Report>(())
+/// ```
 pub fn unsupported(manifest: &Manifest) -> Report {
     let mut graph = Graph::new(manifest);
     fuse(&mut graph);

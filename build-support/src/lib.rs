@@ -4,10 +4,15 @@
 //! `raw` → `manifest` → `graph` → `fuse` → `lower` → `tree` → `body` (with `loops`) → `dedup` →
 //! `inline` and `hints` → `emit` → `format`. [`generate`] runs them all, for the attribute macro, the
 //! [`Builder`] of build scripts and the command line.
+//!
+//! `attribute`, `checkpoint`, `expand` and `check` are for the other crates of this workspace: no part
+//! of them is stable, and they are not in this documentation.
 
+#[doc(hidden)]
 pub mod attribute;
 mod body;
 mod builder;
+#[doc(hidden)]
 pub mod checkpoint;
 mod config;
 mod constants;

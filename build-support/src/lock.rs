@@ -30,7 +30,17 @@ const ENDING: &str = ".lock.json";
 /// Differences of one kind that are spelled out.
 const SHOWN: usize = 12;
 
-/// A checkpoint, from its files or from its lock.
+/// A checkpoint, from its files or from its lock; what [`open`] gives.
+///
+/// ```
+/// fn tell(opened: &pycandle_build::lock::Opened) -> String {
+///     let tensors = opened.checkpoint.len();
+///     match &opened.lock {
+///         Some(lock) => format!("{tensors} tensors, locked in {}", lock.display()),
+///         None => format!("{tensors} tensors"),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Opened {
     /// What it holds; without files when only the lock is there.
@@ -56,6 +66,14 @@ pub fn path_of(weights: &Path) -> Option<PathBuf> {
 }
 
 /// The weights that a lock is of; `None` when the path is not that of a lock.
+///
+/// ```
+/// use std::path::Path;
+/// use pycandle_build::lock::weights_of;
+/// let lock = Path::new("weights/model.safetensors.lock.json");
+/// assert_eq!(weights_of(lock).as_deref(), Some(Path::new("weights/model.safetensors")));
+/// assert_eq!(weights_of(Path::new("Cargo.lock")), None);
+/// ```
 pub fn weights_of(lock: &Path) -> Option<PathBuf> {
     let name = lock.file_name()?.to_str()?.strip_suffix(ENDING)?;
     (!name.is_empty()).then(|| lock.with_file_name(name))
@@ -78,6 +96,14 @@ pub fn numbers(ascending: &[u32]) -> String {
 /// # Errors
 /// No weights and no lock; everything that is wrong with either; a lock that does not describe the
 /// weights beside it, or the config and the index that are there without them.
+///
+/// ```
+/// use std::path::Path;
+/// let weights = Path::new("../tests/models/mlp.safetensors");
+/// let opened = pycandle_build::lock::open(weights, Path::new("mlp.safetensors"))?;
+/// assert_eq!((opened.checkpoint.len(), opened.lock), (4, None));
+/// # Ok::<(), pycandle_build::Report>(())
+/// ```
 pub fn open(weights: &Path, shown: &Path) -> Result<Opened, Report> {
     let place = Place::of(weights, shown);
     let lock = match &place.lock {
@@ -109,6 +135,14 @@ pub fn open(weights: &Path, shown: &Path) -> Result<Opened, Report> {
 ///
 /// # Errors
 /// Weights that are absent, and everything that is wrong with them or with `config.json`.
+///
+/// ```
+/// use std::path::Path;
+/// let weights = Path::new("../tests/models/mlp.safetensors");
+/// let text = pycandle_build::lock::text(weights, Path::new("mlp.safetensors"))?;
+/// assert!(text.contains("up.weight"));
+/// # Ok::<(), pycandle_build::Report>(())
+/// ```
 pub fn text(weights: &Path, shown: &Path) -> Result<String, Report> {
     let place = Place::of(weights, shown);
     if let Some(absent) = absent(weights) {

@@ -3,6 +3,56 @@
 //! In: nothing but [`crate::raw`], which alone knows the JSON. Out: a [`Manifest`] in which every
 //! reference resolves, nodes are in topological order and names are unique, so that later stages
 //! index without checking again. The format is described in `docs/manifest.md`.
+//!
+//! ```
+//! use pycandle_build::manifest::{
+//!     Arg, Call, CallId, Comparison, Condition, ConstId, Constant, Data, Dim, Dtype, Input, Manifest,
+//!     Module, ModuleId, Node, Output, Param, ParamId, Scalar, Source, State, Symbol, SymbolId, Value,
+//!     ValueId,
+//! };
+//! # let path = "../tests/models/llama_manifest.json";
+//! let m: Manifest = pycandle_build::raw::read(path.as_ref())?;
+//! for Symbol { name, min, max } in &m.symbols {
+//!     println!("{name} from {min} to {max:?}");
+//! }
+//! for Condition { comparison, left, right, .. } in &m.conditions {
+//!     println!("{left:?} {} {right:?}", if *comparison == Comparison::Eq { "==" } else { "…" });
+//! }
+//! let size = |dim: &Dim| match dim {
+//!     Dim::Size(n) => n.to_string(),
+//!     Dim::Sym(SymbolId(s)) => m.symbols[*s].name.clone(),
+//!     sum => format!("{sum:?}"),
+//! };
+//! for Input { name, value: ValueId(v), .. } in &m.inputs {
+//!     let Value { dtype, shape, .. } = &m.values[*v];
+//!     println!("{name}: {dtype:?} {:?}", shape.iter().map(size).collect::<Vec<_>>());
+//! }
+//! let name = |source: Source| match source {
+//!     Source::Value(ValueId(v)) => &m.values[v].name,
+//!     Source::Param(ParamId(p)) => &m.params[p].name,
+//!     Source::Const(ConstId(c)) => &m.constants[c].name,
+//! };
+//! for Node { op, args, call: CallId(call), .. } in &m.nodes {
+//!     let Call { module: ModuleId(module), .. } = &m.calls[*call];
+//!     let Module { path, class, .. } = &m.modules[*module];
+//!     let tensors = args.iter().filter_map(|(_, arg)| match arg {
+//!         Arg::Tensor(source) => Some(name(*source)),
+//!         _ => None,
+//!     });
+//!     println!("{path} ({class}): {op} of {:?}", tensors.collect::<Vec<_>>());
+//! }
+//! for Output { name: output, value, .. } in &m.outputs {
+//!     println!("{output} is {}", name(*value));
+//! }
+//! for State { name, layer, slot, .. } in &m.states {
+//!     println!("{name}[{layer}].{slot} grows");
+//! }
+//! let floats = |param: &&Param| param.dtype == Dtype::Float32;
+//! assert_eq!(m.params.iter().filter(floats).count(), m.params.len());
+//! let ones = |constant: &&Constant| constant.data == Data::Full(Scalar::Int(1));
+//! assert_eq!(m.constants.iter().filter(ones).count(), 0);
+//! # Ok::<(), pycandle_build::Report>(())
+//! ```
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {

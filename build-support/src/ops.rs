@@ -68,6 +68,11 @@ pub fn row(op: &str) -> Option<&'static Rule> {
 }
 
 /// The ATen overloads that have a lowering, by family, in the order of the table.
+///
+/// ```
+/// let mut ops = pycandle_build::supported();
+/// assert!(ops.any(|(family, op)| (family, op) == ("Layers", "aten.linear.default")));
+/// ```
 pub fn supported() -> impl Iterator<Item = (&'static str, &'static str)> {
     let rows = FAMILIES
         .iter()
@@ -78,6 +83,12 @@ pub fn supported() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// The op table as Markdown, for `docs/OPS.md`; `becomes` holds, by overload, the code that is
 /// generated for a recorded example.
+///
+/// ```
+/// let becomes = [("aten.cos.default".to_owned(), "ops::cos(x)".to_owned())].into();
+/// let markdown = pycandle_build::documentation(&becomes);
+/// assert!(markdown.contains("| `aten.cos.default` | `ops::cos(x)` |"));
+/// ```
 pub fn documentation(becomes: &BTreeMap<String, String>) -> String {
     let mut out = String::from(INTRODUCTION);
     let mut under = "";

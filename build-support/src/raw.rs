@@ -31,6 +31,12 @@ const MAJORS: std::ops::RangeInclusive<u32> = 1..=2;
 ///
 /// # Errors
 /// An unreadable file, or everything that [`parse`] finds.
+///
+/// ```
+/// let manifest = pycandle_build::raw::read("../tests/models/mlp_manifest.json".as_ref())?;
+/// assert_eq!((&*manifest.class, manifest.params.len()), ("Mlp", 4));
+/// # Ok::<(), pycandle_build::Report>(())
+/// ```
 pub fn read(path: &Path) -> Result<Manifest, Report> {
     read_shown(path, path)
 }
@@ -39,6 +45,11 @@ pub fn read(path: &Path) -> Result<Manifest, Report> {
 ///
 /// # Errors
 /// As [`read`].
+///
+/// ```
+/// let report = pycandle_build::raw::read_shown("a/b/c.json".as_ref(), "c.json".as_ref());
+/// assert!(report.is_err_and(|report| report.to_string().contains("no manifest at `c.json`")));
+/// ```
 pub fn read_shown(path: &Path, shown: &Path) -> Result<Manifest, Report> {
     let name = path
         .file_name()
@@ -71,6 +82,11 @@ pub fn read_shown(path: &Path, shown: &Path) -> Result<Manifest, Report> {
 /// Every element that breaks the format, with its line and field path.
 /// References are checked only when all elements have the right form, shapes only when all
 /// references resolve.
+///
+/// ```
+/// let report = pycandle_build::raw::parse("m_manifest.json", "{\"version\": [1, 0],").unwrap_err();
+/// assert!(report.to_string().contains("m_manifest.json:1"));
+/// ```
 pub fn parse(file_name: &str, text: &str) -> Result<Manifest, Report> {
     let mut source = Source {
         file: file_name,

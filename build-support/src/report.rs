@@ -13,6 +13,12 @@ use crate::syntax::Syntax;
 const SHOWN: usize = 20;
 
 /// Where an error lies: in the manifest, in the module tree and in the Python source.
+///
+/// ```
+/// # let report = pycandle_build::raw::parse("m_manifest.json", "{").unwrap_err();
+/// let at: &pycandle_build::At = report.errors()[0].at();
+/// assert_eq!(at.location().as_deref(), Some("m_manifest.json:1"));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct At {
     file: Option<String>,
@@ -24,7 +30,7 @@ pub struct At {
 
 impl At {
     /// A place in the file with this name.
-    pub fn file(name: impl Into<String>) -> Self {
+    pub(crate) fn file(name: impl Into<String>) -> Self {
         Self {
             file: Some(name.into()),
             ..Self::default()
@@ -32,25 +38,25 @@ impl At {
     }
 
     /// Adds the line, from 1.
-    pub fn line(mut self, line: usize) -> Self {
+    pub(crate) fn line(mut self, line: usize) -> Self {
         self.line = Some(line);
         self
     }
 
     /// Adds the field path, as `nodes[412].args.input`.
-    pub fn field(mut self, field: impl Into<String>) -> Self {
+    pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
     }
 
     /// Adds the dotted module path; the root has the empty path.
-    pub fn module(mut self, path: impl Into<String>) -> Self {
+    pub(crate) fn module(mut self, path: impl Into<String>) -> Self {
         self.module = Some(path.into());
         self
     }
 
     /// Adds the Python `file:line`, where it is known.
-    pub fn python(mut self, place: Option<impl Into<String>>) -> Self {
+    pub(crate) fn python(mut self, place: Option<impl Into<String>>) -> Self {
         self.python = place.map(Into::into);
         self
     }
@@ -87,6 +93,16 @@ fn parenthesised(text: &str, places: &[String]) -> String {
 }
 
 /// One error: what is wrong and where.
+///
+/// ```
+/// # let path = "../tests/ui/fixtures/unsupported_manifest.json";
+/// # let manifest = pycandle_build::raw::read(path.as_ref())?;
+/// # let report = pycandle_build::unsupported(&manifest);
+/// let error: &pycandle_build::Error = &report.errors()[0];
+/// assert_eq!(error.unsupported_op(), Some("aten.fft_rfft.default"));
+/// println!("{:?}", error.at());
+/// # Ok::<(), pycandle_build::Report>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     at: At,
@@ -113,7 +129,7 @@ enum Kind {
 
 impl Error {
     /// The manifest breaks its format at this place.
-    pub fn manifest(at: At, message: impl Into<String>) -> Self {
+    pub(crate) fn manifest(at: At, message: impl Into<String>) -> Self {
         Self {
             at,
             kind: Kind::Manifest(message.into()),
@@ -121,7 +137,7 @@ impl Error {
     }
 
     /// An error that needs no heading: a file that cannot be read, a name that is not one.
-    pub fn whole(at: At, message: impl Into<String>) -> Self {
+    pub(crate) fn whole(at: At, message: impl Into<String>) -> Self {
         Self {
             at,
             kind: Kind::Whole(message.into()),
@@ -129,7 +145,7 @@ impl Error {
     }
 
     /// This operator has no lowering. Equal operators are counted and shown once.
-    pub fn unsupported(at: At, op: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(at: At, op: impl Into<String>) -> Self {
         Self {
             at,
             kind: Kind::Unsupported(op.into()),
@@ -137,7 +153,7 @@ impl Error {
     }
 
     /// This operator is lowered, but not with these arguments.
-    pub fn lowering(at: At, op: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn lowering(at: At, op: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             at,
             kind: Kind::Lowering {
@@ -148,7 +164,7 @@ impl Error {
     }
 
     /// The checkpoint cannot be read; `text` says all of it.
-    pub fn weights(text: impl Into<String>) -> Self {
+    pub(crate) fn weights(text: impl Into<String>) -> Self {
         Self {
             at: At::default(),
             kind: Kind::Weights(text.into()),
@@ -164,7 +180,7 @@ impl Error {
     }
 
     /// The checkpoint does not fit, and arguments that would mend it are written so.
-    pub fn mismatch(mismatch: Mismatch, syntax: Syntax) -> Self {
+    pub(crate) fn mismatch(mismatch: Mismatch, syntax: Syntax) -> Self {
         Self {
             at: At::default(),
             kind: Kind::Mismatch(mismatch, syntax),
@@ -185,7 +201,18 @@ impl Error {
     }
 }
 
-/// Errors, in the order in which they were found.
+/// Errors, in the order in which they were found. Displayed, it is what all front ends show.
+///
+/// ```
+/// use pycandle_build::{Config, generate};
+/// let config = Config::new("mlp_manifest.json").root("../tests/models");
+/// let report = generate(&config.weights("cnn.safetensors")).unwrap_err();
+/// assert!(!report.is_empty() && report.errors().len() == 1);
+/// assert!(report.is_about_weights() && !report.is_about_renames());
+/// let mismatch = report.mismatch().expect("it is the checkpoint of another model");
+/// println!("{report}\n{}", mismatch.findings().len());
+/// assert!(report.warnings().is_empty() && report.unsupported_ops().is_empty());
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "a report holds errors that somebody has to see"]
 pub struct Report {
@@ -195,23 +222,23 @@ pub struct Report {
 
 impl Report {
     /// No errors yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds an error.
-    pub fn push(&mut self, error: Error) {
+    pub(crate) fn push(&mut self, error: Error) {
         self.errors.push(error);
     }
 
     /// Adds all errors and warnings of another report.
-    pub fn extend(&mut self, other: Report) {
+    pub(crate) fn extend(&mut self, other: Report) {
         self.errors.extend(other.errors);
         self.warnings.extend(other.warnings);
     }
 
     /// Adds what is probably a mistake too, and is shown below the errors.
-    pub fn warn(&mut self, warnings: impl IntoIterator<Item = String>) {
+    pub(crate) fn warn(&mut self, warnings: impl IntoIterator<Item = String>) {
         self.warnings.extend(warnings);
     }
 
@@ -231,7 +258,7 @@ impl Report {
     }
 
     /// The value if nothing is wrong, otherwise the report.
-    pub fn into_result<T>(self, value: T) -> Result<T, Report> {
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Report> {
         if self.is_empty() {
             Ok(value)
         } else {

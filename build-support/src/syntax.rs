@@ -9,6 +9,7 @@ use pycandle_checkpoint::Rename;
 /// assert_eq!(Syntax::Attribute.rule(r"^a\.", ""), r#"("^a\\.", "")"#);
 /// assert_eq!(Syntax::Builder.rule(r"^a\.", ""), r#".rename("^a\\.", "")"#);
 /// assert_eq!(Syntax::Options.rule(r"^a\.", ""), r"--rename '^a\.='");
+/// assert_eq!(Syntax::Attribute.renames(&[]), "rename = []"); // those of a report, in order
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Syntax {

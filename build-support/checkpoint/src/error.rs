@@ -10,6 +10,13 @@ use crate::text::escaped;
 const SHOWN: usize = 20;
 
 /// Result with this crate's [`Error`].
+///
+/// ```
+/// fn tensors(path: &str) -> pycandle_checkpoint::Result<usize> {
+///     Ok(pycandle_checkpoint::Checkpoint::open(path)?.len())
+/// }
+/// assert!(tensors("no/such/model.safetensors").is_err());
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that is wrong with the files of a checkpoint.
@@ -17,6 +24,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ```
 /// let error = pycandle_checkpoint::Checkpoint::open("no/such/model.safetensors").unwrap_err();
 /// assert!(error.to_string().starts_with("no/such/model.safetensors: "));
+/// for (file, problems) in error.files() {
+///     println!("{}: {}", file.display(), problems.join("; "));
+/// }
+/// let own = pycandle_checkpoint::Error::file("w".as_ref(), vec!["it is empty".to_owned()]);
+/// assert_eq!(own.to_string(), "w: it is empty");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an error that nobody sees"]

@@ -24,9 +24,30 @@ use place::Place;
 pub use layout::{LARGE, LINE, PAGE};
 
 /// Told of bytes that were written; says whether to go on. Called from several threads.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+/// let written = AtomicU64::new(0);
+/// let count = |bytes| {
+///     written.fetch_add(bytes, Relaxed);
+///     true
+/// };
+/// let progress: pycandle_checkpoint::extract::Progress = &count;
+/// assert!(progress(64));
+/// ```
 pub type Progress<'a> = &'a (dyn Fn(u64) -> bool + Sync);
 
 /// How a checkpoint is extracted.
+///
+/// ```
+/// use pycandle_checkpoint::{Dtype, extract::Options};
+/// let options = Options {
+///     dtype: Some(Dtype::BF16),
+///     shard_size: Some(5 << 30),
+///     ..Options::default()
+/// };
+/// assert!(options.padding && !options.force);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Options {
     /// What floating-point tensors become: F32, F16 or BF16; `None` keeps each as it is.
@@ -84,7 +105,15 @@ struct Piece<'a> {
     bytes: u64,
 }
 
-/// What was written.
+/// What was written; [`Plan::new`] shows how it comes about.
+///
+/// ```
+/// use pycandle_checkpoint::extract::Written;
+/// fn tell(written: &Written) -> String {
+///     let Written { files, bytes_out, .. } = written;
+///     format!("{bytes_out} bytes in {} files", files.len())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Written {
@@ -132,7 +161,7 @@ impl<'a> Plan<'a> {
     /// let options = Options { dtype: Some(Dtype::BF16), ..Options::default() };
     /// let plan = Plan::new(&expected, &checkpoint, &found, &out, &options)?;
     /// let written = plan.write(&|_| true)?.ok_or("stopped")?;
-    /// assert_eq!(written.tensors, 1);
+    /// assert_eq!((written.tensors, written.paddings, plan.bytes()), (1, 0, 4));
     /// assert_eq!(Checkpoint::open(&out)?.get("b").map(|b| b.dtype()), Some(Dtype::BF16));
     /// # Ok(())
     /// # }

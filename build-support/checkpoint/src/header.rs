@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use crate::dtype::Dtype;
 
 /// How the names of entries begin that are no tensor of any model, but zeros that align the next.
+///
+/// ```
+/// assert!("__padding__.0".starts_with(pycandle_checkpoint::PADDING));
+/// ```
 pub const PADDING: &str = "__padding__.";
 
 /// One tensor of a file, as its header describes it.
@@ -36,6 +40,13 @@ pub(crate) struct Header {
 }
 
 /// A value of a file's metadata; safetensors has text alone.
+///
+/// ```
+/// use pycandle_checkpoint::Value;
+/// assert_eq!(Value::Text("pt".into()).as_text(), Some("pt"));
+/// assert_eq!(Value::Integer(32).as_usize(), Some(32));
+/// assert_eq!(Value::Integer(32).as_f64(), Some(32.0));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {

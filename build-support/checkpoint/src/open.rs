@@ -26,6 +26,17 @@ use crate::{foreign, gguf, safetensors};
 /// let checkpoint = Checkpoint::open(&path)?;
 /// let bias = checkpoint.get("bias").ok_or("no bias")?;
 /// assert_eq!((bias.dtype(), bias.shape()), (Dtype::F32, &[2][..]));
+///
+/// assert_eq!((checkpoint.len(), checkpoint.iter().count()), (1, 1));
+/// assert!(!checkpoint.is_empty() && !checkpoint.is_gguf() && !checkpoint.is_snapshot());
+/// assert!(checkpoint.path() == path && checkpoint.folder() == folder.path());
+/// assert!(checkpoint.files().eq([&*path])); // with an index, that too
+/// assert!(checkpoint.metadata("format").is_none() && checkpoint.all_metadata().is_empty());
+/// assert_eq!(checkpoint.config()?, None); // no `config.json` beside it
+/// // The same under another name in messages:
+/// let relative = Checkpoint::open_shown(&path, "model.safetensors".as_ref())?;
+/// assert_eq!(relative.shown().to_str(), Some("model.safetensors"));
+/// assert_eq!(relative.shards().len(), 1);
 /// # Ok(())
 /// # }
 /// ```
@@ -41,6 +52,19 @@ pub struct Checkpoint {
 }
 
 /// One file of a checkpoint; or a [`Snapshot`](crate::Snapshot), which stands for all of them.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("model.safetensors");
+/// # let header = r#"{"bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// # let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+/// # std::fs::write(&path, bytes)?;
+/// # let checkpoint = pycandle_checkpoint::Checkpoint::open(&path)?;
+/// let shard = &checkpoint.shards()[0];
+/// assert!(shard.path() == path && shard.shown() == path);
+/// assert!(shard.file().is_some_and(|file| file.metadata().is_ok_and(|file| file.is_file())));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Shard {
     place: Place,
@@ -50,6 +74,20 @@ pub struct Shard {
 }
 
 /// One tensor of a checkpoint, as the header of its file describes it.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("model.safetensors");
+/// # let header = r#"{"bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// # let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+/// # std::fs::write(&path, bytes)?;
+/// # let checkpoint = pycandle_checkpoint::Checkpoint::open(&path)?;
+/// let bias = checkpoint.get("bias").ok_or("no bias")?;
+/// println!("{} is {:?} {:?}", bias.name(), bias.dtype(), bias.shape());
+/// assert_eq!((bias.shard(), bias.bytes()), (0, 8));
+/// assert_eq!(bias.range().end - bias.range().start, 8); // counted from the start of the file
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Tensor<'a> {
     name: &'a str,
@@ -298,6 +336,12 @@ impl<'a> Tensor<'a> {
 
 /// The text of a `config.json` as [`Checkpoint::config`] returns it, where there are no weights; errors
 /// call it `shown`.
+///
+/// ```
+/// let path = std::path::Path::new("no/such/config.json");
+/// assert_eq!(pycandle_checkpoint::config_at(path, path)?, None);
+/// # Ok::<(), pycandle_checkpoint::Error>(())
+/// ```
 ///
 /// # Errors
 /// When the file is there and cannot be read, or is no text.

@@ -62,6 +62,11 @@ pub fn shorten<'a, K: Clone + Eq + Hash>(
 }
 
 /// The names that a pattern of [`shorten`] stands for.
+///
+/// ```
+/// let names = pycandle_checkpoint::expand("layers.{0,2..3}.weight");
+/// assert!(names.eq(["layers.0.weight", "layers.2.weight", "layers.3.weight"]));
+/// ```
 pub fn expand(pattern: &str) -> impl Iterator<Item = String> + use<> {
     let pieces = pieces(pattern).into_iter();
     let pieces: Vec<(String, Vec<String>)> = pieces
@@ -119,6 +124,11 @@ pub fn shorten_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Vec
 }
 
 /// The pairs that a pattern of [`shorten_pairs`] stands for.
+///
+/// ```
+/// let pairs = pycandle_checkpoint::expand_pairs("h.{0,1}.w", "layers.{}.w");
+/// assert!(pairs.map(|(_, other)| other).eq(["layers.0.w", "layers.1.w"]));
+/// ```
 pub fn expand_pairs(name: &str, other: &str) -> impl Iterator<Item = (String, String)> + use<> {
     let pieces = pieces(other);
     expand(name).map(move |name| {

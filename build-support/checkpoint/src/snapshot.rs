@@ -11,9 +11,12 @@ use crate::open::Checkpoint;
 /// What headers said, put together by hand; it becomes a [`Checkpoint`] that no file backs.
 ///
 /// ```
-/// use pycandle_checkpoint::{Dtype, Snapshot};
+/// use pycandle_checkpoint::{Dtype, Snapshot, Value};
 /// let mut snapshot = Snapshot::default();
 /// snapshot.tensor("bias", Dtype::F32, &[2])?;
+/// snapshot.metadata("format", Value::Text("pt".into()));
+/// snapshot.config(r#"{"hidden_size": 2}"#);
+/// snapshot.gguf(false);
 /// let path = std::path::Path::new("model.safetensors.lock.json");
 /// let checkpoint = snapshot.into_checkpoint(path, path);
 /// assert_eq!(checkpoint.get("bias").map(|bias| bias.bytes()), Some(8));

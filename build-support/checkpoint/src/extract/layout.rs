@@ -7,11 +7,23 @@
 //! entries of zeros between the tensors.
 
 /// Alignment of every tensor in bytes: a cache line, and the widest vector register.
+///
+/// ```
+/// assert_eq!(pycandle_checkpoint::extract::LINE, 64);
+/// ```
 pub const LINE: u64 = 64;
 /// Alignment of tensors of at least [`LARGE`] bytes: a page of Apple's processors, which is what
 /// Metal asks of a buffer over mapped memory, and a multiple of the 4 KiB of the others.
+///
+/// ```
+/// assert_eq!(pycandle_checkpoint::extract::PAGE, 16 * 1024);
+/// ```
 pub const PAGE: u64 = 16 << 10;
 /// Bytes from which on a tensor lies on a page of its own.
+///
+/// ```
+/// assert_eq!(pycandle_checkpoint::extract::LARGE, 1024 * 1024);
+/// ```
 pub const LARGE: u64 = 1 << 20;
 /// Small tensors that are tried for one gap.
 const FILLERS: usize = 512;

@@ -237,6 +237,12 @@ impl Forms {
 
 /// The name of the weight that this key is the main part of in a quantized form, as `qweight` is;
 /// `None` of any other.
+///
+/// ```
+/// let need = pycandle_checkpoint::need_of_key;
+/// assert_eq!(need("fc.qweight").as_deref(), Some("fc.weight")); // of GPTQ
+/// assert_eq!(need("fc.bias"), None);
+/// ```
 pub fn need_of_key(key: &str) -> Option<String> {
     let rows = ROWS.iter().filter(|row| row.main != row.end());
     let mut stems = rows.filter_map(|row| Some((key.strip_suffix(row.main)?, row.end())));

@@ -11,6 +11,13 @@ use std::fmt::Write;
 /// assert_eq!(names.key("layers.3.fc.weight").as_deref(), Some("h.3.linear.weight"));
 /// assert_eq!(names.key("head").as_deref(), Some("lm_head"));
 /// assert_eq!(names.key("norm.weight"), None);
+///
+/// // How the two templates are made of a name and its key:
+/// let (need, numbers) = Names::all_numbers("layers.3.fc.weight");
+/// assert_eq!((&*need, &*numbers), ("layers.*.fc.weight", &[3][..]));
+/// let key = Names::with_numbers("h.3.linear.weight", &numbers);
+/// assert_eq!(key.as_deref(), Some("h.*.linear.weight"));
+/// assert_eq!(Names::first_number("layers.3.experts.0.up").0, "layers.*.experts.0.up");
 /// ```
 #[derive(Debug)]
 pub struct Names<'a>(HashMap<&'a str, &'a str>);
