@@ -9,6 +9,7 @@ mod output;
 mod parts;
 mod repeat;
 mod root;
+mod sizes;
 mod types;
 
 use std::collections::BTreeSet;

@@ -37,7 +37,7 @@ macro_rules! expected {
 }
 
 expected! {
-    attention bert block_caches cnn encoder encoder_decoder gemma2 gpt2 hidden_states keywords
-    layer_caches llama many_inputs qwen3_bf16 recurrent resnet revisited shared sized taps tied
-    twice two_caches vit
+    attention bert block_caches cnn encoder encoder_decoder from_the_end gemma2 gpt2 hidden_states
+    keywords layer_caches llama many_inputs qwen3_bf16 recurrent resnet revisited shared sized taps
+    tied twice two_caches vit
 }

@@ -113,12 +113,7 @@ fn find_in_folder(folder: &Place) -> Result<Files> {
 fn gaps(names: &[&String]) -> Option<String> {
     let mut series: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
     for name in names {
-        let parts = name.rsplit_once("-of-").and_then(|(start, end)| {
-            let (stem, number) = start.rsplit_once('-')?;
-            let (count, ending) = end.split_once('.')?;
-            Some(((stem, count, ending), number.parse().ok()?))
-        });
-        if let Some((all, number)) = parts {
+        if let Some((number, all)) = numbered(name) {
             series.entry(all).or_default().insert(number);
         }
     }
@@ -140,6 +135,21 @@ fn gaps(names: &[&String]) -> Option<String> {
              the checkpoint into this folder"
         ))
     })
+}
+
+/// The number of the shard `<stem>-00001-of-00003.<ending>`; stem, count and ending.
+fn numbered(name: &str) -> Option<(u64, (&str, &str, &str))> {
+    let (start, end) = name.rsplit_once("-of-")?;
+    let (stem, number) = start.rsplit_once('-')?;
+    let (count, ending) = end.split_once('.')?;
+    Some((number.parse().ok()?, (stem, count, ending)))
+}
+
+/// Number and count of a file that is one shard of several, by its name.
+pub(crate) fn one_of_several(file: &Path) -> Option<(u64, u64)> {
+    let (number, (_, count, _)) = numbered(file.file_name()?.to_str()?)?;
+    let count = count.parse().ok()?;
+    (count > 1).then_some((number, count))
 }
 
 /// Tensor and file of every entry of `weight_map`, and the number of that key in its object.

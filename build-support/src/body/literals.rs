@@ -167,7 +167,7 @@ impl Expr {
 
 impl Dim {
     /// Rebuilds the size bottom-up.
-    pub(super) fn rebuild(self, f: &mut impl FnMut(Dim) -> Dim) -> Dim {
+    pub fn rebuild(self, f: &mut impl FnMut(Dim) -> Dim) -> Dim {
         let all = |dims: Vec<Dim>, f: &mut _| dims.into_iter().map(|d| d.rebuild(f)).collect();
         let one = |dim: Box<Dim>, f: &mut _| Box::new(dim.rebuild(f));
         let rebuilt = match self {

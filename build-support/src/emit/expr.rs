@@ -1,4 +1,4 @@
-//! Expressions, sizes and literals as tokens.
+//! Expressions and literals as tokens.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
 use crate::ir::{Expr, Float, LayerArg, Lit, Var};
-use crate::manifest::{Dim, Dtype};
+use crate::manifest::Dtype;
 use crate::names::ident;
 
 /// What the names in an expression stand for.
@@ -185,114 +185,6 @@ impl Scope {
                 None => quote!(&self.device),
             },
             _ => quote!(None),
-        }
-    }
-
-    /// A size, as `usize`.
-    pub fn size(&self, dim: &Dim) -> TokenStream {
-        if dim.can_be_negative() {
-            let size = self.signed(dim, false);
-            quote!(ops::extent(#size)?)
-        } else {
-            self.size_in(dim, false)
-        }
-    }
-
-    /// A size where the function takes `i64`.
-    fn size_as_int(&self, dim: &Dim) -> TokenStream {
-        if dim.can_be_negative() {
-            return self.signed(dim, false);
-        }
-        let size = self.size_in(dim, true);
-        quote!(#size as i64)
-    }
-
-    /// A size without a negative part, in `usize`.
-    fn size_in(&self, dim: &Dim, nested: bool) -> TokenStream {
-        let leaf = |d: &Dim| self.size_in(d, true);
-        match dim {
-            Dim::Size(n) => int(*n),
-            Dim::Sym(s) => {
-                let name = ident(&self.sizes[s.0]);
-                quote!(#name)
-            }
-            Dim::FloorDiv(a, b) => infix(&[leaf(a), leaf(b)], quote!(/), nested),
-            Dim::Mod(a, b) => infix(&[leaf(a), leaf(b)], quote!(%), nested),
-            other => operation(other, nested, leaf),
-        }
-    }
-
-    /// A size in `i64`, where a part of it may be negative.
-    pub fn signed(&self, dim: &Dim, nested: bool) -> TokenStream {
-        let leaf = |d: &Dim| self.signed(d, true);
-        let method = |a: &Dim, name: &str, b: &Dim| {
-            let (a, name, b) = (leaf(a), ident(name), self.signed(b, false));
-            quote!(#a.#name(#b))
-        };
-        match dim {
-            Dim::Size(n) => int(*n),
-            Dim::Sym(s) => {
-                let name = ident(&self.sizes[s.0]);
-                if nested {
-                    quote!((#name as i64))
-                } else {
-                    quote!(#name as i64)
-                }
-            }
-            // Python's floor division and remainder, for a divisor above zero.
-            Dim::FloorDiv(a, b) => method(a, "div_euclid", b),
-            Dim::Mod(a, b) => method(a, "rem_euclid", b),
-            other => operation(other, nested, leaf),
-        }
-    }
-}
-
-/// Arithmetic that is written the same for signed and unsigned sizes.
-fn operation(dim: &Dim, nested: bool, leaf: impl Fn(&Dim) -> TokenStream) -> TokenStream {
-    let chain = |dims: &[Dim], name: &str| {
-        // A literal has no type of its own to call a method on.
-        let mut dims = dims.to_vec();
-        dims.sort_by_key(|d| matches!(d, Dim::Size(_)));
-        let name = ident(name);
-        let mut sizes = dims.iter().map(&leaf);
-        let first = sizes.next().unwrap_or_default();
-        sizes.fold(first, |a, b| quote!(#a.#name(#b)))
-    };
-    let all = |dims: &[Dim]| dims.iter().map(&leaf).collect::<Vec<_>>();
-    match dim {
-        Dim::Add(d) => infix(&all(d), quote!(+), nested),
-        Dim::Mul(d) => infix(&all(d), quote!(*), nested),
-        Dim::Max(d) => chain(d, "max"),
-        Dim::Min(d) => chain(d, "min"),
-        Dim::Sub(a, b) => infix(&[leaf(a), leaf(b)], quote!(-), nested),
-        other => leaf(other),
-    }
-}
-
-fn infix(operands: &[TokenStream], operator: TokenStream, nested: bool) -> TokenStream {
-    let mut out = TokenStream::new();
-    for (i, operand) in operands.iter().enumerate() {
-        if i > 0 {
-            out.extend(operator.clone());
-        }
-        out.extend(operand.clone());
-    }
-    if nested { quote!((#out)) } else { out }
-}
-
-impl Dim {
-    /// Whether a part of it may be below zero.
-    pub fn can_be_negative(&self) -> bool {
-        match self {
-            Dim::Size(n) => *n < 0,
-            Dim::Sym(_) => false,
-            Dim::Sub(..) => true,
-            Dim::Add(d) | Dim::Mul(d) | Dim::Max(d) | Dim::Min(d) => {
-                // Two literals alone have no type either.
-                let literals = d.iter().all(|d| matches!(d, Dim::Size(_)));
-                literals || d.iter().any(Dim::can_be_negative)
-            }
-            Dim::FloorDiv(a, b) | Dim::Mod(a, b) => a.can_be_negative() || b.can_be_negative(),
         }
     }
 }

@@ -83,6 +83,19 @@ pub(crate) fn cases(fits: &Case) -> Vec<Case> {
             ],
         ),
         case(
+            "one_shard",
+            SHARDS[0],
+            &[first.clone(), second],
+            &[
+                "missing (3):",
+                "lm_head.weight",
+                "model.embed_tokens.weight",
+                "model.norm.weight",
+                "lm_head.weight is tied to model.embed_tokens.weight: one of the two has to be there",
+                "this is shard 1 of 2: open the folder of all of them, `CASE`",
+            ],
+        ),
+        case(
             "shards_without_second",
             ".",
             &[first],

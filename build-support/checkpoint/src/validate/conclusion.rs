@@ -9,6 +9,7 @@ use super::config::Compared;
 use super::found::Found;
 use super::mismatch::{Class, Finding, path};
 use super::names::number;
+use crate::files::one_of_several;
 use crate::open::Checkpoint;
 
 /// The one thing that is probably the matter, and what to do about it.
@@ -19,6 +20,19 @@ pub(super) fn conclude(
     findings: &[Finding],
     compared: &Compared,
 ) -> Option<String> {
+    if findings.iter().any(|f| f.class == Class::Missing)
+        && let [shard] = checkpoint.shards()
+        && let Some((number, count)) = one_of_several(shard.shown())
+    {
+        let folder = shard.shown().parent().map(path).unwrap_or_default();
+        let folder = match folder.trim_end_matches('/') {
+            "" => ".",
+            folder => folder,
+        };
+        return Some(format!(
+            "this is shard {number} of {count}: open the folder of all of them, `{folder}`"
+        ));
+    }
     let mut sizes = sizes(compared);
     if sizes.is_empty() {
         sizes.extend(layers(expected, found));
