@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use serde::de::{self, Deserialize, IgnoredAny, MapAccess, Visitor};
@@ -53,6 +55,27 @@ pub(crate) struct Index {
     pub shard_of: BTreeMap<String, usize>,
 }
 
+/// What is said of a pipe, a socket or a device.
+const NO_FILE: &str = "is neither a file nor a folder";
+
+/// Opens a file to read it; a pipe, a socket and a device are refused, since of a pipe that nobody
+/// writes to, opening alone never ends.
+///
+/// ```
+/// let file = pycandle_checkpoint::open_file("no/such/config.json".as_ref());
+/// assert_eq!(file.map_err(|error| error.kind()).err(), Some(std::io::ErrorKind::NotFound));
+/// ```
+///
+/// # Errors
+/// When there is no such file, when it cannot be opened, and when it is neither a file nor a folder.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let meta = std::fs::metadata(path)?;
+    match meta.is_file() || meta.is_dir() {
+        true => File::open(path),
+        false => Err(io::Error::other(NO_FILE)),
+    }
+}
+
 /// Finds the files; opens none but the index.
 pub(crate) fn find(place: Place) -> Result<Files> {
     let meta = std::fs::metadata(&place.path).map_err(|err| Error::io(&place.shown, &err))?;
@@ -63,8 +86,7 @@ pub(crate) fn find(place: Place) -> Result<Files> {
         return from_index(place);
     }
     if !meta.is_file() {
-        let text = "is neither a file nor a folder".to_owned();
-        return Err(Error::file(&place.shown, vec![text]));
+        return Err(Error::file(&place.shown, vec![NO_FILE.to_owned()]));
     }
     Ok(Files {
         shards: vec![place],
@@ -228,13 +250,15 @@ fn from_index(place: Place) -> Result<Files> {
 
 fn read_index(place: &Place) -> Result<Resolved, Vec<String>> {
     let io = |err: std::io::Error| vec![err.to_string()];
-    let len = std::fs::metadata(&place.path).map_err(io)?.len();
+    let mut file = open_file(&place.path).map_err(io)?;
+    let len = file.metadata().map_err(io)?.len();
     if len > MAX_INDEX {
         return Err(vec![format!(
             "index ends at byte {len}, at most {MAX_INDEX} bytes are read"
         )]);
     }
-    let text = std::fs::read(&place.path).map_err(io)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(io)?;
     let broken = |problem: String| mended(vec![format!("index is {problem}")], AGAIN);
     let text = std::str::from_utf8(&text)
         .map_err(|err| broken(format!("not UTF-8 at byte {}", err.valid_up_to())))?;

@@ -1,10 +1,9 @@
 //! Files that are no safetensors, and are known all the same: what they are, and what to do with them.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::files::Place;
+use crate::files::{self, Place};
 
 /// How an index of pickled shards ends.
 pub(crate) const PICKLED_INDEX: &str = ".bin.index.json";
@@ -55,11 +54,9 @@ pub(crate) fn pickled_in(folder: &Place, names: &[String]) -> Option<String> {
     }
     let mut names: Vec<_> = names.iter().collect();
     names.sort_by_key(|name| !name.contains("model"));
-    let places = names.into_iter().map(|name| folder.join(name));
-    // A pipe would be waited for.
-    let mut files = places.filter(|place| place.path.is_file());
-    files.find_map(|place| {
-        let start = start(File::open(&place.path).ok()?).ok()?;
+    let mut places = names.into_iter().map(|name| folder.join(name));
+    places.find_map(|place| {
+        let start = start(files::open_file(&place.path).ok()?).ok()?;
         is_pickled(&start).then(|| known(&place, &start))?
     })
 }

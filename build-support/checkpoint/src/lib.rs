@@ -65,6 +65,7 @@ mod validate;
 
 pub use dtype::Dtype;
 pub use error::{Error, Result};
+pub use files::open_file;
 pub use header::{PADDING, Value};
 pub use open::{Checkpoint, Shard, Tensor, config_at};
 pub use ranges::{expand, expand_pairs, shorten, shorten_pairs};

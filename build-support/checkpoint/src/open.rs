@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{ErrorKind, Seek};
+use std::io::{self, ErrorKind, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -264,7 +264,7 @@ impl Checkpoint {
 impl Shard {
     fn open(place: Place) -> Result<Self> {
         let io = |err: std::io::Error| Error::io(&place.shown, &err);
-        let mut file = File::open(&place.path).map_err(io)?;
+        let mut file = files::open_file(&place.path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
         let start = foreign::start(&file).map_err(io)?;
         file.rewind().map_err(io)?;
@@ -346,7 +346,7 @@ impl<'a> Tensor<'a> {
 /// # Errors
 /// When the file is there and cannot be read, or is no text.
 pub fn config_at(path: &Path, shown: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
+    match files::open_file(path).and_then(io::read_to_string) {
         Ok(text) => Ok(Some(without_nan(&text))),
         Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
         Err(err) => Err(Error::io(shown, &err)),

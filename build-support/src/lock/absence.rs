@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
 use std::path::{Component, Path};
 
+use pycandle_checkpoint::open_file;
+
 /// How a file that Git LFS has not fetched begins.
 const POINTER: &[u8] = b"version https://git-lfs";
 /// Such a file is shorter than this.
@@ -71,7 +73,9 @@ fn in_index(index: &Path) -> Option<Vec<String>> {
     struct Index {
         weight_map: std::collections::BTreeMap<String, String>,
     }
-    let index: Index = serde_json::from_slice(&std::fs::read(index).ok()?).ok()?;
+    let mut text = Vec::new();
+    open_file(index).ok()?.read_to_end(&mut text).ok()?;
+    let index: Index = serde_json::from_slice(&text).ok()?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     // What lies outside the folder is no part of the checkpoint: to open it says so.
     let is_inside = |name: &String| {
@@ -86,7 +90,7 @@ fn in_index(index: &Path) -> Option<Vec<String>> {
 
 /// The size that a pointer of Git LFS states; `None` when the file is not one.
 fn pointer(file: &Path) -> Option<u64> {
-    let mut file = std::fs::File::open(file).ok()?;
+    let mut file = open_file(file).ok()?;
     let mut text = String::new();
     if file.metadata().ok()?.len() > LONGEST_POINTER {
         return None;
@@ -99,4 +103,24 @@ fn pointer(file: &Path) -> Option<u64> {
     text.as_bytes()
         .starts_with(POINTER)
         .then(|| size.parse().ok())?
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// Nobody writes to the pipe: to open it is to wait for ever.
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["m.safetensors", "n.safetensors.index.json"] {
+            let path = folder.path().join(name);
+            let status = std::process::Command::new("mkfifo").arg(&path).status();
+            assert!(status.is_ok_and(|status| status.success()), "no pipe");
+            let (sender, receiver) = std::sync::mpsc::channel();
+            std::thread::spawn(move || sender.send(absent(&path)));
+            let waited = receiver.recv_timeout(std::time::Duration::from_secs(60));
+            assert_eq!(waited, Ok(None), "{name}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pycandle_checkpoint::{Error, config_at};
+use pycandle_checkpoint::{Error, config_at, open_file};
 
 use super::read::Lock;
 use super::{facts, names};
@@ -112,13 +112,14 @@ fn read(path: &Path, shown: &Path) -> Result<BTreeMap<String, String>, Error> {
     }
     let fail = |problem: String| Error::file(shown, vec![problem]);
     let io = |error: std::io::Error| fail(error.to_string());
-    let len = std::fs::metadata(path).map_err(io)?.len();
+    let file = open_file(path).map_err(io)?;
+    let len = file.metadata().map_err(io)?.len();
     if len > LONGEST {
         return Err(fail(format!(
             "index has {len} bytes, at most {LONGEST} are read"
         )));
     }
-    let text = std::fs::read_to_string(path).map_err(io)?;
+    let text = std::io::read_to_string(file).map_err(io)?;
     let index: Index<'_> =
         serde_json::from_str(&text).map_err(|error| fail(format!("index is no index: {error}")))?;
     let mut map = BTreeMap::new();

@@ -1,9 +1,10 @@
 //! The text of a lock, which may be cut, merged badly or made up, → what it says.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
-use pycandle_checkpoint::{Checkpoint, Dtype, Snapshot};
+use pycandle_checkpoint::{Checkpoint, Dtype, Snapshot, open_file};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -31,11 +32,13 @@ pub(crate) struct Lock {
 /// Reads the lock at `path`; the problems found are sentences that begin with line and field.
 pub(super) fn read(path: &Path, shown: &Path) -> Result<Lock, Vec<String>> {
     let fail = |error: std::io::Error| vec![format!("cannot be read: {error}")];
-    let len = std::fs::metadata(path).map_err(fail)?.len();
+    let mut file = open_file(path).map_err(fail)?;
+    let len = file.metadata().map_err(fail)?.len();
     if len > LONGEST {
         return Err(vec![format!("has {len} bytes, at most {LONGEST} are read")]);
     }
-    let bytes = std::fs::read(path).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(fail)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].split(|&b| b == b'\n').count();
         vec![format!("line {line}: is not UTF-8 text")]

@@ -156,12 +156,48 @@ fn names_that_only_look_like_those_of_shards() {
     assert_eq!(Checkpoint::open(folder.path()).map(|c| c.len()), Ok(4));
 }
 
+/// Nobody writes to these pipes: to open one is to wait for ever.
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_is_not_waited_for() {
+    for (pipe, open, text) in [
+        ("m.safetensors", "m.safetensors", "is neither"),
+        ("m.safetensors", "", "m.safetensors: is neither"),
+        (
+            "m.safetensors.index.json",
+            "",
+            "m.safetensors.index.json: is neither",
+        ),
+        ("pytorch_model.bin", "", "folder holds no"),
+    ] {
+        let folder = crate::folder();
+        let status = std::process::Command::new("mkfifo")
+            .arg(folder.path().join(pipe))
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "no pipe");
+        let path = folder.path().join(open);
+        let error = in_time(move || Checkpoint::open(path)).expect_err("no file");
+        assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_config_that_is_no_file_is_not_waited_for() {
     let folder = crate::folder();
-    let path = folder.path().join("m.safetensors");
-    let _socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
-    let error = Checkpoint::open_shown(&path, Path::new("m")).expect_err("no file");
-    assert_eq!(error.to_string(), "m: is neither a file nor a folder");
+    let path = folder.path().join("config.json");
+    let status = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(status.is_ok_and(|status| status.success()), "no pipe");
+    let error = in_time(move || pycandle_checkpoint::config_at(&path, Path::new("c")));
+    let text = error.expect_err("no file").to_string();
+    assert_eq!(text, "c: is neither a file nor a folder");
+}
+
+/// What a function returns that would else never do so.
+#[cfg(unix)]
+fn in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(run()));
+    let waited = receiver.recv_timeout(std::time::Duration::from_secs(60));
+    waited.expect("an answer, without waiting for the pipe")
 }
