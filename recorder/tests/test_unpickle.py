@@ -45,7 +45,7 @@ def test_a_state_dict_is_rewritten(tmp_path: Path, zipped: bool) -> None:
         del state["eight"]
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     before = path.read_bytes()
-    assert unpickle(path, out) == len(state)
+    assert unpickle(path, out).tensors.keys() == state.keys()
     _same(out, state)
     assert path.read_bytes() == before
     with safe_open(out, "pt") as file:
@@ -79,6 +79,70 @@ def test_shards_are_put_together(tmp_path: Path) -> None:
     index.write_text(json.dumps({"weight_map": weight_map}))
     unpickle(index, tmp_path / "out.safetensors")
     _same(tmp_path / "out.safetensors", state)
+
+
+def test_an_index_names_only_files_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    torch.save(_state(), tmp_path / "secret.bin")
+    index = tmp_path / "inner" / "pytorch_model.bin.index.json"
+    for name in ("../secret.bin", str(tmp_path / "secret.bin"), "a\\b.bin", "c:b.bin", "", 3):
+        index.write_text(json.dumps({"weight_map": {"a.weight": name}}))
+        with pytest.raises(RecordError, match=r"not inside its folder|3 cannot be read"):
+            unpickle(index, tmp_path / "out.safetensors")
+
+
+def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "last.ckpt", tmp_path / "out.safetensors"
+    itself: dict[str, object] = {"w": torch.zeros(2)}
+    itself["itself"] = itself
+    held = {"blocks": {"0": itself}, "head": torch.zeros(1), "\x1b": [torch.zeros(1)], "epoch": 3}
+    torch.save(held, path)
+    assert main(["unpickle", str(path), "--out", str(out)]) == 0
+    assert r"left out, with so many tensors in them: `blocks` (1), `\x1b` (1)" in (
+        capsys.readouterr().out
+    )
+    out.unlink()
+    torch.save({"state_dict": _state() | {"extra": itself}, "optimizer": {"state": itself}}, path)
+    assert main(["unpickle", str(path), "--out", str(out), "--json"]) == 0
+    left_out = json.loads(capsys.readouterr().out)["left_out"]
+    assert left_out == {"optimizer": 1, "state_dict": 1}
+    _same(out, _state())
+
+
+def test_a_negative_view_is_written_with_its_values(tmp_path: Path) -> None:
+    path, out = tmp_path / "model.bin", tmp_path / "out.safetensors"
+    torch.save({"a": torch._neg_view(torch.tensor([1.0, -2.0]))}, path)
+    unpickle(path, out)
+    assert load_file(out)["a"].tolist() == [-1.0, 2.0]
+
+
+def test_tensors_that_safetensors_has_not_are_named(tmp_path: Path) -> None:
+    path, out = tmp_path / "model.bin", tmp_path / "out.safetensors"
+    for tensor, said in (
+        (torch.zeros(2, device="meta"), r"`a` \(without values, on meta\)"),
+        (torch.eye(2).to_sparse(), r"`a` \(torch.sparse_coo\)"),
+        (torch.zeros(2, dtype=torch.complex64), r"`a` \(torch.complex64\)"),
+    ):
+        torch.save({"a": tensor}, path)
+        with pytest.raises(RecordError, match=said):
+            unpickle(path, out)
+    torch.save({1: torch.zeros(2), "1": torch.ones(2)}, path)
+    with pytest.raises(RecordError, match="two tensors that are called `1`"):
+        unpickle(path, out)
+    assert not out.exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, that it will go
+def test_torchscript_is_named_with_what_mends_it(tmp_path: Path) -> None:
+    path, out = tmp_path / "script.pt", tmp_path / "out.safetensors"
+    module = torch.nn.Linear(2, 2)
+    torch.jit.save(torch.jit.script(module), path)
+    with pytest.raises(RecordError, match="holds TorchScript") as error:
+        unpickle(path, out)
+    said = str(error.value)
+    exec(said[said.index("torch.save(") : said.index(", and unpickle that")])
+    unpickle(tmp_path / "script.state_dict.bin", out)
+    _same(out, dict(module.state_dict()))
 
 
 class Evil:

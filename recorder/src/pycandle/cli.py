@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from .errors import MissingWeightsError, RecordError
+from .errors import MissingWeightsError, RecordError, shown
 from .examples import example
 from .failures import first_line
 from .meta import meta_device
 from .recorder import GoldenRecorder, check_name
-from .unpickle import unpickle
+from .unpickle import quoted, unpickle
 
 _UNITS = ("", "k", "m", "g", "t")
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>[kmgt]?)(?P<binary>i?)b?")
@@ -102,9 +102,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _unpickle(args: argparse.Namespace) -> int:
-    count = unpickle(args.path, args.out, args.key)
-    done = {"weights": str(args.out), "tensors": count}
-    print(json.dumps(done) if args.json else f"{args.out}: {count} tensors")
+    done = unpickle(args.path, args.out, args.key)
+    if args.json:
+        counts = {"tensors": len(done.tensors), "left_out": done.left_out}
+        print(json.dumps({"weights": str(args.out)} | counts))
+        return 0
+    print(f"{args.out}: {len(done.tensors)} tensors")
+    left_out = [f"{quoted(name)} ({count})" for name, count in done.left_out.items()]
+    if left_out:
+        print(f"left out, with so many tensors in them: {shown(left_out)}")
     return 0
 
 

@@ -56,6 +56,6 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
-            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+            flat = tensors[name].detach().resolve_neg().cpu().contiguous().reshape(-1)
             if flat.numel():
                 file.write(flat.view(torch.uint8).numpy().data)

@@ -5,19 +5,32 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 
 from . import tensorfile
-from .errors import RecordError
+from .errors import RecordError, shown
 
 
-def unpickle(path: Path, out: Path, key: str | None = None) -> int:
-    """Writes the tensors of `path` to the safetensors file `out`; returns how many there are.
+@dataclass
+class Unpickled:
+    """What was found in a file.
+
+    `left_out` says where it has tensors that are not among `tensors`, and how many there are.
+    """
+
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def unpickle(path: Path, out: Path, key: str | None = None) -> Unpickled:
+    """Writes the tensors of `path` to the safetensors file `out`; returns them.
 
     `path` is a file of `torch.save` or an index of several. It holds tensors by name, beside which
     anything else is left out, or one such mapping under a key, which `key` names where there are
@@ -25,25 +38,43 @@ def unpickle(path: Path, out: Path, key: str | None = None) -> int:
     """
     if out.exists():
         raise RecordError(f"{out} is there already: remove it, or choose another name")
-    tensors: dict[str, torch.Tensor] = {}
+    all_ = Unpickled()
     for file in _files(path):
-        for name, tensor in _tensors(file, key).items():
-            if name in tensors:
-                raise RecordError(f"{file}: `{name}` is in another file of {path} too")
-            tensors[name] = tensor
-    unknown = {name: t.dtype for name, t in tensors.items() if not tensorfile.holds(t)}
-    if unknown:
-        shown = ", ".join(f"`{name}` ({dtype})" for name, dtype in list(unknown.items())[:5])
-        raise RecordError(f"{path}: safetensors holds no tensor like {shown}")
+        found = _tensors(file, key)
+        for name, tensor in found.tensors.items():
+            if name in all_.tensors:
+                raise RecordError(f"{file}: {quoted(name)} is in another file of {path} too")
+            all_.tensors[name] = tensor
+        for name, count in found.left_out.items():
+            all_.left_out[name] = all_.left_out.get(name, 0) + count
+    unheld = [f"{quoted(n)} ({_kind(t)})" for n, t in all_.tensors.items() if not _is_held(t)]
+    if unheld:
+        raise RecordError(f"{path}: safetensors holds no tensor like {shown(unheld, 5)}")
     part = out.with_name(f".{out.name}.{os.getpid()}.pycandle-part")
     try:
-        tensorfile.write(part, tensors, {"format": "pt"})
+        tensorfile.write(part, all_.tensors, {"format": "pt"})
         part.replace(out)
     except OSError as error:
         raise RecordError(f"{out}: {error}") from error
     finally:
         part.unlink(missing_ok=True)
-    return len(tensors)
+    return all_
+
+
+def quoted(name: object) -> str:
+    """A name of a file as a terminal shows it, whatever is in it."""
+    return f"`{repr(str(name))[1:-1]}`"
+
+
+def _is_held(tensor: torch.Tensor) -> bool:
+    return tensorfile.holds(tensor) and not tensor.is_meta
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    """What about a tensor it is that safetensors has not."""
+    if tensor.is_meta:
+        return "without values, on meta"
+    return str(tensor.dtype if tensor.layout is torch.strided else tensor.layout)
 
 
 def _files(path: Path) -> list[Path]:
@@ -51,41 +82,87 @@ def _files(path: Path) -> list[Path]:
         return [path]
     try:
         names = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
-        return [path.parent / name for name in sorted(set(names))]
+        names = sorted({str(name) for name in names})
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise RecordError(f"{path} is not an index of shards: {error}") from error
+    outside = [quoted(name) for name in names if not _is_inside(name)]
+    if outside:
+        raise RecordError(
+            f"{path} names files that are not inside its folder: {shown(outside, 5)}; download the "
+            "index again, or save the checkpoint again"
+        )
+    return [path.parent / name for name in names]
 
 
-def _tensors(file: Path, key: str | None) -> dict[str, torch.Tensor]:
+def _is_inside(name: str) -> bool:
+    """Whether it is a relative path that never leaves its folder, on any system."""
+    parts = PurePosixPath(name)
+    relative = bool(parts.parts) and not parts.is_absolute() and ".." not in parts.parts
+    return relative and not any(c in name for c in "\\:\0")
+
+
+def _tensors(file: Path, key: str | None) -> Unpickled:
     held = _load(file)
     if key is not None:
         if not isinstance(held, Mapping) or key not in held:
             raise RecordError(f"{file} holds nothing under `{key}`")
         held = held[key]
-    found = _named(held)
-    if found:
-        return found
-    inner = {k: _named(v) for k, v in held.items()} if isinstance(held, Mapping) else {}
-    inner = {k: v for k, v in inner.items() if v}
-    if len(inner) > 1:
-        names = ", ".join(f"`{k}`" for k in inner)
-        raise RecordError(f"{file} holds tensors under {names}: choose one with --key")
-    if not inner:
-        raise RecordError(f"{file} holds no tensors by name")
-    (found,) = inner.values()
-    return found
-
-
-def _named(held: Any) -> dict[str, torch.Tensor]:
     if not isinstance(held, Mapping):
-        return {}
-    return {str(k): v for k, v in held.items() if isinstance(v, torch.Tensor)}
+        raise RecordError(f"{file} holds no tensors by name")
+    found = _named(file, held)
+    left_out = {str(k): _count(v) for k, v in held.items() if not isinstance(v, torch.Tensor)}
+    if not found:
+        inner = {k: _named(file, v) for k, v in held.items() if isinstance(v, Mapping)}
+        inner = {k: v for k, v in inner.items() if v}
+        if len(inner) > 1:
+            names = ", ".join(quoted(k) for k in inner)
+            raise RecordError(f"{file} holds tensors under {names}: choose one with --key")
+        if not inner:
+            raise RecordError(f"{file} holds no tensors by name")
+        ((chosen, found),) = inner.items()
+        left_out[str(chosen)] -= len(found)
+    return Unpickled(found, {k: n for k, n in left_out.items() if n})
+
+
+def _named(file: Path, held: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    named: dict[str, torch.Tensor] = {}
+    for key, tensor in held.items():
+        if isinstance(tensor, torch.Tensor):
+            if str(key) in named:
+                raise RecordError(f"{file} holds two tensors that are called {quoted(key)}")
+            named[str(key)] = tensor
+    return named
+
+
+def _count(held: Any) -> int:
+    """How many tensors there are anywhere in it."""
+    count, rest, seen = 0, [held], set()
+    while rest:
+        one = rest.pop()
+        if isinstance(one, torch.Tensor):
+            count += 1
+        elif isinstance(one, (Mapping, list, tuple, set)) and id(one) not in seen:
+            seen.add(id(one))  # a pickle can hold itself
+            rest.extend(one.values() if isinstance(one, Mapping) else one)
+    return count
 
 
 def _load(file: Path) -> Any:
+    if file.exists() and not file.is_file():
+        raise RecordError(f"{file} is no file: name a checkpoint of torch.save, or its index")
     try:
         mapped = zipfile.is_zipfile(file)  # what torch.save wrote before 1.6 cannot be mapped
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+        if mapped and _is_script(file):
+            raise RecordError(
+                f"{file} holds TorchScript, a program: where you trust it, write "
+                f"torch.save(torch.jit.load({str(file)!r}).state_dict(), "
+                f"{str(file.with_suffix('.state_dict.bin'))!r}), and unpickle that"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what they warn, it is refused below
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+    except RecordError:
+        raise
     except pickle.UnpicklingError as error:
         raise RecordError(
             f"{file} holds more than tensors, which could run code: save the model's state_dict() "
@@ -94,3 +171,8 @@ def _load(file: Path) -> Any:
     except Exception as error:  # a file that was cut or made up fails anywhere
         said = str(error).strip().partition("\n")[0]
         raise RecordError(f"{file} cannot be read: {said}") from error
+
+
+def _is_script(file: Path) -> bool:
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
