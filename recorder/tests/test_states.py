@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
+from pycandle import GoldenRecorder, RecordError
 from pycandle.states import _places
 
 
 class Extend(nn.Module):
-    def forward(self, past: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([past, x * 2], 1)
+    """`read` of what is joined, which comes back."""
+
+    def __init__(self, read=torch.sum) -> None:
+        super().__init__()
+        self.read = read
+
+    def forward(self, past: torch.Tensor, x: torch.Tensor):
+        joined = torch.cat([past, x * 2], 1)
+        return self.read(joined), joined
 
 
-class Both(nn.Module):
-    def forward(self, past: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.cat([past, x * 2], 1), torch.cat([past, x * 3], 1)
+class Joined(nn.Module):
+    """One function of two inputs."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.function = function
+
+    def forward(self, past: torch.Tensor, x: torch.Tensor):
+        return self.function(past, x, self.linear)
+
+
+def cat(*tensors):
+    return torch.cat(tensors, 1)
+
+
+def _and_read(joined):
+    return joined, joined.sum()
 
 
 SHAPES = [{1: "past"}, {1: "sequence"}]
+INPUTS = torch.randn(2, 3), torch.randn(2, 4)
+STREAMS = torch.randn(2, 5, 3), torch.randn(2, 4, 3)
 
 
 def states(got):
     return [(s["input"], s["dim"]) for s in got.manifest["states"]]
 
 
-def test_an_open_input_that_comes_back_extended_is_a_state(record):
-    got = record(Extend(), torch.randn(2, 3), torch.randn(2, 4), shapes=SHAPES)
-    assert states(got) == [("past", 1)]
+def test_an_open_input_that_is_extended_read_and_returned_is_a_state(record):
+    assert states(record(Extend(), *INPUTS, shapes=SHAPES)) == [("past", 1)]
 
 
 def test_a_fixed_size_is_no_state(record):
-    assert states(record(Extend(), torch.randn(2, 3), torch.randn(2, 4))) == []
+    assert states(record(Extend(), *INPUTS)) == []
 
 
 def test_differing_dtypes_are_no_state(record):
@@ -41,9 +66,64 @@ def test_differing_dtypes_are_no_state(record):
     assert states(record(Extend(), past, torch.randn(2, 4), shapes=SHAPES)) == []
 
 
-def test_an_input_extended_twice_is_no_state(record):
-    got = record(Both(), torch.randn(2, 3), torch.randn(2, 4), shapes=SHAPES)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b, linear: cat(a, linear(b)),
+        lambda a, b, linear: (cat(a, b), linear(b)),
+        lambda a, b, linear: cat(a, linear(a)),
+        lambda a, b, linear: _and_read(cat(a, linear(a))),
+        lambda a, b, linear: _and_read(cat(a, a)),
+        lambda a, b, linear: (a, _and_read(cat(a, b))),
+        lambda a, b, linear: ([cat(a, b)], a.sum()),
+        lambda a, b, linear: (_and_read(cat(a, b)), cat(a, linear(b))),
+        lambda a, b, linear: (_and_read(cat(a, b)), a[:, :1]),
+        lambda a, b, linear: (2 * _and_read(cat(a, b)),),
+        lambda a, b, linear: _and_read(cat(a, b, b)),
+        lambda a, b, linear: cat(a, b).sum(),
+        # What another module makes of it says nothing about who keeps it.
+        lambda a, b, linear: (cat(a, b), linear(cat(a, b))),
+        lambda a, b, linear: (lambda both: (both, linear(both)))(cat(a, b)),
+    ],
+)
+def test_what_is_joined_otherwise_stays_input_and_output(record, function):
+    shapes = [{0: "batch", 1: "past"}, {0: "batch", 1: "sequence"}]
+    got = record(Joined(function), *STREAMS, shapes=shapes)
     assert states(got) == []
+    assert "past" in [i["name"] for i in got.manifest["inputs"]]
+    made = {name for _, _, outputs in got.calls()[:1] for name in outputs}
+    returned = {o["value"]["v"] for o in got.manifest["outputs"]} - {"past"}
+    assert returned <= made
+
+
+def _states(tmp_path, model, wanted):
+    recorder = GoldenRecorder(tmp_path, states=wanted)
+    manifest = recorder.record(model.eval(), *INPUTS, dynamic_shapes=SHAPES)
+    return [state.input for state in manifest.states]
+
+
+def test_states_can_be_named_and_ruled_out(tmp_path):
+    def only(past, x, _):
+        return cat(past, x)
+
+    assert _states(tmp_path, Extend(), False) == []
+    assert _states(tmp_path, Extend(), []) == []
+    assert _states(tmp_path, Extend(), ["past"]) == ["past"]
+    assert _states(tmp_path, Joined(only), True) == []
+    assert _states(tmp_path, Joined(only), ["past"]) == ["past"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (["x"], "states: `x` cannot be kept as state: it has to come back"),
+        (["past", "y"], "states names `y`, the arguments with tensors are `past`, `x`"),
+        ("past", "states is 'past': give a list of names"),
+    ],
+)
+def test_states_that_cannot_be_are_errors(tmp_path, wanted, says):
+    with pytest.raises(RecordError, match=says):
+        _states(tmp_path, Extend(), wanted)
 
 
 def places(*states):

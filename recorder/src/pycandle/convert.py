@@ -37,13 +37,18 @@ from .schema import (
     Value,
     ValueRef,
 )
-from .states import find_states
+from .states import Wanted, find_states
 from .trace import Trace
 
 
-def convert(model: nn.Module, trace: Trace, name: str) -> tuple[Manifest, dict[str, torch.Tensor]]:
-    """The manifest of a traced model, and the values of its constants by name."""
-    return Converter(model, trace, name).run()
+def convert(
+    model: nn.Module, trace: Trace, name: str, states: Wanted = True
+) -> tuple[Manifest, dict[str, torch.Tensor]]:
+    """The manifest of a traced model, and the values of its constants by name.
+
+    `states` is what `find_states` is to look for.
+    """
+    return Converter(model, trace, name, states).run()
 
 
 _NOT_VALUES = ("pin_memory", "layout", "non_blocking")  # say nothing about the result's values
@@ -52,10 +57,11 @@ _NOT_VALUES = ("pin_memory", "layout", "non_blocking")  # say nothing about the 
 class Converter:
     """One conversion; the maps fill up as the graph is read in order."""
 
-    def __init__(self, model: nn.Module, trace: Trace, name: str) -> None:
+    def __init__(self, model: nn.Module, trace: Trace, name: str, states: Wanted) -> None:
         self.model = model
         self.trace = trace
         self.name = name
+        self.wanted = states
         self.parameters = list_parameters(model)
         self.aliases = _aliases(self.parameters)
         self.calls = CallTree()
@@ -78,7 +84,7 @@ class Converter:
                 raise RecordError(f"the trace has a node of kind {node.op}: {node.format_node()}")
         outputs, output_nodes = self._read_outputs(graph)
         consts, const_values = self._read_constants(outputs)
-        states = find_states(tuple(self.inputs), tuple(outputs), tuple(self.nodes))
+        states = find_states(tuple(self.inputs), tuple(outputs), tuple(self.nodes), self.wanted)
         cached = {state.output for state in states}
         pairs = zip(outputs, output_nodes, strict=True)
         self._note_leaving([node for output, node in pairs if output.name not in cached])

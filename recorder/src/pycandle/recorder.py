@@ -31,6 +31,11 @@ class GoldenRecorder:
     `seed` is only noted in the goldens, for whoever wants to make the inputs again.
     `decompose` names operators (`["aten.glu"]`) that are to be traced as the simpler ones that
     PyTorch defines them by: the way out when code generation does not know an operator.
+    `states` says which arguments are state, as a cache of keys and values is: the recorder takes an
+    argument for that when forward appends to it, reads what comes of it in the same module and
+    returns that too. Generated code takes a state as a cache to append to, and returns nothing for
+    it. `states=False` leaves every argument an argument, `states=["past"]` names those that are
+    state; what was found is in `manifest.states`.
     """
 
     def __init__(
@@ -38,8 +43,10 @@ class GoldenRecorder:
         output_dir: str | Path,
         seed: int | None = None,
         decompose: Sequence[str] = (),
+        states: bool | Sequence[str] = True,
     ) -> None:
         self._dir = Path(output_dir)
+        self._states = states
         self._decompose = tuple(decompose)
         self._seed = seed
         self._model: nn.Module | None = None
@@ -72,7 +79,7 @@ class GoldenRecorder:
             )
         with explained(model):
             traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
-            self._manifest, self._constants = convert(model, traced, "model")
+            self._manifest, self._constants = convert(model, traced, "model", self._states)
         self._model, self._traced = model, traced
         self._name = None
         self._cases = {}

@@ -5,52 +5,103 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from .arguments import identifier, unique
+from .errors import RecordError
 from .schema import Input, Node, Output, State, ValueRef
 
 _KEY = re.compile(r"\[(\d+)\]|\.?([^.\[]+)")
 
 
+Wanted = bool | Sequence[str]
+
+
 def find_states(
-    inputs: tuple[Input, ...], outputs: tuple[Output, ...], nodes: tuple[Node, ...]
+    inputs: tuple[Input, ...],
+    outputs: tuple[Output, ...],
+    nodes: tuple[Node, ...],
+    wanted: Wanted = True,
 ) -> tuple[State, ...]:
     """Pairs of an input and the one output that is `cat([input, new], dim)`.
 
     The input is open along `dim`, which is to say that it can be empty and grow; input and new
-    values have one dtype. An input that comes back extended in several outputs is no state.
+    values have one dtype, and nothing else reads the input. The call that appends also reads what
+    comes of it, as attention does: what is joined only to be returned is an ordinary output.
+
+    `wanted` is whether to look for states, or the arguments that are states, and those alone: of
+    these it is not asked that the call reads what comes of them. Raises RecordError when one of
+    them is no state.
     """
-    by_name = {i.name: i for i in inputs}
+    listed = None if isinstance(wanted, bool) else _listed(wanted, inputs)
+    read: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        for name in _operands(node.args):
+            read[name].append(node)
     dtypes = {i.name: i.dtype for i in inputs}
     dtypes |= {value.name: value.dtype for node in nodes for value in node.out}
     made = {value.name: node for node in nodes for value in node.out}
-    found: list[tuple[Input, Output, int, int]] = []
-    for output in outputs:
-        if not isinstance(output.value, ValueRef):
+    by_name = {i.name: i for i in inputs}
+    returned = [o.value.name for o in outputs if isinstance(o.value, ValueRef)]
+    found: list[tuple[Input, Output, int, Node]] = []
+    for output in outputs if wanted else ():
+        maker = made.get(output.value.name) if isinstance(output.value, ValueRef) else None
+        if maker is None or maker.op != "aten.cat.default" or len(_operands(maker.args)) != 2:
             continue
-        node = made.get(output.value.name)
-        if node is None or node.op != "aten.cat.default":
+        first, new = _operands(maker.args)
+        if first not in by_name or dtypes[new] != dtypes[first]:
             continue
-        args = dict(node.args)
-        if len(args["tensors"]) != 2:
-            continue
-        first, new = args["tensors"]
-        if not isinstance(first, ValueRef) or first.name not in by_name:
-            continue
-        given = by_name[first.name]
-        dim = args.get("dim", 0) % len(given.shape)
-        if not isinstance(given.shape[dim], str):
-            continue
-        if not isinstance(new, ValueRef) or dtypes[new.name] != given.dtype:
-            continue
-        found.append((given, output, dim, node.call))
-    times = Counter(given.name for given, *_ in found)
-    found = [state for state in found if times[state[0].name] == 1]
-    places = _places([(given.path, str(given.shape[dim]), call) for given, _, dim, call in found])
+        given = by_name[first]
+        dim = dict(maker.args).get("dim", 0) % len(given.shape)
+        once = len(read[first]) == 1 and returned.count(output.value.name) == 1
+        if once and first not in returned and isinstance(given.shape[dim], str):
+            found.append((given, output, dim, maker))
+    if listed is None:
+        found = [s for s in found if any(n.call == s[3].call for n in read[s[1].value.name])]
+    else:
+        _check_found(listed, {given.name for given, *_ in found})
+        found = [state for state in found if state[0].name in listed]
+    places = _places([(i.path, str(i.shape[dim]), node.call) for i, _, dim, node in found])
     return tuple(
         State(name, layer, slot, given.name, output.name, dim)
         for (name, layer, slot), (given, output, dim, _) in zip(places, found, strict=True)
     )
+
+
+def _operands(args: Any) -> list[str]:
+    """The values among the arguments of a node, as often as they are there."""
+    found = []
+    for value in args:
+        if isinstance(value, ValueRef):
+            found.append(value.name)
+        elif isinstance(value, tuple):
+            found += _operands(value)
+    return found
+
+
+def _listed(wanted: Sequence[str], inputs: tuple[Input, ...]) -> set[str]:
+    """The inputs of the arguments of these names."""
+    arguments: dict[str, set[str]] = defaultdict(set)
+    for given in inputs:
+        match = _KEY.match(given.path)
+        arguments[match.group() if match else given.path].add(given.name)
+    known = ", ".join(f"`{name}`" for name in arguments)
+    if isinstance(wanted, str):
+        raise RecordError(f"states is {wanted!r}: give a list of names; the arguments are {known}")
+    unknown = ", ".join(f"`{name}`" for name in wanted if name not in arguments)
+    if unknown:
+        raise RecordError(f"states names {unknown}, the arguments with tensors are {known}")
+    return {name for argument in wanted for name in arguments[argument]}
+
+
+def _check_found(listed: set[str], found: set[str]) -> None:
+    missing = ", ".join(f"`{name}`" for name in sorted(listed - found))
+    if missing:
+        raise RecordError(
+            f"states: {missing} cannot be kept as state: it has to come back, once, as "
+            "`torch.cat([it, new], dim)` of one dtype, with the size along `dim` open in "
+            "dynamic_shapes, and nothing else may read it"
+        )
 
 
 def _places(states: Sequence[tuple[str, str, int]]) -> list[tuple[str, int, str]]:
