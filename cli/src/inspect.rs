@@ -8,6 +8,7 @@ mod tree;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clap::ArgGroup;
 use pycandle_build::manifest::Manifest;
 use pycandle_build::{Config, RenameRule, Report, Syntax, lock, raw, write_if_changed};
 use serde_json::{Value, json};
@@ -22,9 +23,18 @@ use checkpoint::View;
 /// checkpoint: files, formats, and bytes of each module; beside a manifest also what of it is needed,
 /// unneeded, tied and missing.
 #[derive(clap::Args)]
+#[command(
+    override_usage = "cargo pycandle inspect [OPTIONS] [MANIFEST] [--weights <WEIGHTS>]",
+    group(
+        ArgGroup::new("inspected")
+            .args(["manifest", "named", "weights"])
+            .required(true)
+            .multiple(true)
+    )
+)]
 pub struct Args {
     /// The manifest that was recorded
-    #[arg(value_name = "MANIFEST", required_unless_present_any = ["named", "weights"])]
+    #[arg(value_name = "MANIFEST")]
     manifest: Option<PathBuf>,
     /// The same, as the other commands take it
     #[arg(

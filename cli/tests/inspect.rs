@@ -271,6 +271,50 @@ fn no_name_gets_out_of_its_text() {
     assert_eq!(found, expected);
 }
 
+/// Either a manifest or a checkpoint is enough, and a usage line says so.
+#[test]
+fn what_has_to_be_named_is_said() {
+    let folder = Folder::new("missing");
+    let usage = "Usage: cargo pycandle inspect [OPTIONS] [MANIFEST] [--weights <WEIGHTS>]\n";
+    for (args, required) in [
+        (
+            &[][..],
+            "\n  <MANIFEST|--manifest <MANIFEST>|--weights <WEIGHTS>>\n",
+        ),
+        (
+            &["--html", "x.html", "llama_manifest.json"],
+            "\n  --weights <WEIGHTS>\n",
+        ),
+    ] {
+        let output = folder.run(args);
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(error.contains(required) && error.contains(usage), "{error}");
+    }
+    for args in [&["llama_manifest.json"][..], &BOTH[..2], &BOTH[2..], &BOTH] {
+        folder.shows(args);
+    }
+}
+
+/// Names that would clear a terminal, forge a line or turn one around.
+#[test]
+fn no_name_reaches_a_terminal() {
+    let names = ["a.\u{1b}[31mred", "a.b\nc.d", "\u{202e}e", "f\r\u{9b}2J.g"];
+    let folder = Folder::new("shape");
+    let tensors = names.map(|name| (name.to_owned(), "F32", vec![1]));
+    let weights = "w\u{1b}\u{202e}.safetensors";
+    std::fs::write(folder.path(weights), safetensors(&tensors)).expect("written");
+    let hidden = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    let alone = folder.shows(&["--weights", weights]);
+    assert!(!alone.contains(hidden), "{alone}");
+    for name in [r"\u{1b}[31mred", r"b\nc", r"\u{202e}e", r"f\r\u{9b}2J"] {
+        assert!(alone.contains(name), "{name} is not in {alone}");
+    }
+    let beside = folder.shows(&["llama_manifest.json", "--weights", weights]);
+    assert!(!beside.contains(hidden), "{beside}");
+    assert!(beside.contains("\n  a.b\\nc.d\n"), "{beside}");
+}
+
 /// The full names of all tensors below a node.
 fn collect(node: &Value, path: Option<&str>, found: &mut Vec<String>) {
     if node["s"].is_array() {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use pycandle_build::manifest::{Dim, Dtype, Manifest, Source, Value};
+use pycandle_checkpoint::escaped;
 
 use super::Model;
 use super::tree::Module;
@@ -12,8 +13,8 @@ pub fn model(model: &Model<'_>) -> String {
     let manifest = model.manifest;
     let mut text = format!(
         "{} ({}), {}\n",
-        manifest.name,
-        manifest.class,
+        escaped(&manifest.name),
+        escaped(&manifest.class),
         dtype(manifest.dtype)
     );
     let recorder: Vec<_> = manifest
@@ -68,7 +69,7 @@ pub fn model(model: &Model<'_>) -> String {
     let mut ops: Vec<_> = model.ops.iter().collect();
     ops.sort_by_key(|&(op, times)| (std::cmp::Reverse(*times), *op));
     for (op, times) in ops {
-        let _ = writeln!(text, "  {times:>6}  {op}");
+        let _ = writeln!(text, "  {times:>6}  {}", escaped(op));
     }
     match &model.problems {
         None => text.push_str("\nevery op has a lowering\n"),
@@ -80,7 +81,7 @@ pub fn model(model: &Model<'_>) -> String {
 }
 
 fn line(text: &mut String, what: &str, content: &str) {
-    let _ = writeln!(text, "  {what:<12} {content}");
+    let _ = writeln!(text, "  {what:<12} {}", escaped(content));
 }
 
 /// Rows of the module at `index`, which stands for `count` equal ones named `name`.
@@ -185,8 +186,13 @@ fn equal(modules: &[Module<'_>], a: usize, b: usize) -> bool {
             .all(|(&x, &y)| modules[x].name() == modules[y].name() && equal(modules, x, y))
 }
 
-/// Rows with a first column to the left and the third to the right.
+/// Rows with a first column to the left and the third to the right; what a name could do to a
+/// terminal is escaped.
 pub fn columns(text: &mut String, rows: &[[String; 4]]) {
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| escaped(cell)))
+        .collect();
     let width = |i: usize| {
         rows.iter()
             .map(|row| row[i].chars().count())
@@ -194,7 +200,7 @@ pub fn columns(text: &mut String, rows: &[[String; 4]]) {
             .unwrap_or(0)
     };
     let (a, b, c) = (width(0), width(1), width(2));
-    for [name, class, elements, size] in rows {
+    for [name, class, elements, size] in &rows {
         let _ = writeln!(
             text,
             "{}",

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use pycandle_checkpoint::escaped;
+
 use super::super::text::{bytes, columns, grouped as digits};
 use super::tree::{self, Node};
 use super::{Entry, Status, Sum, View};
@@ -16,11 +18,11 @@ const LONGEST: usize = 80;
 /// The whole checkpoint.
 pub fn view(view: &View<'_>) -> String {
     let total = view.total();
-    let mut text = format!("checkpoint {}, {}\n", view.place, sum(total));
+    let mut text = format!("checkpoint {}, {}\n", escaped(&view.place), sum(total));
     match (&view.lock, view.from_lock) {
         (_, true) => text.push_str("  the weights are absent, this is what their lock says\n"),
         (Some(lock), false) => {
-            let _ = writeln!(text, "  as its lock {lock} says");
+            let _ = writeln!(text, "  as its lock {} says", escaped(lock));
         }
         (None, false) => {}
     }
@@ -123,9 +125,9 @@ fn names(text: &mut String, view: &View<'_>) {
         for entry in entries.take(SHOWN) {
             let twin = entry
                 .key
-                .map(|key| format!(" is {key}"))
+                .map(|key| format!(" is {}", escaped(key)))
                 .unwrap_or_default();
-            let _ = writeln!(text, "  {}{twin}", entry.name);
+            let _ = writeln!(text, "  {}{twin}", escaped(&entry.name));
         }
         if count > SHOWN {
             let _ = writeln!(text, "  and {} more", count - SHOWN);
@@ -167,7 +169,7 @@ fn module(
         } else {
             ""
         };
-        let mut name = format!("{dot}{}", child.name);
+        let mut name = format!("{dot}{}", escaped(&child.name));
         if name.chars().count() > LONGEST {
             name = name.chars().take(LONGEST - 1).chain(['…']).collect();
         }
