@@ -164,6 +164,55 @@ def test_inputs_of_goldens_that_do_not_fit_are_errors(record, inputs, says):
         got.recorder.record_goldens(got.recorder._model, inputs)
 
 
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x, scale=1.0, options=None, *, negate=False):
+        y = self.linear(x) * scale
+        for factor in options or ():
+            y = y * factor
+        return -y if negate else y
+
+
+X = torch.randn(2, 4)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ((X, 0.9, [2, 3]), "`scale` is 0.9, and fixed to 0.5 by the trace: give that, or record"),
+        ({"x": X, "scale": 123.0}, "`scale` is 123.0, and fixed to 0.5"),
+        ({"x": X, "options": [2, 4]}, r"`options\[1\]` is 4, and fixed to 3"),
+        ({"x": X, "negate": True}, "`negate` is True, and fixed to False"),
+        ((X, 0.5), r"`options\[0\]` is missing, and fixed to 2"),
+        ((X, 0.5, [2, 3, 4]), r"`options\[2\]` is 4, and no argument of the trace"),
+        (((X, 0.5, [2, 3]), {"negate": 0}), "`negate` is 0, and fixed to False"),
+        ((X,), "`scale` is 1.0, and fixed to 0.5 by the trace.*`options"),
+    ],
+)
+def test_goldens_of_another_call_are_errors(record, inputs, says):
+    got = record(Scaled(), X, 0.5, options=[2, 3])
+    with pytest.raises(RecordError, match=says):
+        got.recorder.record_goldens(got.recorder._model, inputs, case="x")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (X, 0.5, [2, 3]),
+        ((X,), {"negate": False, "scale": 0.5, "options": [2, 3]}),
+        {"x": X},  # tensors by the names of the inputs
+        {"x": X, "scale": 0.5, "options": [2, 3]},
+    ],
+)
+def test_goldens_of_the_traced_call_are_taken(record, inputs):
+    got = record(Scaled(), X, 0.5, options=[2, 3])
+    got.recorder.record_goldens(got.recorder._model, inputs, case="x")
+    assert torch.equal(got.golden(".x")[0]["output.output"], got.golden()[0]["output.output"])
+
+
 def test_an_operator_that_does_not_run_is_named(record):
     got = record(nn.Embedding(3, 4), torch.zeros(2, dtype=torch.long))
     says = r"aten\.embedding\.default in the model .*does not run on these inputs: IndexError"

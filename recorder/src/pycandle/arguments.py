@@ -35,10 +35,13 @@ def in_signature_order(
     return dict(sorted(kwargs.items(), key=lambda item: rank.get(item[0], len(order))))
 
 
-def by_name(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def by_name(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], defaults: bool = False
+) -> dict[str, Any]:
     """The arguments by the names of forward's parameters; those of `*xs` are one tuple, `xs`.
 
-    Those of `**kwargs` keep their own names. Raises RecordError when forward does not take them.
+    Those of `**kwargs` keep their own names; with `defaults` those left out are there as well.
+    Raises RecordError when forward does not take them.
     """
     try:
         bound = inspect.signature(model.forward).bind(*args, **kwargs)
@@ -46,6 +49,8 @@ def by_name(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         raise RecordError(
             f"forward of {type(model).__name__} takes other arguments: {error}"
         ) from error
+    if defaults:
+        bound.apply_defaults()
     found: dict[str, Any] = {}
     rest = var_keyword(model)
     for name, value in bound.arguments.items():
@@ -81,6 +86,11 @@ def argument_leaves(
             "strings, alone or in tuples, lists, dicts and dataclasses"
         )
     return found
+
+
+def plain_leaves(arguments: Any) -> dict[str, Any]:
+    """What of nested arguments is no tensor, by path."""
+    return {e.path: e.value for e in leaves(arguments) if not isinstance(e.value, torch.Tensor)}
 
 
 def take_dataclasses(tree: Any) -> None:

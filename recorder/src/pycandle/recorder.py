@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from . import goldens, tensorfile
-from .arguments import argument_leaves, leaves, take_dataclasses
+from .arguments import argument_leaves, by_name, leaves, plain_leaves, take_dataclasses
 from .checkpoint import Checkpoint
 from .convert import convert
 from .errors import RecordError, writing
@@ -145,7 +145,8 @@ class GoldenRecorder:
 
         `checkpoint` is a safetensors file, a folder or index of shards, a model with real weights,
         or tensors by name. `inputs` are the positional arguments, or the arguments by name, or
-        tensors by the manifest's input names. When the weights take more than `max_memory` bytes,
+        tensors by the manifest's input names; what is no tensor has to be what the trace was made
+        with. When the weights take more than `max_memory` bytes,
         each is read when it is first needed and dropped after its last use. `case` names goldens
         beside the first ones.
         """
@@ -188,13 +189,18 @@ class GoldenRecorder:
     def _named_inputs(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> dict[str, torch.Tensor]:
+        assert self._model is not None and self._traced is not None
         names = {i.name for i in self.manifest.inputs}
+        take_dataclasses((args, kwargs))
+        traced = [leaf.value for leaf in self._traced.inputs]
+        traced_args, traced_kwargs = pytree.tree_unflatten(traced, self._traced.structure)
+        fixed = plain_leaves(by_name(self._model, traced_args, traced_kwargs, defaults=True))
         found: dict[str, Any]
         if not args and names <= set(kwargs):
             found = {n: v for n, v in kwargs.items() if n in names or isinstance(v, torch.Tensor)}
+            plain = plain_leaves({n: v for n, v in kwargs.items() if n not in found})
+            fixed = {path: value for path, value in fixed.items() if path in plain}
         else:
-            assert self._model is not None
-            take_dataclasses((args, kwargs))
             paths = {i.path: i.name for i in self.manifest.inputs}
             given = argument_leaves(self._model, args, kwargs)
             found = {
@@ -202,7 +208,10 @@ class GoldenRecorder:
                 for leaf in given
                 if leaf.path in paths or isinstance(leaf.value, torch.Tensor)
             }
-        _check_inputs(self.manifest, found)
+            plain = plain_leaves(by_name(self._model, args, kwargs, defaults=True))
+            plain = {path: value for path, value in plain.items() if path not in paths}
+            fixed = {path: value for path, value in fixed.items() if path not in found}
+        _check_inputs(self.manifest, found, _other_values(fixed, plain))
         return found
 
     def _eager_in_float32(
@@ -266,9 +275,23 @@ def check_name(name: object) -> None:
         raise RecordError(f"{name[:20]!r}... is not a name for files: give a shorter, plain one")
 
 
-def _check_inputs(manifest: Manifest, found: Mapping[str, Any]) -> None:
-    """Raises RecordError with everything in which `found` is not what the manifest's inputs are."""
+def _other_values(fixed: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """In which arguments that are no tensors a call is not the one that was traced."""
     faults = []
+    for path in dict.fromkeys((*fixed, *given)):
+        if path not in fixed:
+            faults.append(f"`{path}` is {given[path]!r}, and no argument of the trace")
+        elif path not in given or repr(fixed[path]) != repr(given[path]):
+            here = repr(given[path]) if path in given else "missing"
+            faults.append(
+                f"`{path}` is {here}, and fixed to {fixed[path]!r} by the trace: give that, or "
+                "record again"
+            )
+    return faults
+
+
+def _check_inputs(manifest: Manifest, found: Mapping[str, Any], faults: list[str]) -> None:
+    """Raises RecordError with `faults`, and where `found` is not what the manifest's inputs are."""
     for wanted in manifest.inputs:
         value = found.get(wanted.name)
         dtype = getattr(torch, wanted.dtype)
