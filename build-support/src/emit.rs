@@ -71,7 +71,7 @@ pub struct Root<'a> {
 /// All items of a model.
 pub fn emit(graph: &Graph, defs: Defs, model: &Root) -> TokenStream {
     let types = types::types(graph, &defs.defs, model.name);
-    let output = Output::new(graph.m, &types.output);
+    let output = Output::new(graph, &types.output);
     let structs = structs(graph, defs, model, &types);
     let root = structs.len() - 1;
     let items = outside_in(&structs).into_iter().map(|i| {

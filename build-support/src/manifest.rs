@@ -342,6 +342,9 @@ pub struct Manifest {
     pub conditions: Vec<Condition>,
     /// Tensor inputs, in call order.
     pub inputs: Vec<Input>,
+    /// Arguments that are no tensors and keep the value that they were traced with: path and value,
+    /// as Python writes it.
+    pub fixed_inputs: Vec<(String, String)>,
     /// Tensor outputs.
     pub outputs: Vec<Output>,
     /// Caches.

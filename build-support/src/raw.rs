@@ -145,6 +145,7 @@ struct Elements<'a> {
     symbols: Vec<Element<json::Symbol<'a>>>,
     conditions: Vec<Element<json::Condition<'a>>>,
     inputs: Vec<Element<json::Input<'a>>>,
+    fixed_inputs: Vec<Element<json::FixedInput<'a>>>,
     outputs: Vec<Element<json::Output<'a>>>,
     states: Vec<Element<json::State<'a>>>,
     parameters: List<'a, json::Param<'a>>,
@@ -198,6 +199,7 @@ impl<'a> Source<'a> {
             None => Some(Vec::new()),
         };
         let inputs = self.list("inputs", top.inputs);
+        let fixed_inputs = self.list("fixed_inputs", top.fixed_inputs);
         let outputs = self.list("outputs", top.outputs);
         let states = self.list("states", top.states);
         let parameters = self.long_list("parameters", top.parameters);
@@ -220,6 +222,7 @@ impl<'a> Source<'a> {
             symbols: symbols?,
             conditions: conditions?,
             inputs: inputs?,
+            fixed_inputs: fixed_inputs?,
             outputs: outputs?,
             states: states?,
             parameters: parameters?,

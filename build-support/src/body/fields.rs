@@ -153,10 +153,10 @@ impl Builder<'_> {
         }
     }
 
-    /// The dtype of a float parameter that does not have the model's.
+    /// The dtype of a parameter that does not have the model's.
     fn other_dtype(&self, p: ParamId) -> Option<Dtype> {
         let dtype = self.graph.m.params[p.0].dtype;
-        (dtype.is_float() && dtype != self.graph.m.dtype).then_some(dtype)
+        (dtype != self.graph.m.dtype).then_some(dtype)
     }
 }
 

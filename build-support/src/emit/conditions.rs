@@ -119,7 +119,7 @@ fn range(symbols: &[Symbol], dim: &Dim) -> Range {
 }
 
 /// A size as it is written in Python, with the names of the manifest.
-fn text(m: &Manifest, dim: &Dim, nested: bool) -> String {
+pub fn text(m: &Manifest, dim: &Dim, nested: bool) -> String {
     let all = |dims: &[Dim], nested| dims.iter().map(|d| text(m, d, nested)).collect::<Vec<_>>();
     let pair =
         |a: &Dim, sign: &str, b: &Dim| format!("{} {sign} {}", text(m, a, true), text(m, b, true));

@@ -4,10 +4,11 @@ use proc_macro2::{Literal, TokenStream};
 use pycandle_checkpoint::{shorten, shorten_pairs};
 use quote::quote;
 
-use super::expr::dtype;
+use super::expr::{dtype, float};
 use crate::generate::Expects;
 use crate::graph::Graph;
-use crate::manifest::Source;
+use crate::ir::Float;
+use crate::manifest::{Arg, Data, Dtype, Source};
 
 /// The constant `EXPECTED`; only what is not the default is said.
 pub fn expected(graph: &Graph, expects: &Expects) -> TokenStream {
@@ -24,10 +25,14 @@ pub fn expected(graph: &Graph, expects: &Expects) -> TokenStream {
         quote!(.config(#facts))
     });
     let unread = unread(graph);
+    let largest = largest(graph).map(|number| {
+        let number = float(Float::new(number));
+        quote!(.largest(#number))
+    });
     let strict = expects.strict.then(|| quote!(.strict()));
     quote! {
         const EXPECTED: bind::Expected =
-            bind::Expected::new(#trace, #traced) #tied #renames #unread #config #strict;
+            bind::Expected::new(#trace, #traced) #tied #renames #unread #config #largest #strict;
     }
 }
 
@@ -55,6 +60,51 @@ fn unread(graph: &Graph) -> Option<TokenStream> {
         })
         .collect();
     (!unread.is_empty()).then(|| quote!(.unread(&[#(#unread),*])))
+}
+
+/// The largest finite number that is computed with in the model's dtype, where that is BF16 and F16
+/// does not hold it; every wider dtype does.
+fn largest(graph: &Graph) -> Option<f64> {
+    const F16_MAX: f64 = 65504.0;
+    let m = graph.m;
+    if m.dtype != Dtype::Bfloat16 {
+        return None;
+    }
+    let in_model_dtype = |source| graph.dtype(source) == m.dtype;
+    let mut numbers = Vec::new();
+    for node in &graph.nodes {
+        if node.out.iter().any(|&v| in_model_dtype(Source::Value(v))) {
+            numbers.extend(
+                node.args
+                    .iter()
+                    .filter_map(|(name, arg)| match (&**name, arg) {
+                        (_, Arg::Float(x)) => Some(x.abs()),
+                        // Other integers are sizes and axes.
+                        ("other" | "value" | "fill_value" | "min" | "max", Arg::Int(x)) => {
+                            Some(x.unsigned_abs() as f64)
+                        }
+                        _ => None,
+                    }),
+            );
+        }
+        let mut note = |source| {
+            if let Source::Const(c) = source
+                && in_model_dtype(source)
+            {
+                let elements = match &m.constants[c.0].data {
+                    Data::Full(value) => std::slice::from_ref(value),
+                    Data::List(values) => values,
+                    Data::Arange { .. } | Data::File(_) => &[],
+                };
+                numbers.extend(elements.iter().map(|x| x.as_f64().abs()));
+            }
+        };
+        node.args.iter().for_each(|(_, arg)| arg.sources(&mut note));
+    }
+    let beyond = numbers
+        .into_iter()
+        .filter(|n| n.is_finite() && *n > F16_MAX);
+    beyond.reduce(f64::max)
 }
 
 fn list(name: &str, pairs: &[(String, String)]) -> Option<TokenStream> {

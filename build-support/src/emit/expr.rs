@@ -224,15 +224,20 @@ pub fn literal(text: &str) -> TokenStream {
 
 /// A dtype of the runtime.
 pub fn dtype(dtype: Dtype) -> TokenStream {
-    let name = ident(match dtype {
+    let name = ident(candle_name(dtype));
+    quote!(DType::#name)
+}
+
+/// What the dtype that holds this one is called there.
+pub fn candle_name(dtype: Dtype) -> &'static str {
+    match dtype {
         Dtype::Bool | Dtype::Uint8 => "U8",
         Dtype::Int8 | Dtype::Int16 | Dtype::Int32 | Dtype::Int64 => "I64",
         Dtype::Float16 => "F16",
         Dtype::Bfloat16 => "BF16",
         Dtype::Float32 => "F32",
         Dtype::Float64 => "F64",
-    });
-    quote!(DType::#name)
+    }
 }
 
 /// A literal of a constructor; `holes` names the arguments of `load`.

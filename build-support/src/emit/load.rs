@@ -300,7 +300,8 @@ fn short(value: f64, dtype: Dtype) -> TokenStream {
 }
 
 impl Scalar {
-    fn as_f64(self) -> f64 {
+    /// The element as a number.
+    pub fn as_f64(self) -> f64 {
         match self {
             Scalar::Bool(b) => f64::from(u8::from(b)),
             Scalar::Int(i) => i as f64,

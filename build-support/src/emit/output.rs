@@ -3,8 +3,11 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
+use super::conditions::text;
+use super::expr::candle_name;
 use super::forward::Outcome;
-use crate::manifest::Manifest;
+use crate::graph::Graph;
+use crate::manifest::Output as Traced;
 use crate::names::{self, ident};
 
 /// The model's outputs that are no caches.
@@ -13,18 +16,25 @@ pub struct Output<'m> {
     ty: &'m str,
     /// Field name and manifest name of each.
     names: Vec<(String, &'m str)>,
+    /// What each is, for its documentation.
+    docs: Vec<String>,
 }
 
 impl<'m> Output<'m> {
     /// The outputs of a model; several make a struct of this name.
-    pub fn new(m: &'m Manifest, ty: &'m str) -> Self {
+    pub fn new(graph: &Graph<'m>, ty: &'m str) -> Self {
+        let m = graph.m;
         let mut unique = names::Unique::default();
         let outputs = m.outputs.iter().enumerate();
         let outputs = outputs.filter(|(i, _)| !m.states.iter().any(|s| s.output == *i));
-        let names = outputs.map(|(_, o)| (unique.take(&names::snake(&o.name)), o.name.as_str()));
+        let outputs: Vec<_> = outputs.map(|(_, output)| output).collect();
+        let names = outputs
+            .iter()
+            .map(|o| (unique.take(&names::snake(&o.name)), o.name.as_str()));
         Self {
             ty,
             names: names.collect(),
+            docs: outputs.iter().map(|output| doc(graph, output)).collect(),
         }
     }
 
@@ -43,8 +53,8 @@ impl<'m> Output<'m> {
     /// The struct, for the model of this name.
     pub fn item(&self, model: &str) -> Option<TokenStream> {
         let ty = ident(self.ty);
-        let fields = self.names.iter().map(|(name, path)| {
-            let (name, doc) = (ident(name), format!(" `{path}`"));
+        let fields = self.names.iter().zip(&self.docs).map(|((name, _), doc)| {
+            let name = ident(name);
             quote!(#[doc = #doc] pub #name: Tensor,)
         });
         let doc = format!(" What [`{model}`] returns.");
@@ -93,4 +103,16 @@ impl<'m> Output<'m> {
             }
         })
     }
+}
+
+/// Where the output is in what Python returns, its shape, and its dtype where that is not the model's.
+fn doc(graph: &Graph, output: &Traced) -> String {
+    let shape = graph.shape(output.value).into_iter();
+    let shape = shape.map(|dim| text(graph.m, &dim.plain(), false));
+    let shape = shape.collect::<Vec<_>>().join(", ");
+    let dtype = match graph.dtype(output.value) {
+        traced if traced == graph.m.dtype => String::new(),
+        other => format!(" of {}", candle_name(other)),
+    };
+    format!(" `{}`: `[{shape}]`{dtype}", output.path)
 }

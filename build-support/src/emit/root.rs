@@ -82,6 +82,20 @@ fn loading(graph: &Graph, s: &Struct, all: &[Struct], model: &Root) -> TokenStre
     }
 }
 
+/// What Python was called with besides tensors, which the trace keeps.
+fn fixed(m: &Manifest) -> Option<TokenStream> {
+    let fixed = m.fixed_inputs.iter();
+    let fixed = fixed.filter(|(_, value)| value.len() <= FIXED);
+    let fixed: Vec<_> = fixed
+        .map(|(name, value)| format!("`{name} = {value}`"))
+        .collect();
+    let doc = format!(" As traced with {}.", fixed.join(", "));
+    (!fixed.is_empty()).then(|| quote!(#[doc = #doc]))
+}
+
+/// The longest value of an argument that is shown.
+const FIXED: usize = 40;
+
 /// How it is run.
 fn running(
     graph: &Graph,
@@ -94,12 +108,14 @@ fn running(
     let args = args(graph.m, s, caches);
     let names = arg_names(graph.m, s);
     let allow = allow(args.len() + 1, 0);
+    let fixed = fixed(graph.m);
     let unused_probe = (!s.probed).then(|| quote!(let _ = p;));
     let code = body(graph, s, all);
     let (body, parts) = (code.statements, code.parts);
     let outcome = output.returned(&code.outcome);
     quote! {
         /// Runs the model. Fails when an input does not have the shape or dtype of the trace.
+        #fixed
         #allow
         pub fn forward(&self, #(#args),*) -> Result<#ty> {
             self.forward_probed(#(#names,)* &mut NoProbe)

@@ -10,7 +10,7 @@ use crate::names::ident;
 impl Scope {
     /// A size, as `usize`.
     pub fn size(&self, dim: &Dim) -> TokenStream {
-        let dim = dim.clone().rebuild(&mut plain);
+        let dim = dim.clone().plain();
         if dim.can_be_negative() {
             let size = self.signed(&dim, false);
             quote!(ops::extent(#size)?)
@@ -21,7 +21,7 @@ impl Scope {
 
     /// A size where the function takes `i64`.
     pub fn size_as_int(&self, dim: &Dim) -> TokenStream {
-        let dim = dim.clone().rebuild(&mut plain);
+        let dim = dim.clone().plain();
         if dim.can_be_negative() {
             return self.signed(&dim, false);
         }
@@ -147,6 +147,11 @@ fn cut_off(dim: &Dim) -> Option<(&Dim, &Dim)> {
 }
 
 impl Dim {
+    /// The same size by fewer operations, where [`plain`] knows how.
+    pub fn plain(self) -> Dim {
+        self.rebuild(&mut plain)
+    }
+
     /// Whether a part of it may be below zero.
     pub fn can_be_negative(&self) -> bool {
         match self {

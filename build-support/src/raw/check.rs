@@ -76,6 +76,7 @@ pub(super) fn check<'a>(source: &mut Source<'a>, raw: &Elements<'a>) -> Option<M
         symbols,
         conditions,
         inputs,
+        fixed_inputs: fixed(raw),
         outputs,
         states,
         params,
@@ -86,6 +87,19 @@ pub(super) fn check<'a>(source: &mut Source<'a>, raw: &Elements<'a>) -> Option<M
         values,
         config: raw.config.clone(),
     })
+}
+
+/// Arguments that are no tensors, as they are written in Python.
+fn fixed(raw: &Elements<'_>) -> Vec<(String, String)> {
+    let fixed = raw.fixed_inputs.iter().map(|fixed| {
+        let value = match &fixed.is.value {
+            serde_json::Value::Bool(true) => "True".to_owned(),
+            serde_json::Value::Bool(false) => "False".to_owned(),
+            other => other.to_string(),
+        };
+        ((*fixed.is.name).to_owned(), value)
+    });
+    fixed.collect()
 }
 
 impl<'a> Checker<'_, '_, 'a> {

@@ -28,6 +28,8 @@ pub(super) struct Top<'a> {
     #[serde(borrow)]
     pub inputs: Option<&'a RawValue>,
     #[serde(borrow)]
+    pub fixed_inputs: Option<&'a RawValue>,
+    #[serde(borrow)]
     pub outputs: Option<&'a RawValue>,
     #[serde(borrow)]
     pub states: Option<&'a RawValue>,
@@ -129,6 +131,13 @@ pub(super) struct Input<'a> {
     pub dtype: Dtype,
     #[serde(borrow)]
     pub shape: Vec<Dim<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct FixedInput<'a> {
+    #[serde(borrow)]
+    pub name: Str<'a>,
+    pub value: serde_json::Value,
 }
 
 #[derive(Deserialize)]

@@ -53,6 +53,7 @@ impl Llama {
     }
 
     /// Runs the model. Fails when an input does not have the shape or dtype of the trace.
+    /// As traced with `use_cache = True`.
     pub fn forward(
         &self,
         input_ids: &Tensor,

@@ -6,6 +6,7 @@ mod load;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
+use half::f16;
 use safetensors::SafeTensors;
 
 use crate::{Error, KvCache, Result, Scope, ops};
@@ -14,13 +15,20 @@ pub use load::{Expected, load, required_keys};
 
 /// Whether a trace in `traced` also holds in `wanted`.
 ///
-/// A half-precision trace holds its upcasts explicitly, so it holds in every float dtype. A trace in
-/// f32 has none, so only a wider dtype gives PyTorch's results.
-pub fn dtype(traced: DType, wanted: DType) -> Result<()> {
+/// A half-precision trace holds its upcasts explicitly, so it holds in every float dtype that holds
+/// `largest`, the largest number that it computes with: the least of BF16, as masks have it, is
+/// infinity in F16. A trace in f32 has no upcasts, so only a wider dtype gives PyTorch's results.
+pub fn dtype(traced: DType, wanted: DType, largest: f64) -> Result<()> {
     let half = |d| matches!(d, DType::F16 | DType::BF16);
     let float = half(wanted) || matches!(wanted, DType::F32 | DType::F64);
     if float && (half(traced) || traced == wanted || wanted == DType::F64) {
-        return Ok(());
+        if traced == wanted || wanted != DType::F16 || largest <= f64::from(f16::MAX) {
+            return Ok(());
+        }
+        return Err(Error::msg(format!(
+            "the model was traced in {traced:?} and computes with {largest:e}, which F16 does not \
+             hold: load it in {traced:?} or F32, or record it again in F16"
+        )));
     }
     Err(Error::msg(format!(
         "the model was traced in {traced:?} and cannot be loaded in {wanted:?}: \

@@ -199,3 +199,22 @@ fn a_trace_in_f32_is_not_loaded_in_half_precision() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_trace_in_bf16_is_loaded_in_f16_where_that_holds_its_numbers() -> Result<()> {
+    const TRACED: Expected = Expected::new("m_manifest.json", DType::BF16);
+    let weights = Weights::open(gguf("kinds.gguf"))?;
+    let loaded = |largest, dtype| {
+        let expected = TRACED.largest(largest);
+        load(&weights, dtype, &Device::Cpu, &expected, |_| Ok(()))
+    };
+    let least = f64::from(half::bf16::MAX);
+    loaded(65504.0, DType::F16)?;
+    loaded(least, DType::BF16)?;
+    loaded(least, DType::F32)?;
+    let error = loaded(least, DType::F16).expect_err("infinity in F16");
+    let text = error.to_string();
+    let says = "traced in BF16 and computes with 3.3895313892515355e38, which F16 does not hold";
+    assert!(text.contains(says), "{text}");
+    Ok(())
+}

@@ -114,9 +114,9 @@ impl Attention {
 /// What [`Attention`] returns.
 #[derive(Debug, Clone)]
 pub struct AttentionOutput {
-    /// `output_0`
+    /// `[0]`: `[batch, queries, 8]`
     pub output_0: Tensor,
-    /// `output_1`
+    /// `[1]`: `[batch, queries, keys]`
     pub output_1: Tensor,
 }
 

@@ -50,6 +50,7 @@ impl BertModel {
     }
 
     /// Runs the model. Fails when an input does not have the shape or dtype of the trace.
+    /// As traced with `use_cache = False`.
     pub fn forward(
         &self,
         input_ids: &Tensor,
@@ -88,9 +89,9 @@ impl BertModel {
 /// What [`BertModel`] returns.
 #[derive(Debug, Clone)]
 pub struct BertModelOutput {
-    /// `last_hidden_state`
+    /// `last_hidden_state`: `[batch, sequence, 32]`
     pub last_hidden_state: Tensor,
-    /// `pooler_output`
+    /// `pooler_output`: `[batch, 32]`
     pub pooler_output: Tensor,
 }
 

@@ -98,9 +98,9 @@ impl EncoderDecoder {
 /// What [`EncoderDecoder`] returns.
 #[derive(Debug, Clone)]
 pub struct EncoderDecoderOutput {
-    /// `logits`
+    /// `logits`: `[batch, target, 16]`
     pub logits: Tensor,
-    /// `memory`
+    /// `memory`: `[batch, source, 8]`
     pub memory: Tensor,
 }
 

@@ -90,15 +90,15 @@ impl FromTheEnd {
 /// What [`FromTheEnd`] returns.
 #[derive(Debug, Clone)]
 pub struct FromTheEndOutput {
-    /// `output_0`
+    /// `[0]`: `[batch, min(rows, 1), 3]`
     pub output_0: Tensor,
-    /// `output_1`
+    /// `[1]`: `[batch, 4]`
     pub output_1: Tensor,
-    /// `output_2`
+    /// `[2]`: `[batch, max(max(rows - 1, 0) - max(rows - 3, 0), 0)]`
     pub output_2: Tensor,
-    /// `output_3`
+    /// `[3]`: `[batch, max(rows - 1, 0), 4]`
     pub output_3: Tensor,
-    /// `output_4`
+    /// `[4]`: `[batch, max(rows - 1, 0)]`
     pub output_4: Tensor,
 }
 

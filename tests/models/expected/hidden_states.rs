@@ -83,17 +83,17 @@ impl HiddenStates {
 /// What [`HiddenStates`] returns.
 #[derive(Debug, Clone)]
 pub struct HiddenStatesOutput {
-    /// `last`
+    /// `last`: `[batch, rows, 6]`
     pub last: Tensor,
-    /// `hidden_0`
+    /// `hidden[0]`: `[batch, rows, 6]`
     pub hidden_0: Tensor,
-    /// `hidden_1`
+    /// `hidden[1]`: `[batch, rows, 6]`
     pub hidden_1: Tensor,
-    /// `hidden_2`
+    /// `hidden[2]`: `[batch, rows, 6]`
     pub hidden_2: Tensor,
-    /// `hidden_3`
+    /// `hidden[3]`: `[batch, rows, 6]`
     pub hidden_3: Tensor,
-    /// `hidden_4`
+    /// `hidden[4]`: `[batch, rows, 6]`
     pub hidden_4: Tensor,
 }
 

@@ -100,15 +100,15 @@ impl Joined {
 /// What [`Joined`] returns.
 #[derive(Debug, Clone)]
 pub struct JoinedOutput {
-    /// `both`
+    /// `both`: `[batch, image + text, 6]`
     pub both: Tensor,
-    /// `projected`
+    /// `projected`: `[batch, image + text, 6]`
     pub projected: Tensor,
-    /// `doubled`
+    /// `doubled`: `[batch, text * 2, 6]`
     pub doubled: Tensor,
-    /// `parts_0`
+    /// `parts[0]`: `[batch, image + text, 6]`
     pub parts_0: Tensor,
-    /// `parts_1`
+    /// `parts[1]`: `[batch, 6]`
     pub parts_1: Tensor,
 }
 

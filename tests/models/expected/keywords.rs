@@ -73,9 +73,9 @@ impl Keywords {
 /// What [`Keywords`] returns.
 #[derive(Debug, Clone)]
 pub struct KeywordsOutput {
-    /// `fn`
+    /// `fn`: `[batch, 4]`
     pub fn_: Tensor,
-    /// `struct`
+    /// `struct`: `[batch, 4]`
     pub struct_: Tensor,
 }
 

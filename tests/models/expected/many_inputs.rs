@@ -47,6 +47,7 @@ impl ManyInputs {
     }
 
     /// Runs the model. Fails when an input does not have the shape or dtype of the trace.
+    /// As traced with `gain = 0.75`.
     pub fn forward(&self, a: &Tensor, b: &Tensor, gate: &Tensor) -> Result<Tensor> {
         self.forward_probed(a, b, gate, &mut NoProbe)
     }

@@ -99,9 +99,9 @@ impl Taps {
 /// What [`Taps`] returns.
 #[derive(Debug, Clone)]
 pub struct TapsOutput {
-    /// `x`
+    /// `x`: `[batch, rows, 18]`
     pub x: Tensor,
-    /// `scores`
+    /// `scores`: `[batch, rows, 3]`
     pub scores: Tensor,
 }
 

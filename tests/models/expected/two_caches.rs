@@ -93,9 +93,9 @@ impl TwoCaches {
 /// What [`TwoCaches`] returns.
 #[derive(Debug, Clone)]
 pub struct TwoCachesOutput {
-    /// `text`
+    /// `text`: `[batch, sequence, 8]`
     pub text: Tensor,
-    /// `audio`
+    /// `audio`: `[batch, sounds, 8]`
     pub audio: Tensor,
 }
 

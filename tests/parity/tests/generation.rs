@@ -1,15 +1,7 @@
 //! Causal models: decoding with a cache against one full forward and against `generate`.
 
-use std::path::{Path, PathBuf};
-
 use pycandle::{DType, Device, Result, Tensor, Weights};
-use pycandle_parity_tests::models;
-
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../models")
-        .join(name)
-}
+use pycandle_parity_tests::{distance, file, models};
 
 fn argmax(logits: &Tensor) -> Result<i64> {
     let (_, sequence, _) = logits.dims3()?;
@@ -21,14 +13,6 @@ fn argmax(logits: &Tensor) -> Result<i64> {
 /// twice as far, or 1e-6.
 const FACTOR: f64 = 2.0;
 const FLOOR: f64 = 1e-6;
-
-/// Largest difference over the largest magnitude.
-fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
-    let a = a.to_dtype(DType::F64)?.flatten_all()?;
-    let b = b.to_dtype(DType::F64)?.flatten_all()?;
-    let difference = (&a - &b)?.abs()?.max(0)?.to_scalar::<f64>()?;
-    Ok(difference / b.abs()?.max(0)?.to_scalar::<f64>()?)
-}
 
 macro_rules! causal {
     ($($name:ident)*) => {$(

@@ -18,6 +18,7 @@ pub struct Expected {
     unread: Unread,
     renames: Pairs,
     config: Option<&'static str>,
+    largest: f64,
     strict: bool,
 }
 
@@ -34,6 +35,7 @@ impl Expected {
             unread: &[],
             renames: &[],
             config: None,
+            largest: 0.0,
             strict: false,
         }
     }
@@ -64,6 +66,12 @@ impl Expected {
         }
     }
 
+    /// The largest finite number that the trace computes with in the model's dtype, where not every
+    /// dtype holds it.
+    pub const fn largest(self, largest: f64) -> Self {
+        Self { largest, ..self }
+    }
+
     /// A tensor that the model does not need is a mistake.
     pub const fn strict(self) -> Self {
         Self {
@@ -84,7 +92,7 @@ pub fn load<M>(
     expected: &Expected,
     from_scope: impl Fn(&Scope) -> Result<M>,
 ) -> Result<M> {
-    super::dtype(expected.dtype, dtype)?;
+    super::dtype(expected.dtype, dtype, expected.largest)?;
     let keys = asked(dtype, expected, &from_scope)?;
     let validated = validate(
         &pycandle_checkpoint::Expected {
