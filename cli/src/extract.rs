@@ -42,6 +42,9 @@ pub struct Args {
     /// `__padding__.N` of zeros lies between them. Without, such tensors are not aligned
     #[arg(long)]
     no_padding: bool,
+    /// Write finite values as infinite where the dtype has no room for them, as loading in it would
+    #[arg(long)]
+    allow_overflow: bool,
     /// Replace an earlier output
     #[arg(long)]
     force: bool,
@@ -121,6 +124,7 @@ fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
         dtype: args.dtype.dtype(),
         shard_size: args.shard_size,
         padding: !args.no_padding,
+        overflow: args.allow_overflow,
         force: args.force,
     };
     let weights = &source.checkpoint;

@@ -20,8 +20,12 @@ use crate::validate::{Expected, Form, Need, Rows, Source, Validated};
 
 use file::Planned;
 use place::Place;
+use stream::Overflows;
 
 pub use layout::{LARGE, LINE, PAGE};
+
+/// Tensors that an error names.
+const SHOWN: usize = 5;
 
 /// Told of bytes that were written; says whether to go on. Called from several threads.
 ///
@@ -57,6 +61,9 @@ pub struct Options {
     /// Whether tensors that no order aligns get an entry of zeros before them, named
     /// [`PADDING`](crate::PADDING) and a number. Without, they lie at a multiple of their element.
     pub padding: bool,
+    /// Whether finite values may become infinite where `dtype` has no room for them, as PyTorch and
+    /// loading make them.
+    pub overflow: bool,
     /// Whether to replace an earlier output.
     pub force: bool,
 }
@@ -67,6 +74,7 @@ impl Default for Options {
             dtype: None,
             shard_size: None,
             padding: true,
+            overflow: false,
             force: false,
         }
     }
@@ -78,6 +86,7 @@ pub struct Plan<'a> {
     origin: Origin<'a>,
     place: Place,
     force: bool,
+    overflow: bool,
     files: Vec<Planned<'a>>,
     /// Tensors that have to be equal: one that is written, and a tied copy of it that is not.
     twins: Vec<(Piece<'a>, Piece<'a>)>,
@@ -216,6 +225,7 @@ impl<'a> Plan<'a> {
             origin,
             place,
             force: options.force,
+            overflow: options.overflow,
             files: shards(origin, written, options),
             twins,
             metadata,
@@ -231,7 +241,8 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// When a file cannot be read or written, with the bytes that are needed where there is no room
-    /// for them, or tied tensors of the source are not equal; nothing is left then.
+    /// for them, when tied tensors of the source are not equal, and when a finite value is infinite
+    /// in the dtype that was asked for, unless that is allowed; nothing is left then.
     pub fn write(&self, progress: Progress) -> Result<Option<Written>> {
         let written = self.write_files(progress);
         written.map_err(|error| error.when_full(self.bytes()))
@@ -241,7 +252,7 @@ impl<'a> Plan<'a> {
         self.compare_twins()?;
         self.place.sweep();
         let names = self.place.names(self.files.len());
-        let mut parts = Vec::new();
+        let (mut parts, mut overflows) = (Vec::new(), Overflows::new());
         let mut bytes_out = 0;
         for (file, name) in self.files.iter().zip(&names) {
             let data = file.data_start(&self.metadata);
@@ -253,12 +264,15 @@ impl<'a> Plan<'a> {
             let sized = part.file.set_len(len);
             sized.map_err(|error| Error::io(part.shown(), &error))?;
             let to = (&part.file, part.shown());
-            if !stream::write(self.origin.checkpoint, file, to, data, progress)? {
+            let written = stream::write(self.origin.checkpoint, file, to, data, progress)?;
+            let Some(more) = written else {
                 return Ok(None);
-            }
+            };
+            overflows.extend(more);
             bytes_out += len;
             parts.push(part);
         }
+        self.refuse(&overflows)?;
         let mut files: Vec<_> = names.iter().map(|name| self.place.join(name)).collect();
         if self.files.len() > 1 {
             let mut part = self.place.create(&self.place.index())?;
@@ -275,6 +289,33 @@ impl<'a> Plan<'a> {
             bytes_in: pieces().map(|piece| piece.tensor.bytes()).sum(),
             bytes_out,
         }))
+    }
+
+    /// Finite values that would be infinite in the output are an error: a model with them computes
+    /// something else.
+    fn refuse(&self, overflows: &Overflows<'_>) -> Result<()> {
+        let refused = !self.overflow && !overflows.is_empty();
+        let Some(to) = self.origin.dtype.filter(|_| refused) else {
+            return Ok(());
+        };
+        let first = overflows.iter().take(SHOWN);
+        let mut first: Vec<_> = first
+            .map(|(name, values)| format!("`{name}` ({values})"))
+            .collect();
+        let more = overflows.len() - first.len();
+        first.extend((more > 0).then(|| format!("and {more} more tensors")));
+        let mend = match to {
+            Dtype::F16 => "take --dtype bf16 or f32",
+            Dtype::BF16 => "take --dtype f32",
+            _ => "leave --dtype out",
+        };
+        let text = format!(
+            "{} would make finite values infinite, in {}: {mend}, or allow it with \
+             --allow-overflow",
+            to.name(),
+            first.join(", ")
+        );
+        Err(Error::file(self.origin.checkpoint.shown(), vec![text]))
     }
 
     fn compare_twins(&self) -> Result<()> {

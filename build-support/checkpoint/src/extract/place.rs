@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::files::open_file;
 use crate::open::Checkpoint;
 
 /// What every name of ours ends with.
@@ -132,7 +133,7 @@ impl Place {
             let name = name.to_string_lossy();
             let stale = name.starts_with('.') && name.ends_with(PART);
             // A run holds a lock on its files as long as it lives.
-            let free = |path: &Path| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
+            let free = |path: &Path| open_file(path).is_ok_and(|file| file.try_lock().is_ok());
             if stale && free(&entry.path()) {
                 let _ = fs::remove_file(entry.path());
             }

@@ -1,5 +1,6 @@
 //! Bytes of the source to bytes of a file, in pieces of bounded size, on several threads.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -25,17 +26,18 @@ const THREADS: usize = 8;
 
 /// Writes all tensors of a file whose header is there; `data` is where its data starts.
 ///
-/// Returns whether it was done to the end: `progress` may have stopped it.
-pub(super) fn write(
+/// Returns what had no room in its dtype; `None` when `progress` stopped it.
+pub(super) fn write<'a>(
     checkpoint: &Checkpoint,
-    planned: &Planned,
+    planned: &Planned<'a>,
     to: (&File, &Path),
     data: u64,
     progress: Progress,
-) -> Result<bool> {
+) -> Result<Option<Overflows<'a>>> {
     let work = Work {
         cursor: Mutex::new(Some(Cursor::default())),
         failed: Mutex::new(None),
+        overflows: Mutex::default(),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -44,6 +46,7 @@ pub(super) fn write(
                 let mut buffers = Buffers::default();
                 while let Some(job) = work.next(planned) {
                     let done = buffers.run(checkpoint, &job, to, data);
+                    work.count(&job.piece, done.as_ref().map_or(0, |&count| count));
                     let go_on = done.is_ok() && progress(job.bytes());
                     if !go_on {
                         work.stop(done.err());
@@ -53,8 +56,12 @@ pub(super) fn write(
         }
     });
     let (cursor, failed) = (into_inner(work.cursor), into_inner(work.failed));
-    failed.map_or(Ok(cursor.is_some()), Err)
+    let overflows = into_inner(work.overflows);
+    failed.map_or(Ok(cursor.map(|_| overflows)), Err)
 }
+
+/// How many finite values of a tensor became infinite, by its name.
+pub(super) type Overflows<'a> = BTreeMap<&'a str, usize>;
 
 /// Whether two tensors of the same dtype and shape have the same bytes.
 pub(super) fn same(checkpoint: &Checkpoint, a: &Piece, b: &Piece) -> Result<bool> {
@@ -75,10 +82,11 @@ pub(super) fn same(checkpoint: &Checkpoint, a: &Piece, b: &Piece) -> Result<bool
     Ok(true)
 }
 
-struct Work {
+struct Work<'a> {
     /// Where the next job starts; `None` after a stop.
     cursor: Mutex<Option<Cursor>>,
     failed: Mutex<Option<Error>>,
+    overflows: Mutex<Overflows<'a>>,
 }
 
 #[derive(Default)]
@@ -98,8 +106,8 @@ struct Job<'a> {
     start: u64,
 }
 
-impl Work {
-    fn next<'a>(&self, planned: &Planned<'a>) -> Option<Job<'a>> {
+impl<'a> Work<'a> {
+    fn next(&self, planned: &Planned<'a>) -> Option<Job<'a>> {
         let mut cursor = lock(&self.cursor);
         let cursor = cursor.as_mut()?;
         loop {
@@ -125,6 +133,12 @@ impl Work {
             };
             cursor.element += job.count;
             return Some(job);
+        }
+    }
+
+    fn count(&self, piece: &Piece<'a>, overflows: usize) {
+        if overflows > 0 {
+            *lock(&self.overflows).entry(piece.name).or_default() += overflows;
         }
     }
 
@@ -171,13 +185,14 @@ struct Buffers {
 }
 
 impl Buffers {
+    /// Returns how many finite values became infinite.
     fn run(
         &mut self,
         checkpoint: &Checkpoint,
         job: &Job,
         (file, path): (&File, &Path),
         data: u64,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let (from, to) = (job.piece.tensor.dtype(), job.piece.to);
         self.read.resize(size(from, job.count) as usize, 0);
         read(
@@ -186,16 +201,17 @@ impl Buffers {
             size(from, job.first),
             &mut self.read,
         )?;
-        let bytes = match from == to {
-            true => &self.read,
+        let (bytes, overflows) = match from == to {
+            true => (&self.read, 0),
             false => {
                 self.converted.resize(job.bytes() as usize, 0);
-                convert(&self.read, from, to, &mut self.converted);
-                &self.converted
+                let overflows = convert(&self.read, from, to, &mut self.converted);
+                (&self.converted, overflows)
             }
         };
         let at = data + job.start + size(to, job.first);
-        write_at(file, bytes, at).map_err(|error| Error::io(path, &error))
+        write_at(file, bytes, at).map_err(|error| Error::io(path, &error))?;
+        Ok(overflows)
     }
 }
 
@@ -250,8 +266,9 @@ fn read_from(shard: &Shard, buffer: &mut [u8], at: u64) -> Result<()> {
     })
 }
 
-/// Converts whole elements; the pair is one of those that [`converts`] allows.
-fn convert(bytes: &[u8], from: Dtype, to: Dtype, out: &mut [u8]) {
+/// Converts whole elements; the pair is one of those that [`converts`] allows. Returns how many
+/// finite values became infinite.
+fn convert(bytes: &[u8], from: Dtype, to: Dtype, out: &mut [u8]) -> usize {
     let Some(decode) = blocks::decoder(from) else {
         return convert_plain(bytes, from, to, out);
     };
@@ -261,22 +278,46 @@ fn convert(bytes: &[u8], from: Dtype, to: Dtype, out: &mut [u8]) {
         &mut values[..elements as usize],
         &mut stored[..4 * elements as usize],
     );
+    let mut overflows = 0;
     let outs = out.chunks_exact_mut(size(to, elements) as usize);
     for (block, out) in bytes.chunks_exact(block as usize).zip(outs) {
         decode(block, values);
         for (to, value) in stored.as_chunks_mut().0.iter_mut().zip(&*values) {
             *to = value.to_le_bytes();
         }
-        convert_plain(stored, Dtype::F32, to, out);
+        overflows += convert_plain(stored, Dtype::F32, to, out);
     }
+    overflows
 }
 
-fn convert_plain(bytes: &[u8], from: Dtype, to: Dtype, out: &mut [u8]) {
+fn convert_plain(bytes: &[u8], from: Dtype, to: Dtype, out: &mut [u8]) -> usize {
     match to {
         Dtype::F32 => floats::<f32, _>(bytes, from, LittleEndian(out)),
         Dtype::F16 => floats::<f16, _>(bytes, from, LittleEndian(out)),
         _ => floats::<bf16, _>(bytes, from, LittleEndian(out)),
     };
+    // What is not finite stays so.
+    match not_finite(out, to) {
+        0 => 0,
+        count => count.saturating_sub(not_finite(bytes, from)),
+    }
+}
+
+/// How many values are infinite or not a number: those with all bits of the exponent set.
+fn not_finite(bytes: &[u8], dtype: Dtype) -> usize {
+    fn count<const N: usize>(bytes: &[u8], is_one: impl Fn([u8; N]) -> bool) -> usize {
+        let elements = bytes.as_chunks().0.iter();
+        elements.map(|bytes| usize::from(is_one(*bytes))).sum()
+    }
+    let half = |exponent| count(bytes, move |b| u16::from_le_bytes(b) & exponent == exponent);
+    match dtype {
+        Dtype::F64 => count(bytes, |b| !f64::from_le_bytes(b).is_finite()),
+        Dtype::F32 => count(bytes, |b| !f32::from_le_bytes(b).is_finite()),
+        Dtype::F16 => half(0x7c00),
+        Dtype::BF16 => half(0x7f80),
+        Dtype::F8_E4M3 => count(bytes, |[b]| b & 0x7f == 0x7f),
+        _ => 0,
+    }
 }
 
 /// Whether [`convert`] knows the pair.

@@ -3,7 +3,7 @@
 use pycandle_checkpoint::extract::{LARGE, Options, PAGE};
 use pycandle_checkpoint::{Checkpoint, Dtype, Expected, validate};
 
-use super::{extract, fixture, folder, need, needs_of, read, refused, write, written};
+use super::{extract, fixture, folder, names, need, needs_of, read, refused, write, written};
 
 fn to(dtype: Dtype) -> Options {
     Options {
@@ -45,6 +45,7 @@ fn conversions_are_those_of_pytorch() {
     ] {
         let options = Options {
             force: true,
+            overflow: true,
             ..to(dtype)
         };
         written(extract(&needs_of(&source), &source, &out, &options));
@@ -60,6 +61,45 @@ fn conversions_are_those_of_pytorch() {
             );
         }
     }
+}
+
+/// A weight that is infinite where it was not is another model's, unless someone asks for it.
+#[test]
+fn finite_values_do_not_become_infinite() {
+    let folder = folder();
+    let at = |name| folder.path().join(name);
+    let (source, out) = (at("source.safetensors"), at("out.safetensors"));
+    // What was not finite before does not count.
+    let small = [
+        65504f32,
+        -65520.0,
+        1e30,
+        f32::NAN,
+        f32::NEG_INFINITY,
+        65519.0,
+    ];
+    let large = [f64::from(f32::MAX), 1e300, f64::INFINITY];
+    write(&source, &[("a", Dtype::F64, &[3]), ("b", Dtype::F32, &[6])]);
+    let mut file = std::fs::read(&source).expect("a file");
+    let large: Vec<u8> = large.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let small: Vec<u8> = small.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let data = file.len() - large.len() - small.len();
+    file[data..].copy_from_slice(&[large, small].concat());
+    std::fs::write(&source, &file).expect("written");
+    let needs = needs_of(&source);
+    for (dtype, expected) in [
+        (Dtype::F16, "in `a` (2), `b` (2): take --dtype bf16 or f32"),
+        (Dtype::BF16, "in `a` (2): take --dtype f32"),
+        (Dtype::F32, "in `a` (1): leave --dtype out"),
+    ] {
+        let outcome = extract(&needs, &source, &out, &to(dtype));
+        refused(
+            outcome,
+            &format!("would make finite values infinite, {expected}, or"),
+        );
+        assert_eq!(names(folder.path()), ["source.safetensors"]);
+    }
+    written(extract(&needs, &source, &out, &Options::default()));
 }
 
 #[test]
