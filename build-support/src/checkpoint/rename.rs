@@ -16,7 +16,8 @@ const SHOWN: usize = 12;
 
 /// A rule: every match of a regular expression in a key is replaced.
 ///
-/// The syntax is that of the crate `regex`; in the replacement, `$1`, `${1}` and `${name}` stand for
+/// The syntax is that of the crate `regex`, with Unicode's `\d`, `\w` and `\s`; write `(?i-u)` for
+/// letters of either case. In the replacement, `$1`, `${1}` and `${name}` stand for
 /// groups and `$$` for a dollar sign.
 ///
 /// ```
@@ -40,11 +41,10 @@ impl RenameRule {
     /// that the pattern does not have.
     pub fn new(pattern: &str, replacement: &str) -> Result<Self, String> {
         let compiled = Regex::new(pattern).map_err(|error| {
-            let text = error.to_string();
-            // The last line says what is wrong, the others draw where.
-            let last = text.lines().last().unwrap_or_default();
-            let why = last.trim_start_matches("error: ");
-            format!("`{pattern}` is no regular expression: {why}")
+            format!(
+                "`{pattern}` is no regular expression: {}",
+                why(&error.to_string())
+            )
         })?;
         for group in groups(replacement) {
             let known = match group.parse() {
@@ -78,6 +78,20 @@ impl RenameRule {
 
     fn shown(&self, syntax: Syntax) -> String {
         syntax.rule(self.pattern.as_str(), &self.replacement)
+    }
+}
+
+/// What is wrong with a pattern, of what the crate `regex` says.
+fn why(error: &str) -> &str {
+    // The last line says what is wrong, the others draw where.
+    let last = error.lines().last().unwrap_or_default();
+    match last.trim_start_matches("error: ") {
+        // The crate goes on with its features, which nobody can enable from here.
+        why if why.contains("unicode-case") => "write `(?i-u)` for `(?i)`, of ASCII letters",
+        why if why.contains("Unicode property") => {
+            "no classes `\\p{…}` of Unicode are known here, write the characters in brackets"
+        }
+        why => why,
     }
 }
 
@@ -167,10 +181,7 @@ pub(super) fn resolve(
             format!("--> {}", lock::slashed(checkpoint.shown())),
             String::new(),
         ];
-        let twice = twice.iter();
-        lines.extend(cut(twice
-            .map(|(name, keys)| two(name, keys, rules, syntax))
-            .collect()));
+        lines.extend(cut(collisions(&twice, rules, syntax)));
         return Err(lines);
     }
     let renames = templates(needs, &pairs(needs, keys.into_iter()));
@@ -187,12 +198,41 @@ pub(super) fn resolve(
     })
 }
 
-/// `rename: a.w and b.w both become c.w, by ("^.", "c")`.
-fn two(name: &str, keys: &BTreeSet<&str>, rules: &[RenameRule], syntax: Syntax) -> String {
-    let keys: Vec<_> = keys.iter().copied().collect();
-    let all = if keys.len() == 2 { "both" } else { "all" };
+/// `rename: a.w and b.w both become c.w, by ("^.", "c")`; names that differ in their numbers alone are
+/// one line.
+fn collisions(
+    twice: &BTreeMap<String, BTreeSet<&str>>,
+    rules: &[RenameRule],
+    syntax: Syntax,
+) -> Vec<String> {
+    type Alike<'t> = (&'t str, &'t BTreeSet<&'t str>, usize);
+    let mut groups: BTreeMap<(String, BTreeSet<String>, Vec<bool>), Alike<'_>> = BTreeMap::new();
+    for (name, keys) in twice {
+        let template = |name: &str| Names::all_numbers(name).0;
+        let templates = keys.iter().map(|key| template(key)).collect();
+        let group = (template(name), templates, at_work(keys, rules));
+        groups.entry(group).or_insert((name, keys, 0)).2 += 1;
+    }
+    let lines = groups.iter().map(|((_, _, at_work), (name, keys, count))| {
+        let keys: Vec<_> = keys.iter().copied().collect();
+        let all = if keys.len() == 2 { "both" } else { "all" };
+        let rules = rules.iter().zip(at_work).filter(|(_, at_work)| **at_work);
+        let rules: Vec<_> = rules.map(|(rule, _)| rule.shown(syntax)).collect();
+        let by = rules.join(" and ");
+        let alike = match count {
+            1 => String::new(),
+            2 => "; 1 other name in the same way".to_owned(),
+            n => format!("; {} other names in the same way", n - 1),
+        };
+        format!("rename: {} {all} become {name}, by {by}{alike}", list(&keys))
+    });
+    lines.collect()
+}
+
+/// For each rule whether it changes any of these keys.
+fn at_work(keys: &BTreeSet<&str>, rules: &[RenameRule]) -> Vec<bool> {
     let mut at_work = vec![false; rules.len()];
-    for key in &keys {
+    for key in keys {
         let mut name = Cow::Borrowed(*key);
         for (rule, at_work) in rules.iter().zip(&mut at_work) {
             let next = rule.apply(&name);
@@ -200,10 +240,7 @@ fn two(name: &str, keys: &BTreeSet<&str>, rules: &[RenameRule], syntax: Syntax) 
             name = Cow::Owned(next);
         }
     }
-    let rules = rules.iter().zip(at_work).filter(|(_, at_work)| *at_work);
-    let rules: Vec<_> = rules.map(|(rule, _)| rule.shown(syntax)).collect();
-    let by = rules.join(" and ");
-    format!("rename: {} {all} become {name}, by {by}", list(&keys))
+    at_work
 }
 
 /// `a and b`, or `a, b and 3 more`.

@@ -235,6 +235,22 @@ fn rules_that_are_none_say_why() {
             Some(expected)
         );
     }
+    // As the crate says where no other package of a build asks it for more of Unicode.
+    for (said, expected) in [
+        (
+            "regex parse error:\n    (?i)q\n        ^\nerror: Unicode-aware case insensitivity matching \
+             is not available (make sure the unicode-case feature is enabled)",
+            "write `(?i-u)` for `(?i)`, of ASCII letters",
+        ),
+        (
+            "regex parse error:\n    \\p{L}\n    ^^^^^\nerror: Unicode property not found",
+            r"no classes `\p{…}` of Unicode are known here, write the characters in brackets",
+        ),
+    ] {
+        assert_eq!(why(said), expected);
+    }
+    let either = RenameRule::new("(?i-u)ln", "norm").expect("a rule");
+    assert_eq!(either.apply("LN.weight"), "norm.weight");
     for (pattern, replacement) in [("(?<n>a)", "${n}$n$0"), ("a", "$$b$"), ("a", "${")] {
         assert!(
             RenameRule::new(pattern, replacement).is_ok(),
