@@ -253,14 +253,20 @@ def test_squeeze_traced_at_one_is_an_error(tmp_path):
         recorded(tmp_path, lambda x: x.squeeze(0), draw(1, 1, 3))
 
 
-def test_a_broadcast_size_is_one_and_others_are_equal(tmp_path):
-    manifest, recorder, model = recorded(
-        tmp_path, lambda x, y: torch.where(x > 0, x, y), draw(4, 3), draw(1, 3), shapes=(A, B)
-    )
-    assert limits(manifest) == {"a": (0, None), "b": (1, 1)}
-    taken = right_or_refused(recorder, model, [(5, 3), (1, 3)], [(5, 3), (5, 3)])
-    assert taken == [True, False]
-    manifest, recorder, model = recorded(tmp_path, torch.add, draw(4, 3), draw(4, 3), shapes=(A, A))
+def test_a_size_that_comes_out_fixed_is_an_error(tmp_path):
+    says = r"test_conditions.py:\d+: the size `b` can only be 1; leave it out of .*, or trace with"
+    with pytest.raises(RecordError, match=says):
+        recorded(
+            tmp_path, lambda x, y: torch.where(x > 0, x, y), draw(4, 3), draw(1, 3), shapes=(A, B)
+        )
+    with pytest.raises(RecordError, match=says.replace("`b`", "`a`")):
+        recorded(
+            tmp_path, lambda x: x * 2 if x.shape[0] == 1 else x, draw(1, 2), shapes=({0: "a"},)
+        )
+
+
+def test_equal_sizes_are_any_size(tmp_path):
+    _, recorder, model = recorded(tmp_path, torch.add, draw(4, 3), draw(4, 3), shapes=(A, A))
     assert right_or_refused(recorder, model, [(1, 3), (1, 3)], [(0, 3), (0, 3)]) == [True, True]
 
 

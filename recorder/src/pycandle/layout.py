@@ -14,9 +14,11 @@ from functools import wraps
 from typing import Any
 
 import sympy
+import torch
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
+from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.overrides import TorchFunctionMode
 
@@ -37,6 +39,9 @@ _INDIFFERENT = frozenset(
         "contiguous",
     }
 )
+_RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
+# The function of a name may ask more than its operator: instance_norm refuses a length of 1.
+_INDIFFERENT_OPS = _INDIFFERENT | _RECURRENT | {"batch_norm", "instance_norm"}
 
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
@@ -44,7 +49,7 @@ _storage: ContextVar[bool] = ContextVar("storage", default=False)
 
 
 class _Watch(TorchFunctionMode):
-    """Knows when one of the functions above runs."""
+    """Knows when one of the functions above runs, if not inside of another Python function."""
 
     def __torch_function__(
         self,
@@ -61,7 +66,7 @@ class _Watch(TorchFunctionMode):
 
 @contextmanager
 def layout_is_free() -> Iterator[None]:
-    """Inside, the functions above ask whether a size is 0 or 1 without leaving a condition behind.
+    """Inside, what is named above asks whether a size is 0 or 1 and leaves no condition behind.
 
     What they assert of a size still leaves one, and so does every comparison of two sizes. Putting
     together a tensor from the cache of fake tensors compares bytes of storage; that leaves none.
@@ -69,10 +74,12 @@ def layout_is_free() -> Iterator[None]:
     evaluate_expr = ShapeEnv.evaluate_expr
     assert_expr = ShapeEnv.guard_or_defer_runtime_assert
     from_cache = FakeTensorMode._get_output_tensor_from_cache_entry
+    dispatch = proxy_tensor.proxy_call
+    contiguous, overlap = torch.Tensor.contiguous, torch._debug_has_internal_overlap
 
     def evaluate(self: ShapeEnv, expr: Any, *args: Any, **kwargs: Any) -> Any:
-        number = _number(expr)
-        if (_inside.get() and number in (0, 1)) or (_storage.get() and number is not None):
+        known = _number(expr) is not None
+        if (_inside.get() and _about_one(expr)) or (_storage.get() and known):
             with self.suppress_guards():
                 return evaluate_expr(self, expr, *args, **kwargs)
         return evaluate_expr(self, expr, *args, **kwargs)
@@ -85,6 +92,21 @@ def layout_is_free() -> Iterator[None]:
         with _set(_storage, True):
             return from_cache(*args, **kwargs)
 
+    def dispatched(mode: Any, func: OpOverload, *args: Any, **kwargs: Any) -> Any:
+        with _set(_inside, _inside.get() or func._opname in _INDIFFERENT_OPS):
+            return dispatch(mode, func, *args, **kwargs)
+
+    def freely(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with _set(_inside, True):
+                return function(*args, **kwargs)
+
+        return run
+
+    proxy_tensor.proxy_call = dispatched  # type: ignore[assignment]
+    torch.Tensor.contiguous = freely(contiguous)  # type: ignore  # asks before it is dispatched
+    torch._debug_has_internal_overlap = freely(overlap)  # copy_ does, of what it writes to
     ShapeEnv.evaluate_expr = evaluate  # type: ignore
     ShapeEnv.guard_or_defer_runtime_assert = asserted  # type: ignore
     FakeTensorMode._get_output_tensor_from_cache_entry = cached  # type: ignore[method-assign]
@@ -92,6 +114,9 @@ def layout_is_free() -> Iterator[None]:
         with _Watch():
             yield
     finally:
+        proxy_tensor.proxy_call = dispatch
+        del torch.Tensor.contiguous
+        torch._debug_has_internal_overlap = overlap
         ShapeEnv.evaluate_expr = evaluate_expr  # type: ignore[method-assign]
         ShapeEnv.guard_or_defer_runtime_assert = assert_expr  # type: ignore[method-assign]
         FakeTensorMode._get_output_tensor_from_cache_entry = from_cache  # type: ignore[method-assign]
@@ -106,26 +131,27 @@ def only_conditions_of(
 ) -> Iterator[dict[OpOverload, Decomposition]]:
     """Inside, only the decompositions that it yields ask anything of the sizes of a program.
 
-    The rest of the program asked when it was traced.
+    The rest of the program asked when it was traced. Those of recurrent layers multiply matrices.
     """
     evaluate_expr = ShapeEnv.evaluate_expr
     asking: ContextVar[bool] = ContextVar("asking", default=False)
 
-    def evaluate(self: ShapeEnv, *args: Any, **kwargs: Any) -> Any:
-        with nullcontext() if asking.get() else self.suppress_guards():
-            return evaluate_expr(self, *args, **kwargs)
+    def evaluate(self: ShapeEnv, expr: Any, *args: Any, **kwargs: Any) -> Any:
+        asks = asking.get() and not (_inside.get() and _about_one(expr))
+        with nullcontext() if asks else self.suppress_guards():
+            return evaluate_expr(self, expr, *args, **kwargs)
 
-    def asked(decomposition: Decomposition) -> Decomposition:
+    def asked(op: OpOverload, decomposition: Decomposition) -> Decomposition:
         @wraps(decomposition)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with _set(asking, True):
+            with _set(asking, True), _set(_inside, op._opname in _RECURRENT):
                 return decomposition(*args, **kwargs)
 
         return run
 
     ShapeEnv.evaluate_expr = evaluate  # type: ignore
     try:
-        yield {op: asked(decomposition) for op, decomposition in table.items()}
+        yield {op: asked(op, decomposition) for op, decomposition in table.items()}
     finally:
         ShapeEnv.evaluate_expr = evaluate_expr  # type: ignore[method-assign]
 
@@ -137,6 +163,16 @@ def shape_env(program: ExportedProgram) -> ShapeEnv | None:
         if mode is not None:
             return mode.shape_env
     return None
+
+
+def _about_one(expr: Any) -> bool:
+    """Whether a relation asks if a size is 0 or 1; `size >= 2` and `size < 2` do, too."""
+    number = _number(expr)
+    if number == 2 and isinstance(expr, sympy.Ge | sympy.Le):
+        return bool(expr.lts.is_Integer)
+    if number == 2 and isinstance(expr, sympy.Gt | sympy.Lt):
+        return bool(expr.gts.is_Integer)
+    return number in (0, 1)
 
 
 def _number(expr: Any) -> sympy.Expr | None:

@@ -97,8 +97,31 @@ def bind(
     everything = [*known.conditions, *_of_squeezes(program)]
     named = [Asked(table.named(one.condition), one.at) for one in everything]
     conditions = solve(named, found, traced)
+    _refuse_fixed(found, set(symbols) - {text for _, text in unnamed}, named, traced)
     table.ranges = found
     return table, tuple(Symbol(n, low, high) for n, (low, high) in found.items()), conditions
+
+
+def _refuse_fixed(
+    ranges: dict[str, tuple[int, int | None]],
+    names: set[str],
+    conditions: list[Asked],
+    traced: dict[str, int],
+) -> None:
+    """Raises RecordError for the sizes that were named, to be open, and can have one value only."""
+    lines = []
+    for name in sorted(names):
+        low, high = ranges[name]
+        if low != high:
+            continue
+        free = {sympy.Symbol(name)}
+        asking = (a.at for a in conditions if a.condition.free_symbols == free and a.at)
+        lines.append(
+            f"{next(asking, 'the model')}: the size `{name}` can only be {low}; leave it out of "
+            "dynamic_shapes" + (", or trace with another size" if traced[name] == low else "")
+        )
+    if lines:
+        raise RecordError("\n".join(lines))
 
 
 def _of_squeezes(program: ExportedProgram) -> Iterator[Asked]:

@@ -68,33 +68,6 @@ impl Attention {
     ) -> Result<AttentionOutput> {
         let [batch, queries, _] = bind::dims("x", x)?;
         let [_, keys, _] = bind::dims("key", key)?;
-        bind::size("keys", keys, 2, None)?;
-        bind::condition(
-            batch * queries != 0,
-            "batch * queries != 0 (library.py:20)",
-            &[("batch", batch), ("queries", queries)],
-        )?;
-        bind::condition(batch != 1, "batch != 1 (library.py:20)", &[("batch", batch)])?;
-        bind::condition(
-            queries != 1,
-            "queries != 1 (library.py:20)",
-            &[("queries", queries)],
-        )?;
-        bind::condition(
-            (batch * 2).max(1) != 1,
-            "max(batch * 2, 1) != 1 (library.py:20)",
-            &[("batch", batch)],
-        )?;
-        bind::condition(
-            queries.max(1) != 1,
-            "max(queries, 1) != 1 (library.py:20)",
-            &[("queries", queries)],
-        )?;
-        bind::condition(
-            batch * keys != 0,
-            "batch * keys != 0 (library.py:21)",
-            &[("batch", batch), ("keys", keys)],
-        )?;
         let x = &bind::input("x", x, &[batch, queries, 8], self.dtype)?;
         let key = &bind::input("key", key, &[batch, keys, 6], self.dtype)?;
         let value = &bind::input("value", value, &[batch, keys, 4], self.dtype)?;
@@ -248,7 +221,7 @@ impl MultiheadAttentionWithQProjWeight {
 impl Traced for Attention {
     const INPUTS: Names = &["x", "key", "value", "padding"];
     const FUSED: Names = &[];
-    const MANIFEST: &str = "9df554319b0c1bd472d2efbbf16bfa9d5f859a4265dc597dcaa87152bba46591";
+    const MANIFEST: &str = "e2da1567659b6206ed87f2cc3b0c7f8d7dc6b4d48ee931db770984f68fe97f99";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

@@ -57,18 +57,6 @@ impl Encoder {
         p: &mut impl Probe,
     ) -> Result<Tensor> {
         let [batch, rows, _] = bind::dims("x", x)?;
-        bind::size("rows", rows, 2, None)?;
-        bind::condition(
-            batch * rows != 0,
-            "batch * rows != 0 (library.py:33)",
-            &[("batch", batch), ("rows", rows)],
-        )?;
-        bind::condition(batch != 1, "batch != 1 (library.py:33)", &[("batch", batch)])?;
-        bind::condition(
-            (batch * 2).max(1) != 1,
-            "max(batch * 2, 1) != 1 (library.py:33)",
-            &[("batch", batch)],
-        )?;
         let x = &bind::input("x", x, &[batch, rows, 8], self.dtype)?;
         let padding = &bind::mask("padding", padding, &[batch, rows])?;
         let encoder = self.encoder.forward(padding, x, p)?;
@@ -215,7 +203,7 @@ impl MultiheadAttention {
 impl Traced for Encoder {
     const INPUTS: Names = &["x", "padding"];
     const FUSED: Names = &[];
-    const MANIFEST: &str = "d331b12f08a3a11c4958edce9ac68008b19b95486b1af4d117b05f8505ce0fe5";
+    const MANIFEST: &str = "c3cc1987e7b4da22d623872e402a8f1cf4167027d994df356673d25c9066db41";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)
