@@ -1,6 +1,7 @@
 //! Files that are no safetensors, and are known all the same: what they are, and what to do with them.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::files::{self, Place};
@@ -11,6 +12,10 @@ pub(crate) const PICKLED_INDEX: &str = ".bin.index.json";
 const ZIP: &[u8] = b"PK\x03\x04";
 /// Bytes of a file that tell what it is.
 const START: u64 = 256;
+/// The end of a zip archive, where the list of its entries is.
+const END: u64 = 1 << 16;
+/// An entry that every program of TorchScript has, and nothing else of `torch.save`.
+const SCRIPT: &[u8] = b"/constants.pkl";
 
 /// The first bytes of a file, as many as tell what it is.
 pub(crate) fn start(file: impl Read) -> io::Result<Vec<u8>> {
@@ -19,8 +24,12 @@ pub(crate) fn start(file: impl Read) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
-/// What a file is that cannot be read, by its first bytes; `None` when nobody knows it.
-pub(crate) fn known(place: &Place, start: &[u8]) -> Option<String> {
+/// What a file is that cannot be read, by its first bytes and the names in an archive; `None` when
+/// nobody knows it.
+pub(crate) fn known(place: &Place, file: &File, start: &[u8]) -> Option<String> {
+    if is_script(file, start) {
+        return Some(script(&place.shown));
+    }
     if is_pickled(start) {
         let out = place.shown.with_extension("safetensors");
         let what = "holds what PyTorch pickled, from byte 0";
@@ -56,8 +65,9 @@ pub(crate) fn pickled_in(folder: &Place, names: &[String]) -> Option<String> {
     names.sort_by_key(|name| !name.contains("model"));
     let mut places = names.into_iter().map(|name| folder.join(name));
     places.find_map(|place| {
-        let start = start(files::open_file(&place.path).ok()?).ok()?;
-        is_pickled(&start).then(|| known(&place, &start))?
+        let file = files::open_file(&place.path).ok()?;
+        let start = start(&file).ok()?;
+        (is_pickled(&start) || is_script(&file, &start)).then(|| known(&place, &file, &start))?
     })
 }
 
@@ -66,6 +76,40 @@ fn is_pickled(start: &[u8]) -> bool {
     let pickle = b"/data.pkl";
     let archive = start.starts_with(ZIP) && start.windows(pickle.len()).any(|part| part == pickle);
     archive || matches!(start, [0x80, 2..=5, ..])
+}
+
+/// Whether an archive is a program: its weights come first in it, under names like anyone's.
+fn is_script(file: &File, start: &[u8]) -> bool {
+    let has_script = |end: Vec<u8>| end.windows(SCRIPT.len()).any(|part| part == SCRIPT);
+    start.starts_with(ZIP) && end(file).is_ok_and(has_script)
+}
+
+/// The last bytes of a file, as many as list what an archive holds.
+fn end(mut file: &File) -> io::Result<Vec<u8>> {
+    let len = file.metadata()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(END)))?;
+    let mut end = Vec::new();
+    file.take(END).read_to_end(&mut end)?;
+    Ok(end)
+}
+
+/// What is said of a program of TorchScript.
+fn script(weights: &Path) -> String {
+    let (state, out) = (
+        weights.with_extension("state_dict.bin"),
+        weights.with_extension("safetensors"),
+    );
+    let text = |path: &Path| format!("{:?}", path.display().to_string().replace('\\', "/"));
+    format!(
+        "holds TorchScript, from byte 0, a program that only PyTorch runs: where you trust it, write \
+         its weights in Python, `torch.save(torch.jit.load({}).state_dict(), {})`, run \
+         `python -m pycandle unpickle {} --out {}`, and name {} instead",
+        text(weights),
+        text(&state),
+        quoted(&state),
+        quoted(&out),
+        quoted(&out)
+    )
 }
 
 fn needs_python(what: &str, weights: &Path, out: &Path) -> String {

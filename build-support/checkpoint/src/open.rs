@@ -274,7 +274,7 @@ impl Shard {
             false => safetensors::read(&mut file, len),
         };
         let header = header.map_err(|problems| {
-            let known = foreign::known(&place, &start).map(|what| vec![what]);
+            let known = foreign::known(&place, &file, &start).map(|what| vec![what]);
             Error::file(&place.shown, known.unwrap_or(problems))
         })?;
         Ok(Self {

@@ -18,6 +18,9 @@ const PART: &str = ".pycandle-part";
 pub(super) struct Place {
     folder: PathBuf,
     stem: String,
+    /// Who may read the files: nobody who may not read all of the source.
+    #[cfg(unix)]
+    mode: u32,
 }
 
 impl Place {
@@ -32,6 +35,8 @@ impl Place {
         let place = Self {
             folder: out.parent().unwrap_or(Path::new("")).to_path_buf(),
             stem: stem.to_owned(),
+            #[cfg(unix)]
+            mode: mode(checkpoint),
         };
         let family = place.family().map_err(|error| {
             vec![format!(
@@ -143,8 +148,13 @@ impl Place {
     /// A file that will have this name when it is finished.
     pub fn create(&self, name: &str) -> Result<Part> {
         let path = self.join(&format!(".{name}.{}{PART}", std::process::id()));
-        let file = File::options().write(true).create_new(true).open(&path);
-        let file = file.map_err(|error| Error::io(&path, &error))?;
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, self.mode);
+        let file = options
+            .open(&path)
+            .map_err(|error| Error::io(&path, &error))?;
         let part = Part {
             shown: self.join(name),
             name: name.to_owned(),
@@ -246,6 +256,16 @@ impl Drop for Part {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// What all files of a source allow, and that its owner may read and write.
+#[cfg(unix)]
+fn mode(checkpoint: &Checkpoint) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    let metas = checkpoint
+        .files()
+        .filter_map(|file| fs::metadata(file).ok());
+    metas.fold(0o666, |mode, meta| mode & meta.permissions().mode()) | 0o600
 }
 
 fn exists(name: &str) -> String {

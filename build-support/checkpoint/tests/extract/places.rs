@@ -40,6 +40,34 @@ fn an_output_is_replaced_only_by_force() {
     assert_eq!(names(folder.path()), ["out.safetensors"]);
 }
 
+/// Who may not read the source may not read what is made of it.
+#[cfg(unix)]
+#[test]
+fn an_output_is_as_private_as_its_source() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let source = copy(folder.path());
+    let needs = needs_of(&source);
+    let mode = |path: &Path| path.metadata().expect("a file").permissions().mode() & 0o777;
+    let new = folder.path().join("new");
+    std::fs::write(&new, "").expect("a file");
+    let sharded = Options {
+        shard_size: Some(50_000),
+        ..force()
+    };
+    for (stored, expected) in [(0o600, 0o600), (0o440, 0o640), (0o777, 0o666)] {
+        let permissions = std::fs::Permissions::from_mode(stored);
+        std::fs::set_permissions(&source, permissions).expect("permissions");
+        for options in [force(), sharded.clone()] {
+            let out = folder.path().join("out.safetensors");
+            for file in written(extract(&needs, &source, &out, &options)).files {
+                // What this process gives no file is not given either.
+                assert_eq!(mode(&file), expected & mode(&new) | expected & 0o600);
+            }
+        }
+    }
+}
+
 /// Shards of an earlier run do not stay beside a single file, nor the other way round.
 #[test]
 fn nothing_of_an_earlier_output_stays() {

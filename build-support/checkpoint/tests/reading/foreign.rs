@@ -68,6 +68,32 @@ fn an_index_of_pickled_files_is_one_problem() {
     check(&files, "", &format!("w: {said}"));
 }
 
+/// As torch 2.15 writes a scripted module: weights, pickle, code, constants; the list of them last.
+#[test]
+fn a_program_of_torchscript_is_no_checkpoint() {
+    let mut script = b"PK\x03\x04\0\0\x08\x08model/data/0".to_vec();
+    script.extend(vec![0; 100_000]);
+    let listed = script.len();
+    for name in [
+        "data/0",
+        "data.pkl",
+        "code/__torch__/m.py",
+        "constants.pkl",
+        "version",
+    ] {
+        script.extend([b"PK\x01\x02model/", name.as_bytes()].concat());
+    }
+    let said = "holds TorchScript, from byte 0, a program that only PyTorch runs: where you trust it, \
+                write its weights in Python, `torch.save(torch.jit.load(\"w/m.pt\").state_dict(), \
+                \"w/m.state_dict.bin\")`, run `python -m pycandle unpickle w/m.state_dict.bin --out \
+                w/m.safetensors`, and name w/m.safetensors instead";
+    check(&[("m.pt", &script)], "m.pt", &format!("w/m.pt: {said}"));
+    check(&[("m.pt", &script)], "", &format!("w: {said}"));
+    let without = &script[..listed];
+    let zip = "holds a zip archive, from byte 0: unpack it, and name the checkpoint in it";
+    check(&[("m.pt", without)], "m.pt", &format!("w/m.pt: {zip}"));
+}
+
 #[test]
 fn what_else_is_found_in_place_of_weights() {
     check(
