@@ -121,6 +121,15 @@ fn kept(tensors: Tensors, keep: impl Fn(&str) -> bool) -> Tensors {
 
 /// The model as llama.cpp writes it.
 fn blocks(architecture: &'static str, dtype: &'static str) -> Vec<u8> {
+    blocks_with(architecture, dtype, &[])
+}
+
+/// The same with more metadata.
+fn blocks_with(
+    architecture: &'static str,
+    dtype: &'static str,
+    more: &[(&'static str, Value)],
+) -> Vec<u8> {
     let tensors = llama(2, "F32").into_iter().filter_map(|(name, _, shape)| {
         let matrix = shape.len() > 1;
         let name = match name.strip_prefix("model.layers.") {
@@ -141,6 +150,7 @@ fn blocks(architecture: &'static str, dtype: &'static str) -> Vec<u8> {
         ("llama.block_count", Value::Integer(2)),
         ("llama.rope.freq_base", Value::Float(10000.0)),
     ];
+    let metadata = [&metadata, more].concat();
     gguf(&metadata, &tensors.collect::<Tensors>())
 }
 
@@ -321,6 +331,7 @@ pub fn cases() -> Vec<Case> {
                 "take the model's safetensors checkpoint instead of the GGUF file",
             ],
         )
+        .with(MANIFEST, manifest(&llama(2, "F32"), &json!({"model_type": "gemma"})))
         .of_gguf("gemma", "Q8_0"),
         case(
             "config",

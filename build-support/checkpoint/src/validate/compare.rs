@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::found::Found;
 use super::groups::Groups;
 use super::mismatch::{Class, Finding};
-use super::{Expected, Form};
+use super::{Expected, Form, names};
 use crate::dtype::Dtype;
 
-/// Tensors of another form, shape or dtype than loading can make the trace's of.
+/// Tensors of another form, shape or dtype than loading can make the trace's of, and what of them
+/// cannot be what the trace has.
 pub(super) fn findings(expected: &Expected<'_>, found: &Found<'_>) -> Vec<Finding> {
     let (mut quantized, mut dtypes) = (Groups::default(), Groups::default());
     let mut computed: BTreeMap<Form, Groups<()>> = BTreeMap::new();
@@ -50,6 +51,8 @@ pub(super) fn findings(expected: &Expected<'_>, found: &Found<'_>) -> Vec<Findin
         differ(Class::Shape, &shapes, ""),
         differ(Class::Transposed, &transposed, TRANSPOSED),
         self::dtypes(&dtypes),
+        twins(expected, found),
+        twice(expected, found),
     ];
     all.extend(
         computed
@@ -87,6 +90,64 @@ fn dtypes(dtypes: &Groups<(Dtype, Dtype)>) -> Finding {
              again with the model that it is of"
         ))
     })
+}
+
+/// Needs that are one tensor, of which the file has several in different dtypes: they cannot be
+/// equal, and loading reads one for all. Their shapes are held against the trace's.
+fn twins(expected: &Expected<'_>, found: &Found<'_>) -> Finding {
+    let mut differ = Groups::default();
+    for (need, hit) in expected.needs.iter().zip(&found.hits) {
+        let first = need
+            .tied_to
+            .and_then(|first| found.hits.get(first)?.as_ref());
+        if let (Some(hit), Some(first)) = (hit.as_ref().filter(|hit| !hit.tied), first)
+            && hit.tensor.dtype() != first.tensor.dtype()
+        {
+            let names = (first.tensor.name().to_owned(), first.tensor.dtype());
+            differ.add(hit.tensor.name(), (hit.tensor.dtype(), names));
+        }
+    }
+    let lines = differ.lines().map(|(pattern, (dtype, (first, other)))| {
+        format!(
+            "dtype: {pattern} is {dtype} and {first} is {other}, in the trace they are one tensor"
+        )
+    });
+    Finding::new(Class::Dtype, differ.len(), lines).with(
+        "loading reads one of them for both: write the checkpoint with equal ones or with only one of \
+         them (`llama-quantize` takes `--output-tensor-type` and `--token-embedding-type`), or untie \
+         them in the model and record it again",
+    )
+}
+
+/// Needs that would be read from one tensor, though they are several in the trace.
+fn twice(expected: &Expected<'_>, found: &Found<'_>) -> Finding {
+    // Those of all layers are shown by the first.
+    let mut alike: BTreeMap<[String; 2], (&str, &str, usize)> = BTreeMap::new();
+    for &(a, b) in &found.twice {
+        let [a, b] = [a, b].map(|id| &*expected.needs[id].name);
+        let alike = alike.entry([a, b].map(|name| names::split(name).0));
+        alike.or_insert((a, b, 0)).2 += 1;
+    }
+    let lines = alike.values().map(|(a, b, count)| match count {
+        1 => format!("twice: {a} and {b} would both be read from one tensor"),
+        n => format!(
+            "twice: {a} and {b} would both be read from one tensor, and {} more pairs like them",
+            n - 1
+        ),
+    });
+    let mut hits = found.twice.iter().filter_map(|&(a, _)| found.hits[a]);
+    let advice = match hits.any(|hit| hit.mapped) {
+        true => {
+            "llama.cpp's names do not tell these apart: take the model's safetensors checkpoint instead \
+             of the GGUF file"
+        }
+        false => {
+            "some keys are named as the model's, others as before the rename rules, and a name of the \
+             one is another tensor's in the other: take a checkpoint with all names of one kind, such \
+             as `cargo pycandle extract` writes, or generate the code again with rules for this one"
+        }
+    };
+    Finding::new(Class::Twice, found.twice.len(), lines).with(advice)
 }
 
 /// The dtypes of files of which loading makes the traced one, and the traced one.

@@ -185,7 +185,7 @@ pub(super) struct Compared {
 /// Holds the config of the trace against what is beside, or in, the weights.
 pub(super) fn compare(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Compared {
     let mut compared = Compared::default();
-    let Some(trace) = expected.config.and_then(parse) else {
+    let Some(mut trace) = expected.config.and_then(parse) else {
         return compared;
     };
     let place = place(checkpoint);
@@ -214,13 +214,20 @@ pub(super) fn compare(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Compa
             }
         }
     }
+    if checkpoint.is_gguf() {
+        trace = gguf::told(&trace);
+    }
     // What a file says of itself comes before what lies beside it.
-    let (mut file, place) = match gguf::facts(checkpoint) {
+    let (mut file, place) = match gguf::facts(checkpoint, &trace) {
         Some(facts) => (facts, path(checkpoint.shown())),
         None => (file, place),
     };
     file = section_of(&trace, file);
     differences(&trace, &file, "", &mut compared.differences);
+    if checkpoint.is_gguf() {
+        let added = gguf::added(checkpoint, &trace, &file);
+        compared.differences.extend(added);
+    }
     let layers = |facts: &Map<String, Json>| facts.get(NAMES[0].0).cloned();
     compared.same_layers = layers(&trace).is_some() && layers(&trace) == layers(&file);
     if !compared.differences.is_empty() {

@@ -1,7 +1,7 @@
 //! Where each need is in the checkpoint.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::forms::{Forms, Scales};
 use super::names::Names;
@@ -14,6 +14,8 @@ pub(super) struct Found<'c> {
     pub hits: Vec<Option<Hit<'c>>>,
     /// What a converter did to values, where loading does not undo it: what, and to which key.
     pub converted: Vec<(String, &'c str)>,
+    /// Pairs of needs that would take one tensor, and are not one in the trace.
+    pub twice: Vec<(usize, usize)>,
     /// Scales of what was found.
     pub scales: Vec<&'c str>,
 }
@@ -32,22 +34,19 @@ pub(super) struct Hit<'c> {
 
 impl<'c> Found<'c> {
     pub fn new(expected: &Expected<'_>, finder: &Finder<'c>) -> Self {
-        let names = Names::new(expected.renames);
+        let mut hits = locate_all(expected, finder);
         let mut converted = Vec::new();
-        let hits = expected.needs.iter().map(|need| {
-            let renamed = names.key(&need.name);
-            let renamed = renamed.and_then(|key| finder.locate(&key, need));
-            let mut hit = renamed.or_else(|| finder.locate(&need.name, need))?;
-            if hit.mapped {
-                match gguf::rows(need, hit.tensor.name(), finder.checkpoint) {
-                    Ok(rows) => hit.rows = rows,
-                    Err(why) => converted.push((why, hit.tensor.name())),
-                }
+        for (need, hit) in expected.needs.iter().zip(&mut hits) {
+            let Some(hit) = hit.as_mut().filter(|hit| finder.is_converted(need, hit)) else {
+                continue;
+            };
+            match gguf::rows(need, hit.tensor.name(), finder.checkpoint) {
+                Ok(rows) => hit.rows = rows,
+                Err(why) => converted.push((why, hit.tensor.name())),
             }
-            Some(hit)
-        });
-        let hits = hits.collect();
+        }
         Self {
+            twice: twice(expected.needs, &hits),
             hits,
             converted,
             scales: Vec::new(),
@@ -128,10 +127,101 @@ impl<'c> Found<'c> {
     }
 }
 
+/// What `cargo pycandle extract` writes in a file's metadata: the trace whose names the file has.
+const EXTRACTED: &str = "pycandle.manifest";
+
+/// Looks for every need. A file has the names of the model, or the keys that rules rename: which of
+/// the two is decided once, by which is whole, because a name of the one may be another tensor's name
+/// in the other. Where both are, the rules were made for it, unless it was extracted for this trace.
+fn locate_all<'c>(expected: &Expected<'_>, finder: &Finder<'c>) -> Vec<Option<Hit<'c>>> {
+    let needs = expected.needs;
+    let own = |need: &Need<'_>| finder.locate(&need.name, need);
+    if expected.renames.is_empty() {
+        return needs.iter().map(own).collect();
+    }
+    let names = Names::new(expected.renames);
+    let renamed = needs.iter().map(|need| match names.key(&need.name) {
+        Some(key) => finder.locate(&key, need),
+        None => own(need),
+    });
+    let mut renamed: Vec<_> = renamed.collect();
+    let extracted = finder.checkpoint.metadata(EXTRACTED);
+    let file_name = |path: &str| path.rsplit(['/', '\\']).next().map(str::to_owned);
+    let extracted = extracted.and_then(|trace| file_name(trace.as_text()?));
+    if (extracted.is_some() && extracted == file_name(expected.trace)) || !is_whole(needs, &renamed)
+    {
+        let mut hits: Vec<_> = needs.iter().map(own).collect();
+        if is_whole(needs, &hits) {
+            std::mem::swap(&mut hits, &mut renamed);
+        }
+        // What the one does not have, such as one of two twins, the other may.
+        for (hit, other) in renamed.iter_mut().zip(hits) {
+            *hit = hit.or(other);
+        }
+        return renamed;
+    }
+    for (hit, need) in renamed.iter_mut().zip(needs) {
+        *hit = hit.or_else(|| own(need));
+    }
+    renamed
+}
+
+/// Whether every need is there in its shape, of needs that are one tensor one of them.
+fn is_whole(needs: &[Need<'_>], hits: &[Option<Hit<'_>>]) -> bool {
+    let fits = |id: usize| {
+        let hit = hits[id].as_ref();
+        hit.is_some_and(|hit| hit.is_packed() || *hit.tensor.shape() == *needs[id].shape)
+    };
+    let mut unfit = (0..needs.len()).filter(|&id| !fits(id)).peekable();
+    if unfit.peek().is_none() {
+        return true;
+    }
+    let there = (0..needs.len()).filter(|&id| fits(id));
+    let there: HashSet<usize> = there.map(|id| first(needs, id)).collect();
+    unfit.all(|id| there.contains(&first(needs, id)))
+}
+
+/// The first of the needs that are the same tensor.
+fn first(needs: &[Need<'_>], id: usize) -> usize {
+    needs[id].tied_to.unwrap_or(id)
+}
+
+/// Pairs of needs that would take one tensor, and are not one in the trace.
+fn twice(needs: &[Need<'_>], hits: &[Option<Hit<'_>>]) -> Vec<(usize, usize)> {
+    let found = || {
+        let hits = hits.iter().enumerate();
+        hits.filter_map(|(id, hit)| Some((id, hit.as_ref()?.tensor.name())))
+    };
+    let is_own = |id: usize, key: &str| *needs[id].name == *key;
+    // Names of needs are unique, so that one of the two has another name than the key.
+    let mut takes: HashMap<&str, usize> = HashMap::new();
+    let mut pairs = Vec::new();
+    for own in [false, true] {
+        for (id, key) in found().filter(|&(id, key)| is_own(id, key) == own) {
+            match takes.get(key) {
+                Some(&other) if first(needs, other) != first(needs, id) => {
+                    pairs.push((other.min(id), other.max(id)));
+                }
+                Some(_) => {}
+                None if own => {}
+                None => {
+                    takes.insert(key, id);
+                }
+            }
+        }
+        if takes.is_empty() {
+            break;
+        }
+    }
+    pairs
+}
+
 /// Looks for needs in a checkpoint.
 pub(super) struct Finder<'c> {
     pub checkpoint: &'c Checkpoint,
     forms: Forms,
+    /// Whether llama.cpp's converter wrote it.
+    is_llama_cpp: bool,
 }
 
 impl<'c> Finder<'c> {
@@ -139,7 +229,14 @@ impl<'c> Finder<'c> {
         Self {
             checkpoint,
             forms: Forms::new(checkpoint),
+            is_llama_cpp: gguf::is_llama_cpp(checkpoint),
         }
+    }
+
+    /// Whether the values are what llama.cpp's converter made of those that the need had, however it
+    /// was found. A model with llama.cpp's own names takes them as they are.
+    fn is_converted(&self, need: &Need<'_>, hit: &Hit<'_>) -> bool {
+        hit.mapped || (self.is_llama_cpp && *need.name != *hit.tensor.name())
     }
 
     /// The tensor of a need under this name: itself, in a quantized form, or by llama.cpp's name.

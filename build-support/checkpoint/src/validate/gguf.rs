@@ -218,34 +218,66 @@ enum Conversion {
     ShiftedNorms,
 }
 
-/// By `general.architecture`. Of an architecture that is not here, it is not known.
-const ARCHITECTURES: &[(&str, Conversion)] = &[
-    ("arcee", Conversion::Interleaved),
-    ("bert", Conversion::None),
-    ("cohere2", Conversion::None),
-    ("command-r", Conversion::None),
-    ("exaone", Conversion::None),
-    ("gemma", Conversion::ShiftedNorms),
-    ("gemma2", Conversion::ShiftedNorms),
-    ("gemma3", Conversion::ShiftedNorms),
-    ("gpt2", Conversion::None),
-    ("granite", Conversion::Interleaved),
-    ("llama", Conversion::Interleaved),
-    ("minicpm", Conversion::Interleaved),
-    ("mistral3", Conversion::Interleaved),
-    ("nemotron", Conversion::ShiftedNorms),
-    ("nomic-bert", Conversion::None),
-    ("olmo", Conversion::Interleaved),
-    ("olmo2", Conversion::None),
-    ("phi2", Conversion::None),
-    ("phi3", Conversion::None),
-    ("qwen2", Conversion::None),
-    ("qwen2moe", Conversion::None),
-    ("qwen3", Conversion::None),
-    ("qwen3moe", Conversion::None),
-    ("seed_oss", Conversion::None),
-    ("smollm3", Conversion::Interleaved),
-    ("starcoder2", Conversion::None),
+/// By `general.architecture`, and with the `model_type` of the models that are converted to it. Of an
+/// architecture that is not here, neither is known.
+const ARCHITECTURES: &[(&str, Conversion, &[&str])] = &[
+    ("arcee", Conversion::Interleaved, &["arcee"]),
+    (
+        "bert",
+        Conversion::None,
+        &["bert", "camembert", "distilbert", "roberta", "xlm-roberta"],
+    ),
+    ("cohere2", Conversion::None, &["cohere2"]),
+    ("command-r", Conversion::None, &["cohere"]),
+    ("exaone", Conversion::None, &["exaone"]),
+    ("gemma", Conversion::ShiftedNorms, &["gemma"]),
+    ("gemma2", Conversion::ShiftedNorms, &["gemma2"]),
+    (
+        "gemma3",
+        Conversion::ShiftedNorms,
+        &["gemma3_text", "gemma3"],
+    ),
+    ("gpt2", Conversion::None, &["gpt2"]),
+    (
+        "granite",
+        Conversion::Interleaved,
+        &["granite", "granitemoehybrid"],
+    ),
+    (
+        "llama",
+        Conversion::Interleaved,
+        &[
+            "llama",
+            "mistral",
+            "mixtral",
+            "internlm3",
+            "iquestcoder",
+            "vllama3",
+        ],
+    ),
+    ("minicpm", Conversion::Interleaved, &["minicpm"]),
+    (
+        "mistral3",
+        Conversion::Interleaved,
+        &["ministral3", "mistral3", "mistral"],
+    ),
+    ("nemotron", Conversion::ShiftedNorms, &["nemotron"]),
+    ("nomic-bert", Conversion::None, &["nomic_bert"]),
+    ("olmo", Conversion::Interleaved, &["olmo", "hf_olmo"]),
+    ("olmo2", Conversion::None, &["olmo2", "olmo3"]),
+    ("phi2", Conversion::None, &["phi"]),
+    ("phi3", Conversion::None, &["phi3", "phi4-siglip"]),
+    (
+        "qwen2",
+        Conversion::None,
+        &["qwen2", "qwen2_audio", "kormo", "dots_ocr"],
+    ),
+    ("qwen2moe", Conversion::None, &["qwen2_moe"]),
+    ("qwen3", Conversion::None, &["qwen3"]),
+    ("qwen3moe", Conversion::None, &["qwen3_moe"]),
+    ("seed_oss", Conversion::None, &["seed_oss"]),
+    ("smollm3", Conversion::Interleaved, &["smollm3"]),
+    ("starcoder2", Conversion::None, &["starcoder2"]),
 ];
 
 /// The tensor that a need is in a GGUF, by llama.cpp's names; of several that may be meant, one of
@@ -295,7 +327,17 @@ fn after_number(name: &str) -> Option<(u32, &str)> {
     None
 }
 
-/// The order of the rows of a need that was found under llama.cpp's name.
+/// Whether a file has llama.cpp's names, so that its converter wrote it.
+pub(super) fn is_llama_cpp(file: &Checkpoint) -> bool {
+    let is_block = |name: &str| {
+        let segments = || name.split('.');
+        let mut pairs = segments().zip(segments().skip(1));
+        pairs.any(|(block, n)| block == "blk" && number(n).is_some())
+    };
+    file.is_gguf() && file.iter().any(|tensor| is_block(tensor.name()))
+}
+
+/// The order of the rows of a need whose tensor llama.cpp's converter wrote.
 ///
 /// # Errors
 /// A sentence when the converter changed values in a way that is not undone, or is not known.
@@ -303,8 +345,10 @@ pub(super) fn rows(need: &Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows
     let Some(architecture) = architecture(from) else {
         return Err("its metadata names no `general.architecture`".into());
     };
-    let known = ARCHITECTURES.iter().find(|(name, _)| *name == architecture);
-    match known.map(|(_, conversion)| conversion) {
+    let known = ARCHITECTURES
+        .iter()
+        .find(|(name, ..)| *name == architecture);
+    match known.map(|(_, conversion, _)| conversion) {
         Some(Conversion::None) => Ok(Rows::AsStored),
         Some(Conversion::ShiftedNorms) => Err(format!(
             "files of the architecture `{architecture}` have 1 added to the weights of their norms, \
@@ -348,6 +392,14 @@ fn is_interleaved(need: &str) -> bool {
     module.ends_with(".attention.wq") || module.ends_with(".attention.wk")
 }
 
+/// The `model_type` of models that llama.cpp's converter makes files of this architecture of, the
+/// usual one first; none where that is not known.
+pub(super) fn model_types(architecture: &str) -> &'static [&'static str] {
+    let mut known = ARCHITECTURES.iter();
+    let known = known.find(|(name, ..)| *name == architecture);
+    known.map_or(&[], |(_, _, types)| types)
+}
+
 /// The architecture that a GGUF names.
 pub(super) fn architecture(from: &Checkpoint) -> Option<&str> {
     from.metadata("general.architecture")?.as_text()
@@ -365,7 +417,7 @@ mod tests {
 
     #[test]
     fn architectures_are_sorted_and_names_lead_to_keys() {
-        assert!(ARCHITECTURES.is_sorted_by_key(|(name, _)| name));
+        assert!(ARCHITECTURES.is_sorted_by_key(|(name, ..)| name));
         for (name, expected) in [
             (
                 "model.layers.3.self_attn.q_proj.weight",

@@ -39,8 +39,10 @@ pub enum Class {
     Shape,
     /// The transposed shape.
     Transposed,
-    /// A dtype that loading does not convert to that of the trace.
+    /// A dtype that loading does not convert to that of the trace, or several of what is one tensor.
     Dtype,
+    /// Several tensors of the model that would be read from one.
+    Twice,
     /// Keys that nothing needs.
     Unexpected,
     /// Weights beside those that are needed, which nothing needs; no mistake, but perhaps one.
@@ -63,6 +65,7 @@ impl Class {
             Self::Shape => "shape",
             Self::Transposed => "transposed",
             Self::Dtype => "dtype",
+            Self::Twice => "twice",
             Self::Prefix => "prefix",
             Self::Unexpected => "unexpected",
             Self::Unused => "unused",

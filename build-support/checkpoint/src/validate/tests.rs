@@ -4,6 +4,7 @@ use crate::Snapshot;
 mod gguf;
 mod renamed;
 mod silent;
+mod which;
 
 /// Names and shapes of a model with two matrices per layer.
 fn llama(layers: usize) -> Vec<(String, Vec<usize>)> {

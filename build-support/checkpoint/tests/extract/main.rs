@@ -2,6 +2,7 @@
 
 mod bytes;
 mod places;
+mod renamed;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Case, MANIFEST, case, llama, manifest};
+use super::{Case, MANIFEST, blocks_with, case, llama, manifest};
+use crate::Value;
 
 const RECORD: &str = "take the checkpoint that was traced, or record again with `python -m pycandle \
     record CASE/`";
@@ -31,6 +32,19 @@ fn settings(name: &'static str, others: &Json, report: &[&'static str]) -> Case 
     case(name, &llama(2, "F16"), report)
         .with(MANIFEST, manifest(&llama(2, "F32"), &traced()))
         .beside(&beside)
+}
+
+/// A GGUF of this architecture that says this of the model.
+fn of_gguf(
+    name: &'static str,
+    architecture: &'static str,
+    more: &[(&'static str, Value)],
+    report: &[&'static str],
+) -> Case {
+    let mut case =
+        case(name, &Vec::new(), report).with("model.gguf", blocks_with(architecture, "Q8_0", more));
+    case.weights = "model.gguf";
+    case
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -99,6 +113,33 @@ pub(super) fn cases() -> Vec<Case> {
             &[
                 "config: rope_type is \"llama3\" in CASE/config.json, \"default\" in the trace",
                 RECORD,
+            ],
+        ),
+        of_gguf(
+            "config_of_gguf",
+            "granite",
+            &[("granite.residual_scale", Value::Float(0.22))],
+            &[
+                "config: model_type is \"granite\" in CASE/model.gguf, \"llama\" in the trace",
+                "config: residual_multiplier is 0.22 in CASE/model.gguf, 1.0 in the trace",
+                "tied: lm_head.weight is absent; it is tied to model.embed_tokens.weight in the trace: ok",
+                "this looks like a `granite` checkpoint and a `llama` trace: record again with `python \
+                 -m pycandle record FOLDER`, where FOLDER holds this model and its config.json",
+            ],
+        ),
+        of_gguf(
+            "config_added_by_gguf",
+            "llama",
+            &[
+                ("llama.attention.clamp_kqv", Value::Float(8.0)),
+                ("llama.attention.sliding_window", Value::Integer(16)),
+            ],
+            &[
+                "config: clip_qkv is 8.0 in CASE/model.gguf, null in the trace",
+                "config: sliding_window is 16 in CASE/model.gguf, null in the trace",
+                "tied: lm_head.weight is absent; it is tied to model.embed_tokens.weight in the trace: ok",
+                "take the checkpoint that was traced, or record again with `python -m pycandle record \
+                 FOLDER`, where FOLDER holds this model and its config.json",
             ],
         ),
         settings(

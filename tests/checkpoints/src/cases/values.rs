@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{Value, gguf};
 
-use super::{AGAIN, Case, MANIFEST, Tensors, case, changed, llama, manifest, named};
+use super::{AGAIN, Case, MANIFEST, Tensors, case, changed, kept, llama, manifest, named};
 
 pub(super) fn cases() -> Vec<Case> {
     let biased = |mut tensors: Tensors| {
@@ -86,6 +86,52 @@ pub(super) fn cases() -> Vec<Case> {
                  checkpoint, or record again with the model that it is of",
             ],
         ),
+        case(
+            "dtype_of_twins",
+            &changed("lm_head", |dtype, _| *dtype = "BF16"),
+            &[
+                "dtype: lm_head.weight is BF16 and model.embed_tokens.weight is F16, in the trace they \
+                 are one tensor",
+                "loading reads one of them for both: write the checkpoint with equal ones or with only \
+                 one of them (`llama-quantize` takes `--output-tensor-type` and \
+                 `--token-embedding-type`), or untie them in the model and record it again",
+            ],
+        ),
+        case(
+            "twice",
+            &kept(llama(2, "F16"), |name| !name.contains("layers.0")),
+            &[
+                "twice: model.layers.0.input_layernorm.weight and model.layers.1.input_layernorm.weight \
+                 would both be read from one tensor",
+                "twice: model.layers.0.mlp.down_proj.weight and model.layers.1.mlp.down_proj.weight \
+                 would both be read from one tensor",
+                "twice: model.layers.0.mlp.gate_proj.weight and model.layers.1.mlp.gate_proj.weight \
+                 would both be read from one tensor",
+                "some keys are named as the model's, others as before the rename rules, and a name of \
+                 the one is another tensor's in the other: take a checkpoint with all names of one kind, \
+                 such as `cargo pycandle extract` writes, or generate the code again with rules for this \
+                 one",
+            ],
+        )
+        .renamed(&[(r"^model\.layers\.1\.", "model.layers.0.")]),
+        case(
+            "converted_renamed",
+            &Vec::new(),
+            &[
+                "tied: lm_head.weight is absent; it is tied to model.embed_tokens.weight in the trace: ok",
+                "converted: files of the architecture `gemma` have 1 added to the weights of their \
+                 norms, which loading does not undo",
+                "take the model's safetensors checkpoint instead of the GGUF file",
+            ],
+        )
+        .with(MANIFEST, manifest(&llama(2, "F32"), &json!({"model_type": "gemma"})))
+        .of_gguf("gemma", "Q8_0")
+        .renamed(&[
+            (r"^blk\.(\d+)\.attn_norm\.", "model.layers.${1}.input_layernorm."),
+            (r"^blk\.(\d+)\.ffn_(gate|down)\.", "model.layers.${1}.mlp.${2}_proj."),
+            (r"^output_norm\.", "model.norm."),
+            (r"^token_embd\.", "model.embed_tokens."),
+        ]),
         case(
             "unprintable",
             &named(llama(2, "F16"), forged),

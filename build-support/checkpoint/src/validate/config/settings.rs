@@ -105,9 +105,11 @@ pub(super) const NAMES: &[Setting] = &[
     ("scale_embedding", &[]),
     ("final_logit_softcapping", &[]),
     ("logit_scale", &[]),
-    ("embedding_multiplier", &[]),
+    ("embedding_multiplier", &["scale_emb"]),
     ("residual_multiplier", &[]),
+    ("scale_depth", &[]),
     ("logits_scaling", &[]),
+    ("dim_model_base", &[]),
     // Images and sound.
     ("image_size", &[]),
     ("patch_size", &[]),

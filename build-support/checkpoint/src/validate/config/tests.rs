@@ -188,6 +188,203 @@ fn the_metadata_of_a_gguf_is_compared() {
     assert_eq!(lines(trace, &gguf), expected);
 }
 
+/// What is said of a trace and a GGUF of an architecture with this metadata, of heads of 8.
+#[track_caller]
+fn check_gguf(trace: &str, architecture: &str, metadata: &[(&str, f64)], expected: &[&str]) {
+    let mut gguf = Snapshot::default();
+    gguf.gguf(true);
+    gguf.metadata("general.architecture", Value::Text(architecture.into()));
+    let sizes = [
+        ("context_length", 64.0),
+        ("embedding_length", 32.0),
+        ("attention.head_count", 4.0),
+    ];
+    for (key, value) in sizes.iter().chain(metadata) {
+        let value = match value.fract() == 0.0 {
+            true => Value::Integer(*value as i128),
+            false => Value::Float(*value),
+        };
+        gguf.metadata(&format!("{architecture}.{key}"), value);
+    }
+    let gguf = gguf.into_checkpoint("m.gguf".as_ref(), "m.gguf".as_ref());
+    assert_eq!(lines(trace, &gguf), expected, "{trace} {architecture}");
+    let facts = config_facts(trace).expect("an object");
+    assert_eq!(lines(&facts, &gguf), expected, "{facts} {architecture}");
+}
+
+#[test]
+fn the_architecture_of_a_gguf_is_a_kind_of_model() {
+    for (kind, architecture) in [
+        ("llama", "llama"),
+        ("mistral", "llama"),
+        ("mixtral", "llama"),
+        ("distilbert", "bert"),
+        ("cohere", "command-r"),
+        ("olmo3", "olmo2"),
+        // Of these it is not known, and their values are refused where they are used.
+        ("llama", "brandnew"),
+    ] {
+        check_gguf(
+            &format!(r#"{{"model_type": "{kind}"}}"#),
+            architecture,
+            &[],
+            &[],
+        );
+    }
+    let whole = r#"{"model_type": "llava", "text_config": {"model_type": "llama"}}"#;
+    check_gguf(whole, "llama", &[], &[]);
+    check_gguf("{}", "granite", &[], &[]);
+    for (architecture, line) in [
+        (
+            "granite",
+            r#"config: model_type is "granite" in m.gguf, "llama" in the trace"#,
+        ),
+        (
+            "smollm3",
+            r#"config: model_type is "smollm3" in m.gguf, "llama" in the trace"#,
+        ),
+        (
+            "qwen2",
+            r#"config: model_type is "qwen2" in m.gguf, "llama" in the trace"#,
+        ),
+    ] {
+        check_gguf(r#"{"model_type": "llama"}"#, architecture, &[], &[line]);
+    }
+}
+
+#[test]
+fn what_a_gguf_adds_to_a_model_is_not_passed_over() {
+    let llama = r#"{"model_type": "llama", "hidden_size": 32, "num_attention_heads": 4,
+        "rope_theta": 1e4}"#;
+    for (key, value, line) in [
+        (
+            "residual_scale",
+            0.5,
+            "residual_multiplier is 0.5 in m.gguf, 1.0 in the trace",
+        ),
+        (
+            "embedding_scale",
+            12.0,
+            "embedding_multiplier is 12 in m.gguf, 1.0 in the trace",
+        ),
+        (
+            "attention.scale",
+            0.1,
+            "attention_multiplier is 0.1 in m.gguf, null in the trace",
+        ),
+        (
+            "logit_scale",
+            8.0,
+            "logit_scale is 8 in m.gguf, 1.0 in the trace",
+        ),
+        (
+            "expert_weights_scale",
+            2.5,
+            "routed_scaling_factor is 2.5 in m.gguf, 1.0 in the trace",
+        ),
+        (
+            "attention.clamp_kqv",
+            8.0,
+            "clip_qkv is 8 in m.gguf, null in the trace",
+        ),
+        (
+            "attn_logit_softcapping",
+            50.0,
+            "attn_logit_softcapping is 50 in m.gguf, null in the trace",
+        ),
+        (
+            "final_logit_softcapping",
+            30.0,
+            "final_logit_softcapping is 30 in m.gguf, null in the trace",
+        ),
+        (
+            "attention.sliding_window",
+            16.0,
+            "sliding_window is 16 in m.gguf, null in the trace",
+        ),
+        (
+            "rope.dimension_count",
+            4.0,
+            "rope_parameters.partial_rotary_factor is 0.5 in m.gguf, 1.0 in the trace",
+        ),
+    ] {
+        check_gguf(
+            llama,
+            "llama",
+            &[(key, value)],
+            &[&format!("config: {line}")],
+        );
+        // What is there and changes nothing.
+        check_gguf(llama, "llama", &[(key, 0.0)], &[]);
+    }
+    for neutral in [
+        ("residual_scale", 1.0),
+        ("embedding_scale", 1.0),
+        ("attention.scale", 8_f64.sqrt().recip()),
+        ("logit_scale", 1.0),
+        ("attention.sliding_window", 64.0),
+        ("rope.dimension_count", 8.0),
+    ] {
+        check_gguf(llama, "llama", &[neutral], &[]);
+    }
+}
+
+#[test]
+fn what_a_trace_says_of_a_gguf_is_compared_by_either_name() {
+    let granite =
+        r#"{"model_type": "granite", "logits_scaling": 8.0, "residual_multiplier": 0.22}"#;
+    let scales = [("logit_scale", 8.0), ("residual_scale", 0.22)];
+    check_gguf(granite, "granite", &scales, &[]);
+    let line = "config: logits_scaling is 4 in m.gguf, 8.0 in the trace";
+    check_gguf(granite, "granite", &[("logit_scale", 4.0)], &[line]);
+    check_gguf(
+        r#"{"model_type": "cohere", "logit_scale": 0.5}"#,
+        "command-r",
+        &[("logit_scale", 0.5)],
+        &[],
+    );
+
+    let minicpm = r#"{"model_type": "minicpm", "scale_emb": 12, "scale_depth": 1.5,
+        "dim_model_base": 16, "hidden_size": 32, "num_hidden_layers": 4}"#;
+    let scales = [
+        ("embedding_scale", 12.0),
+        ("residual_scale", 0.75),
+        ("logit_scale", 2.0),
+    ];
+    check_gguf(minicpm, "minicpm", &scales, &[]);
+    let line = "config: residual_multiplier is 0.5 in m.gguf, 0.75 in the trace";
+    check_gguf(minicpm, "minicpm", &[("residual_scale", 0.5)], &[line]);
+
+    let window = |window: &str| format!(r#"{{"model_type": "phi3", "sliding_window": {window}}}"#);
+    let told = [("attention.sliding_window", 16.0)];
+    check_gguf(&window("16"), "phi3", &told, &[]);
+    check_gguf(
+        &window("32"),
+        "phi3",
+        &told,
+        &["config: sliding_window is 16 in m.gguf, 32 in the trace"],
+    );
+    check_gguf(
+        &window("32"),
+        "phi3",
+        &[("attention.sliding_window", 0.0)],
+        &["config: sliding_window is null in m.gguf, 32 in the trace"],
+    );
+
+    let phi = |part: f64| {
+        format!(r#"{{"model_type": "phi", "rope_theta": 1e4, "partial_rotary_factor": {part}}}"#)
+    };
+    let told = [("rope.freq_base", 1e4), ("rope.dimension_count", 3.0)];
+    // Three of eight dimensions, as a factor makes it that does not divide them.
+    check_gguf(&phi(0.4), "phi2", &told, &[]);
+    check_gguf(
+        &phi(0.5),
+        "phi2",
+        &told,
+        &["config: rope_parameters.partial_rotary_factor is 0.375 in m.gguf, 0.5 in the trace"],
+    );
+}
+
 #[test]
 fn of_long_lists_the_first_difference_is_shown() {
     let list = |of: &[&str]| {

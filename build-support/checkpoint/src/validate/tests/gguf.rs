@@ -140,3 +140,65 @@ fn rows_are_moved_only_by_a_count_of_heads_that_is_known() {
     let found = rows_of(names.0, names.1, Some(integer(2)));
     assert_eq!(found, Ok([stored, stored]));
 }
+
+/// A rule says what a tensor is called, not what is in it.
+#[test]
+fn what_was_converted_is_asked_of_renamed_tensors_too() {
+    let name = |part: &str| format!("layers.0.{part}.weight");
+    let needs = needs(&[(name("query"), vec![8, 4]), (name("norm"), vec![4])]);
+    let (query, norm) = (name("query"), name("norm"));
+    let renames = [
+        (&*query, "blk.0.attn_q.weight"),
+        (&*norm, "blk.0.attn_norm.weight"),
+    ];
+    let expected = Expected {
+        needs: &needs,
+        renames: &renames,
+        ..Expected::DEFAULT
+    };
+    let tensors: [(&str, Dtype, &[usize]); 2] = [
+        ("blk.0.attn_q.weight", Dtype::F32, &[8, 4]),
+        ("blk.0.attn_norm.weight", Dtype::F32, &[4]),
+    ];
+    let rows = |architecture: &str| {
+        let validated = validate(&expected, &gguf(architecture, &tensors)).expect("it fits");
+        validated.sources[0].rows
+    };
+    assert_eq!(rows("qwen2"), Rows::AsStored);
+    assert_eq!(rows("llama"), Rows::Interleaved { heads: 2 });
+    for architecture in ["gemma", "deepseek2"] {
+        let found = lines(&expected, &gguf(architecture, &tensors));
+        assert!(found[0].starts_with("converted: "), "{found:?}");
+    }
+    // A model with llama.cpp's own names is written for such files, and takes them as they are.
+    let own = tensors.map(|(name, _, shape)| (name.to_owned(), shape.to_vec()));
+    let own = super::needs(&own);
+    let expected = Expected {
+        needs: &own,
+        ..Expected::DEFAULT
+    };
+    let validated = validate(&expected, &gguf("llama", &tensors)).expect("it fits");
+    assert_eq!(validated.sources, [Source::default(), Source::default()]);
+}
+
+#[test]
+fn two_parts_of_a_model_are_not_read_from_one() {
+    let name = |part: &str| format!("{part}.layers.0.self_attn.v_proj.weight");
+    let needs = needs(&["vision", "text"].map(|part| (name(part), vec![4, 4])));
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    let file = gguf("qwen2", &[("blk.0.attn_v.weight", Dtype::F32, &[4, 4])]);
+    let found = lines(&expected, &file);
+    let line = format!(
+        "twice: {} and {} would both be read from one tensor",
+        name("vision"),
+        name("text")
+    );
+    assert_eq!(found[0], line);
+    assert!(
+        found[1].starts_with("  llama.cpp's names do not tell these apart"),
+        "{found:?}"
+    );
+}
