@@ -152,6 +152,23 @@ def test_renamed_weights_are_loaded_with_every_option(tmp_path, monkeypatch, cap
         assert torch.equal(file.get_tensor("pooler.dense.weight"), model.pooler.dense.weight)
 
 
+def test_names_are_compared_without_goldens(folder, tmp_path, capsys):
+    given = ["record", str(folder), "--out", str(tmp_path / "out"), "--no-goldens", "--quiet"]
+    assert main(given) == 0
+    assert capsys.readouterr().err == ""
+    state = load_file(folder / "model.safetensors")
+    save_file({f"m.{name}": t for name, t in state.items()}, folder / "model.safetensors")
+    assert main(given) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {folder} names its weights differently: the model has `")
+    assert "Without --no-goldens, this command writes tiny-llama.safetensors" in said
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs")
+    assert main(given) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("warning: cannot read the weights") and "were not compared" in said
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["tiny-llama_manifest.json"]
+
+
 def test_weights_that_are_nowhere_are_not_made_up(folder, tmp_path, capsys):
     state = load_file(folder / "model.safetensors")
     del state["model.layers.1.mlp.up_proj.weight"]

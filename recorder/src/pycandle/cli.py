@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 
+from .checkpoint import Checkpoint
 from .errors import MissingWeightsError, RecordError, shown
 from .examples import example
 from .failures import first_line
 from .meta import meta_device
 from .recorder import GoldenRecorder, check_name
+from .schema import Manifest
 from .unpickle import quoted, unpickle
 
 _UNITS = ("", "k", "m", "g", "t")
@@ -76,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("--name", help="file stem; the folder's name when left out")
     record.add_argument("--dtype", help="float32, bfloat16 or float16; the config's when left out")
     record.add_argument("--class", dest="cls", help="transformers class; the config's by default")
-    record.add_argument("--no-goldens", action="store_true", help="trace only, read no weights")
+    record.add_argument(
+        "--no-goldens", action="store_true", help="trace only; of weights, read names"
+    )
     record.add_argument(
         "--no-cache", action="store_true", help="trace a causal model without cache"
     )
@@ -134,7 +138,10 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     say(f"{len(manifest.nodes)} nodes, {len(manifest.parameters)} parameters")
     written = recorder.save(name)
     goldens = weights = None
-    if not args.no_goldens and list(path.glob("*.safetensors")):
+    there = any(path.glob("*.safetensors"))
+    if there and args.no_goldens:
+        _compare_names(path, name, recorder.manifest)
+    elif there:
         say("recording goldens")
         try:
             recorder.record_goldens(path, given.kwargs, max_memory=most)
@@ -148,6 +155,23 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     seconds = round(time.monotonic() - started, 3)
     counts = len(manifest.nodes), len(manifest.parameters)
     return Done(str(written), goldens, weights, *counts, seconds)
+
+
+def _compare_names(path: Path, name: str, manifest: Manifest) -> None:
+    """Warns where the weights have other names than the model; reads their headers alone."""
+    try:
+        Checkpoint(path, manifest)
+    except MissingWeightsError as error:
+        said = (
+            f"{path} names its weights differently: {_difference(error)}; it does not fit so. "
+            f"Without --no-goldens, this command writes {name}.safetensors with the model's names, "
+            "where transformers can load them"
+        )
+    except RecordError as error:
+        said = f"{error}; its names were not compared with the model's"
+    else:
+        return
+    print(f"warning: {said}", file=sys.stderr)
 
 
 def _difference(error: MissingWeightsError) -> str:
