@@ -189,31 +189,7 @@ pub(super) fn compare(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Compa
         return compared;
     };
     let place = place(checkpoint);
-    let text = match checkpoint.config() {
-        Ok(text) => text,
-        Err(error) => {
-            let line = format!("unread: no config was compared: {error}");
-            compared
-                .findings
-                .push(Finding::new(Class::Unread, 1, [line]));
-            None
-        }
-    };
-    let mut file = Map::new();
-    if let Some(text) = text {
-        match parse(&text) {
-            Some(facts) => {
-                compared.has_config = true;
-                file = facts;
-            }
-            None => {
-                let line = format!("unread: {place} is no JSON object, and was not compared");
-                compared
-                    .findings
-                    .push(Finding::new(Class::Unread, 1, [line]));
-            }
-        }
-    }
+    let file = beside(checkpoint, &place, &mut compared);
     if checkpoint.is_gguf() {
         trace = gguf::told(&trace);
     }
@@ -247,6 +223,27 @@ pub(super) fn compare(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Compa
             .push(Finding::new(Class::Origin, 1, [line]));
     }
     compared
+}
+
+/// What the config beside the weights says; where it cannot be read, that is a finding.
+fn beside(checkpoint: &Checkpoint, place: &str, compared: &mut Compared) -> Map<String, Json> {
+    let said = match checkpoint.config() {
+        Ok(None) => return Map::new(),
+        Ok(Some(text)) => parse(&text)
+            .ok_or_else(|| format!("unread: {place} is no JSON object, and was not compared")),
+        Err(error) => Err(format!("unread: no config was compared: {error}")),
+    };
+    match said {
+        Ok(facts) => {
+            compared.has_config = true;
+            facts
+        }
+        Err(line) => {
+            let finding = Finding::new(Class::Unread, 1, [line]);
+            compared.findings.push(finding);
+            Map::new()
+        }
+    }
 }
 
 /// `weights/config.json`, or the snapshot that holds what was in it.

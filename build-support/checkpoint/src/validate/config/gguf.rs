@@ -65,7 +65,7 @@ pub(super) fn facts(
     let rope = rope(checkpoint, trace);
     add(
         "rope_parameters",
-        (!rope.is_empty()).then(|| Json::Object(rope)),
+        (!rope.is_empty()).then_some(Json::Object(rope)),
     );
     Some(facts)
 }
