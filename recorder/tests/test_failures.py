@@ -46,6 +46,15 @@ def _some(x):
     return x[x[:, 0] > 0]
 
 
+def _scaled_mask(x):
+    x[x < 0] *= 0.5
+    return x
+
+
+def _as_many(x):
+    return x.new_zeros(x.long().sum().item(), 3)
+
+
 WHERE = r"module `0\.1` \(test_failures\.py:\d+\)"
 
 
@@ -58,7 +67,9 @@ WHERE = r"module `0\.1` \(test_failures\.py:\d+\)"
         (_missing, rf"^{WHERE} cannot be recorded: KeyError: 'mine'; forward has to run on"),
         (_numpy, rf"^{WHERE} cannot be recorded: .*; forward has to run on these inputs"),
         (_item, rf"in {WHERE} makes a Python number of a tensor's value.*keep it a tensor"),
-        (_some, rf"in {WHERE}: a size depends on the values of a tensor"),
+        (_some, rf"in {WHERE}: a size depends on the values of a tensor.*`torch\.where` and"),
+        (_scaled_mask, rf"in {WHERE}: a size depends on the values of a tensor.*`masked_fill`"),
+        (_as_many, r"test_failures\.py:\d+: a size depends on the values of a tensor.*`item\(\)`"),
     ],
 )
 def test_a_failure_in_the_model_is_one_line_with_its_place(
@@ -95,12 +106,41 @@ class Plain:
         (lambda _: None, "forward of Inner returns nothing: let it return"),
         (lambda _: (), "forward of Inner returns nothing: let it return"),
         (lambda x: (x, Plain()), r"forward of Inner returns Plain \(`\[1\]`\).*return tensors"),
-        (lambda x: (x, 3), r"output `\[1\]` is 3, not a tensor"),
+        (lambda x: (x, 3), r"output `\[1\]` is 3, not a tensor: leave it out, or make"),
+        (lambda x: (x, "a"), r"output `\[1\]` is 'a', not a tensor: leave it out, or make"),
     ],
 )
 def test_results_without_a_form_are_errors(tmp_path, function, says):
     with pytest.raises(RecordError, match=says):
         GoldenRecorder(tmp_path).record(Inner(function).eval(), torch.randn(2, 4))
+
+
+def test_an_output_that_is_a_size_is_an_error(tmp_path):
+    model = Inner(lambda x: (x, x.shape[0])).eval()
+    with pytest.raises(RecordError, match=r"output `\[1\]` is a size, not a tensor: leave it out"):
+        GoldenRecorder(tmp_path).record(model, torch.randn(2, 4), dynamic_shapes=[{0: "a"}])
+
+
+def test_a_size_that_is_a_fraction_is_an_error(tmp_path):
+    model = Inner(lambda x: nn.functional.interpolate(x, scale_factor=1.5)).eval()
+    says = r"in the model \(.*: a size is computed with Float, .*`size=` in place of `scale_factor="
+    with pytest.raises(RecordError, match=says):
+        GoldenRecorder(tmp_path).record(model, torch.randn(1, 3, 2, 4), dynamic_shapes=[{2: "a"}])
+
+
+def test_compiled_models_are_errors(tmp_path):
+    compiled = torch.jit.script(nn.Linear(4, 4).eval())
+    for model in (compiled, nn.Sequential(compiled).eval()):
+        with pytest.raises(RecordError, match=r"is TorchScript.*record the `torch.nn.Module` that"):
+            GoldenRecorder(tmp_path).record(model, torch.randn(2, 4))
+
+
+def test_an_operator_that_raises_for_some_values_is_named(tmp_path):
+    recorder = GoldenRecorder(tmp_path, decompose=["aten.linalg_inv"])
+    with pytest.raises(
+        RecordError, match=r"^the model.*: aten\._linalg_check_errors\.default raises"
+    ):
+        recorder.record(Inner(torch.linalg.inv).eval(), torch.randn(4, 4))
 
 
 @pytest.mark.parametrize("model", [None, 3, nn.Linear])

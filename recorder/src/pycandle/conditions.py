@@ -14,7 +14,7 @@ from torch.utils._sympy import functions as sf
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
-from .dims import to_dim
+from .dims import depends_on_values, of_values, to_dim
 from .errors import RecordError
 from .guards import Asked
 from .schema import Condition, DimExpr
@@ -280,6 +280,8 @@ def _condition(relation: _Relation, names: Collection[str]) -> Condition:
 
 
 def _unsayable(asked: Asked) -> RecordError:
+    if any(of_values(s) for s in asked.condition.free_symbols):
+        return depends_on_values(asked.at or "the model")
     names = sorted(str(s) for s in asked.condition.free_symbols)
     listed = ", ".join(f"`{n}`" for n in names)
     return RecordError(

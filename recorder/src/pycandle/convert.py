@@ -140,6 +140,12 @@ class Converter:
         if node.target is operator.getitem:
             return  # named with the node that it takes from
         where = self._where(node)
+        if node.target is torch.ops.higher_order.with_effects:
+            raise RecordError(
+                f"{place(self.calls.module(self.calls.of(node)), source_line(node))}: "
+                f"{node.args[1]} raises an error for some values, which a recorded model does not; "
+                "leave what comes apart into it out of `decompose`"
+            )
         if not isinstance(node.target, torch._ops.OpOverload):
             raise RecordError(f"{where}: {node.target} is not an operator with a schema")
         if is_random(node):
@@ -244,14 +250,20 @@ class Converter:
         for leaf, node in zip(self.trace.outputs, returned, strict=True):
             if not isinstance(node, fx.Node):
                 if node is not None:
-                    raise RecordError(f"output `{leaf.path}` is {node!r}, not a tensor")
+                    raise RecordError(
+                        f"output `{leaf.path}` is {node!r}, not a tensor: leave it out, or make a "
+                        "tensor of it"
+                    )
                 continue
             if node in self.values:
                 value: Any = ValueRef(self.values[node].name)
             elif node in self.sources:
                 value = self._source(node, "")
             else:
-                raise RecordError(f"output `{leaf.path}` is a size, not a tensor")
+                raise RecordError(
+                    f"output `{leaf.path}` is a size, not a tensor: leave it out; the shapes of "
+                    "inputs and outputs say it"
+                )
             outputs.append(Output(leaf.name, leaf.path, value))
             nodes.append(node)
         if not outputs:

@@ -64,16 +64,31 @@ def to_dim(expr: sympy.Expr, where: str) -> Dim:
         return DimExpr("max", _sorted(args))
     if isinstance(expr, (sf.Min, sympy.Min)):
         return DimExpr("min", _sorted(args))
-    raise RecordError(f"{where}: the size `{expr}` uses {type(expr).__name__}, which has no form")
+    raise RecordError(
+        f"{where}: a size is computed with {type(expr).__name__}, where sizes are whole numbers: "
+        "give the size itself, as `size=` in place of `scale_factor=`, or leave the axes that it "
+        "comes from out of dynamic_shapes"
+    )
 
 
 def _check_backed(symbol: sympy.Symbol, where: str) -> None:
+    if not str(symbol).isidentifier() or of_values(symbol):
+        raise depends_on_values(where)
+
+
+def of_values(symbol: sympy.Basic) -> bool:
+    """Whether `symbol` stands for a value in a tensor."""
     name = str(symbol)
-    if not name.isidentifier() or (name[0] == "u" and name[1:].isdigit()):
-        raise RecordError(
-            f"{where}: a size depends on the values of a tensor; sizes must follow from the shapes "
-            "of the inputs"
-        )
+    return name[0] == "u" and name[1:].isdigit()
+
+
+def depends_on_values(where: str) -> RecordError:
+    """What is said of a size that is not known before the model runs."""
+    return RecordError(
+        f"{where}: a size depends on the values of a tensor; sizes must follow from the shapes of "
+        "the inputs: in place of an index that is a mask, `torch.where` and `masked_fill` keep the "
+        "shape, and in place of `item()` an input of the size that is wanted gives it"
+    )
 
 
 def _sum(expr: sympy.Add, where: str) -> Dim:

@@ -160,7 +160,8 @@ def _said(said: Any, size: int, where: str) -> Any:
         if not known or said.isdigit():
             raise RecordError(
                 f"{where}: `{said}` is no name of a size; names are letters, digits and `_`, and "
-                '`+` makes a sum, as in "past + sequence"'
+                '`+` makes a sum, as in "past + sequence"; a size that has to be even, say, is '
+                "called by one name, and what the model asks of it becomes a condition"
             )
         return said
     if type(said).__module__.startswith("torch."):

@@ -77,6 +77,11 @@ class GoldenRecorder:
             raise RecordError(
                 f"the model is of type {type(model).__name__}: give a `torch.nn.Module`, built"
             )
+        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+            raise RecordError(
+                "the model is TorchScript, compiled by `torch.jit`, and cannot be traced again: "
+                "record the `torch.nn.Module` that it was made from"
+            )
         with explained(model):
             traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
             self._manifest, self._constants = convert(model, traced, "model", self._states)
