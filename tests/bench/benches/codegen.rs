@@ -19,6 +19,10 @@ const MANIFEST: &str = "llama_70b_manifest.json";
 const GENERATE: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_secs(5);
 
+/// What opening a checkpoint of half a million tensors may take, and validating it besides.
+const OPEN: Duration = Duration::from_secs(1);
+const VALIDATE: Duration = Duration::from_secs(2);
+
 fn benches(c: &mut Criterion) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deep-crate");
     if let Err(error) = prepare(&folder) {
@@ -45,23 +49,36 @@ fn benches(c: &mut Criterion) {
 fn many_tensors(c: &mut Criterion) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("experts");
     let (manifest, weights) = (folder.join("manifest.json"), folder.join("w.safetensors"));
+    let prefixed = folder.join("prefixed.safetensors");
     let written = std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(&manifest, experts::manifest(false)))
-        .and_then(|()| experts::write_checkpoint(&weights, ""));
+        .and_then(|()| experts::write_checkpoint(&weights, ""))
+        .and_then(|()| experts::write_checkpoint(&prefixed, "wrapped."));
     if let Err(error) = written {
         panic!("{}: {error}", folder.display());
     }
     let mut group = c.benchmark_group("442,369 tensors");
     group.sample_size(10);
+    let mut taken = Vec::new();
     group.bench_function("open", |b| {
-        b.iter(|| Checkpoint::open(&weights).map(|open| open.len()).ok());
+        b.iter_custom(|turns| sum(turns, &mut taken, || timed(|| Checkpoint::open(&weights))));
     });
+    hold("open", taken, OPEN);
     let config = Config::new(&manifest);
     let with_weights = config.clone().weights(&weights);
-    if let Ok(traced) = raw::read(&manifest) {
-        group.bench_function("open and validate", |b| {
-            b.iter(|| checkpoint::check(&traced, &with_weights).is_ok());
+    let traced = match raw::read(&manifest) {
+        Ok(traced) => traced,
+        Err(report) => panic!("{report}"),
+    };
+    for (name, weights, fits) in [("fits", &weights, true), ("is prefixed", &prefixed, false)] {
+        let config = config.clone().weights(weights);
+        let validate = || checkpoint::check(&traced, &config).is_ok();
+        assert_eq!(validate(), fits, "{}", weights.display());
+        let mut taken = Vec::new();
+        group.bench_function(format!("open and validate what {name}"), |b| {
+            b.iter_custom(|turns| sum(turns, &mut taken, || timed(validate)));
         });
+        hold("open and validate", taken, VALIDATE);
     }
     group.bench_function("read the manifest", |b| b.iter(|| check(&config).is_ok()));
     group.bench_function("generate", |b| {
@@ -117,6 +134,15 @@ fn hold(name: &str, mut taken: Vec<Duration>, limit: Duration) {
         *median < limit,
         "{name}: {median:?}, the limit is {limit:?}"
     );
+}
+
+/// Time of a turn, without that of dropping what it gives.
+fn timed<T>(turn: impl FnOnce() -> T) -> Duration {
+    let begin = Instant::now();
+    let given = turn();
+    let elapsed = begin.elapsed();
+    std::hint::black_box(given);
+    elapsed
 }
 
 /// Time of generating by itself.

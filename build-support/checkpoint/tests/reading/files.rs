@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
 
 use pycandle_checkpoint::Checkpoint;
 
@@ -218,31 +217,25 @@ fn folders_without_a_checkpoint() {
 
 /// 80 B parameters: 512 experts in 48 layers, three matrices of six quantized parts each.
 #[test]
-fn half_a_million_tensors_open_in_a_second() {
-    // Unoptimised code takes thirty times as long; a loaded machine twice as long.
-    let (count, limit) = if cfg!(debug_assertions) {
-        (442_368 / 16, 5.0)
-    } else {
-        (442_368, 2.0)
-    };
+fn half_a_million_tensors_are_opened() {
+    const COUNT: u64 = 442_368;
     let folder = folder();
     let path = folder.path().join("many.safetensors");
-    let entries = (0..count).map(|i| {
-        let (start, end) = (i * 90_112, (i + 1) * 90_112);
+    let name = |i: u64| {
         let (layer, expert, part) = (i / 9216, i / 18 % 512, i % 18);
-        format!(
-            r#""model.layers.{layer}.mlp.experts.{expert}.proj_{part}.weight":{{"dtype":"BF16","shape":[22,2048],"data_offsets":[{start},{end}]}}"#
-        )
+        format!("model.layers.{layer}.mlp.experts.{expert}.proj_{part}.weight")
+    };
+    let entries = (0..COUNT).map(|i| {
+        let (name, start, end) = (name(i), i * 90_112, (i + 1) * 90_112);
+        format!(r#""{name}":{{"dtype":"BF16","shape":[22,2048],"data_offsets":[{start},{end}]}}"#)
     });
     let json = format!("{{{}}}", entries.collect::<Vec<_>>().join(","));
     let mut file = File::create(&path).expect("a writable folder");
     file.write_all(&header(&json, 0)).expect("a header");
-    file.set_len(8 + json.len() as u64 + count * 90_112)
-        .expect("a sparse file");
-    let start = Instant::now();
-    let checkpoint = Checkpoint::open(&path).expect("a sparse file of up to 40 GB");
-    let elapsed = start.elapsed();
-    assert_eq!(checkpoint.len(), count as usize);
-    println!("opened {count} tensors in {elapsed:?}");
-    assert!(elapsed.as_secs_f64() < limit, "opening took {elapsed:?}");
+    let data = 8 + json.len() as u64;
+    file.set_len(data + COUNT * 90_112).expect("a sparse file");
+    let checkpoint = Checkpoint::open(&path).expect("a sparse file of 40 GB");
+    assert_eq!(checkpoint.len(), COUNT as usize);
+    let last = checkpoint.get(&name(COUNT - 1)).expect("the last tensor");
+    assert_eq!(last.range().end, data + COUNT * 90_112);
 }
