@@ -500,6 +500,7 @@ fn a_lock_is_judged_as_the_files_are() {
             .filter(|line| !line.contains("--> ") && !line.contains("record again"));
         lines
             .map(|line| line.replace("model.safetensors.lock.json", "config.json"))
+            .map(|line| line.replace("model.gguf.lock.json", "model.gguf"))
             .collect::<Vec<_>>()
             .join("\n")
     };
