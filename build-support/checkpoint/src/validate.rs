@@ -3,9 +3,11 @@
 //! In: [`Expected`] and the headers of a [`Checkpoint`]. Out: for every tensor that is needed where
 //! it is, or one [`Mismatch`] that says everything that does not fit.
 
+mod adapter;
 mod compare;
 mod conclusion;
 mod config;
+mod edit;
 mod extra;
 mod forms;
 mod found;
@@ -14,6 +16,7 @@ mod groups;
 mod mismatch;
 mod missing;
 mod names;
+mod pieces;
 mod prefix;
 mod renamed;
 mod similar;
@@ -192,12 +195,7 @@ pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Vali
     let mut prefixes = prefix::findings(expected, &finder, &mut found);
     found.find_scales(expected, &finder);
     found.share(expected);
-    findings.extend(missing::findings(
-        expected,
-        checkpoint,
-        &found,
-        &mut prefixes,
-    ));
+    findings.extend(missing::findings(expected, &finder, &found, &mut prefixes));
     findings.extend(prefixes.finding());
     findings.extend(compare::findings(expected, &found));
     let mut compared = config::compare(expected, checkpoint);

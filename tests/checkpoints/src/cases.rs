@@ -1,6 +1,7 @@
 //! The table.
 
 mod forms;
+mod names;
 mod settings;
 mod values;
 
@@ -399,6 +400,7 @@ pub fn cases() -> Vec<Case> {
     ];
     cases.extend(fitting());
     cases.extend(forms::cases());
+    cases.extend(names::cases());
     cases.extend(settings::cases());
     cases.extend(values::cases());
     cases

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::Expected;
+use super::adapter;
 use super::config::Compared;
 use super::found::Found;
 use super::mismatch::{Class, Finding, path};
 use super::names::number;
+use super::prefix::is_choice;
 use crate::files::one_of_several;
+use crate::header::Value;
 use crate::open::Checkpoint;
 
 /// The one thing that is probably the matter, and what to do about it.
@@ -22,7 +25,7 @@ pub(super) fn conclude(
 ) -> Option<String> {
     if findings.iter().any(|f| f.class == Class::Missing)
         && let [shard] = checkpoint.shards()
-        && let Some((number, count)) = one_of_several(shard.shown())
+        && let Some((number, count)) = one_of_several(shard.shown()).or_else(|| split(checkpoint))
     {
         let folder = shard.shown().parent().map(path).unwrap_or_default();
         let folder = match folder.trim_end_matches('/') {
@@ -32,6 +35,9 @@ pub(super) fn conclude(
         return Some(format!(
             "this is shard {number} of {count}: open the folder of all of them, `{folder}`"
         ));
+    }
+    if let Some(what) = no_model(checkpoint, found) {
+        return Some(what);
     }
     let mut sizes = sizes(compared);
     if sizes.is_empty() {
@@ -53,6 +59,24 @@ pub(super) fn conclude(
         .filter(|f| !f.is_note() && !f.is_warning())
         .map(|f| f.class)
         .collect();
+    let count = |class: Class| {
+        findings
+            .iter()
+            .filter(|f| f.class == class)
+            .map(|f| f.count)
+            .sum()
+    };
+    let (missing, renamed): (usize, usize) = (count(Class::Missing), count(Class::Renamed));
+    // The model of another class may have other parts.
+    let is_other = findings
+        .iter()
+        .any(|finding| finding.class == Class::Origin);
+    if missing > renamed
+        && !is_other
+        && let Some(stored) = as_stored(checkpoint, found, compared)
+    {
+        return Some(stored);
+    }
     let nothing = found.hits.iter().all(Option::is_none);
     if nothing && classes.contains(&Class::Missing) && !classes.contains(&Class::Renamed) {
         return Some(format!(
@@ -62,9 +86,10 @@ pub(super) fn conclude(
         ));
     }
     if classes == [Class::Prefix] {
-        return Some("everything else fits".to_owned());
+        let is_choice = findings.iter().any(|finding| is_choice(&finding.lines));
+        return (!is_choice).then(|| "everything else fits".to_owned());
     }
-    if classes.contains(&Class::Renamed) {
+    if classes.contains(&Class::Renamed) && missing <= renamed {
         return None;
     }
     // What the others say of themselves is all that there is to do.
@@ -77,19 +102,74 @@ pub(super) fn conclude(
     })
 }
 
-/// How to trace the model that the checkpoint is of.
-fn again(expected: &Expected<'_>, checkpoint: &Checkpoint, compared: &Compared) -> String {
+/// Number and count of a GGUF that is one of several, by what it says of itself.
+fn split(checkpoint: &Checkpoint) -> Option<(u64, u64)> {
+    let value = |key: &str| checkpoint.metadata(key)?.as_usize();
+    let (number, count) = (value("split.no")?, value("split.count")?);
+    let several = count > 1 && number < count;
+    several.then_some((number as u64 + 1, count as u64))
+}
+
+/// What the checkpoint is, where it is no model's weights.
+fn no_model(checkpoint: &Checkpoint, found: &Found<'_>) -> Option<String> {
+    if found.hits.iter().any(Option::is_some) {
+        return None;
+    }
+    let kind = checkpoint
+        .metadata("general.type")
+        .and_then(Value::as_text)
+        .filter(|kind| *kind != "model");
+    if kind == Some("adapter")
+        || checkpoint
+            .iter()
+            .any(|tensor| adapter::is_part(tensor.name()))
+    {
+        return Some(format!(
+            "this is a LoRA adapter, not the model that it is for: {}, and take that",
+            adapter::MERGE
+        ));
+    }
+    let kind = kind?;
+    Some(format!(
+        "this file is no model, its `general.type` is `{kind}`: take the file of the model"
+    ))
+}
+
+/// The config is the traced one, so what is missing is likely there by the names of files that the
+/// library renames when it loads them.
+fn as_stored(checkpoint: &Checkpoint, found: &Found<'_>, compared: &Compared) -> Option<String> {
+    let whole = compared.has_config && compared.differences.is_empty();
+    if !whole || checkpoint.is_gguf() || found.used().len() >= checkpoint.len() {
+        return None;
+    }
+    let folder = folder(checkpoint, compared).unwrap_or_else(|| "FOLDER".to_owned());
+    Some(format!(
+        "the config is that of the trace, so these may be the names as they are stored, which the \
+         library renames when it loads them: `python -m pycandle record {folder}`, without \
+         `--no-goldens`, writes a safetensors file with the model's names beside the manifest; take \
+         that as the weights"
+    ))
+}
+
+/// The folder of the checkpoint, where its config is, as an argument of the recorder.
+fn folder(checkpoint: &Checkpoint, compared: &Compared) -> Option<String> {
     let shown = checkpoint.shown();
     let folder = match checkpoint.path().is_dir() {
         true => Some(shown),
         false => shown.parent(),
     };
-    match folder.map(path).filter(|_| compared.has_config && !checkpoint.is_snapshot()) {
-        Some(folder) if folder.is_empty() => "record again with `python -m pycandle record .`".into(),
-        Some(folder) => format!(
-            "record again with `python -m pycandle record {}/`",
-            folder.trim_end_matches('/')
-        ),
+    let is_read = !checkpoint.is_snapshot() && !checkpoint.is_gguf();
+    let folder = folder.filter(|_| compared.has_config && is_read);
+    match folder.map(path)?.trim_end_matches('/') {
+        "" => Some(".".to_owned()),
+        folder => Some(format!("{folder}/")),
+    }
+}
+
+/// How to trace the model that the checkpoint is of.
+fn again(expected: &Expected<'_>, checkpoint: &Checkpoint, compared: &Compared) -> String {
+    match folder(checkpoint, compared) {
+        Some(folder) => format!("record again with `python -m pycandle record {folder}`"),
         None if expected.config.is_some() => {
             "record again with `python -m pycandle record FOLDER`, where FOLDER holds this model and \
              its config.json"

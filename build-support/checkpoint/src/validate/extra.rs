@@ -6,7 +6,7 @@ use super::config::Compared;
 use super::found::Found;
 use super::mismatch::{Class, Finding};
 use super::names::number;
-use super::{Expected, forms, gguf, names};
+use super::{Expected, adapter, forms, gguf, names};
 use crate::header::PADDING;
 use crate::open::Checkpoint;
 
@@ -50,8 +50,11 @@ pub(super) fn findings(
     }
     let unneeded = unneeded(checkpoint, found);
     let used = found.used();
-    let (biases, mut others): (Vec<&str>, Vec<&str>) =
-        unneeded.iter().partition(|key| is_bias(key, &used));
+    let (adapter, unneeded): (Vec<&str>, Vec<&str>) =
+        unneeded.iter().partition(|key| adapter::is_part(key));
+    let is_missing = missing_biases(expected, found);
+    let is_bias = |key: &&&str| is_bias(key, &used) && !is_missing(key, checkpoint);
+    let (biases, mut others): (Vec<&str>, Vec<&str>) = unneeded.iter().partition(is_bias);
     if !expected.strict {
         // Of what is missing they may be the other names.
         let is_whole = found.hits.iter().all(Option::is_some);
@@ -60,6 +63,11 @@ pub(super) fn findings(
             false => Vec::new(),
         };
     }
+    // Of an adapter alone the conclusion says what it is.
+    let adapter = match found.hits.iter().any(Option::is_some) {
+        true => &adapter[..],
+        false => &[],
+    };
     let finding = |class: Class, keys: &[&str], advice: &str| {
         let all = checkpoint.iter().map(|tensor| tensor.name());
         let finding = Finding::listed(class, keys.len(), keys.iter().copied(), all);
@@ -70,8 +78,31 @@ pub(super) fn findings(
         false => finding(Class::Unused, &others, UNUSED),
     };
     let biases = finding(Class::Unexpected, &biases, BIASES);
-    biases.into_iter().chain(others).collect()
+    let adapter = finding(Class::Converted, adapter, ADAPTER);
+    adapter.into_iter().chain(biases).chain(others).collect()
 }
+
+/// Whether a key may be the bias that is missing by another name: of that shape, with those numbers.
+fn missing_biases<'f>(
+    expected: &'f Expected<'_>,
+    found: &Found<'_>,
+) -> impl Fn(&str, &Checkpoint) -> bool + 'f {
+    let pairs = expected.needs.iter().zip(&found.hits);
+    let missing = pairs.filter(|(need, hit)| hit.is_none() && need.name.ends_with(".bias"));
+    let missing: HashSet<(Vec<u32>, &[usize])> = missing
+        .map(|(need, _)| (names::split(&need.name).1, &*need.shape))
+        .collect();
+    move |key, checkpoint| {
+        !missing.is_empty()
+            && checkpoint
+                .get(key)
+                .is_some_and(|tensor| missing.contains(&(names::split(key).1, tensor.shape())))
+    }
+}
+
+const ADAPTER: &str = "these are of a LoRA adapter, which loading does not add to the weights: load it on \
+    the model with PEFT, call `merge_and_unload()` and save the model again; without the adapter, take \
+    its file out of the folder";
 
 const UNEXPECTED: &str = "nothing needs these: leave `strict` out, or write a checkpoint without them \
     with `cargo pycandle extract`";

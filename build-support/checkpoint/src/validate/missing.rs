@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use super::Expected;
-use super::found::Found;
+use super::found::{Finder, Found};
 use super::mismatch::{Class, Finding};
 use super::prefix::Prefixes;
 use super::renamed;
-use crate::open::Checkpoint;
 
 /// Ties of missing needs that are shown.
 const TIES: usize = 3;
@@ -15,7 +14,7 @@ const TIES: usize = 3;
 /// Needs that are not there, names that they may have, and twins that stand for one another.
 pub(super) fn findings(
     expected: &Expected<'_>,
-    checkpoint: &Checkpoint,
+    finder: &Finder<'_>,
     found: &Found<'_>,
     prefixes: &mut Prefixes,
 ) -> Vec<Finding> {
@@ -37,10 +36,12 @@ pub(super) fn findings(
         for line in tied.take(TIES) {
             finding = finding.with(&line);
         }
+        let (renamed, pieces) = renamed::findings(expected, finder, found, prefixes);
+        for line in pieces {
+            finding = finding.with(&line);
+        }
         findings.push(finding);
-        findings.extend(renamed::finding(
-            expected, checkpoint, found, &missing, prefixes,
-        ));
+        findings.extend(renamed);
     }
     // By the first of each group, the twin that is there.
     let pairs = || expected.needs.iter().zip(&found.hits).enumerate();

@@ -79,6 +79,23 @@ pub(crate) fn split(name: &str) -> (String, Vec<u32>) {
     split_first(name, usize::MAX)
 }
 
+/// Writes the template that [`split`] gives over what is there; `false` for a name with a `*` of its
+/// own.
+pub(crate) fn write_template(name: &str, template: &mut String) -> bool {
+    template.clear();
+    for (i, segment) in name.split('.').enumerate() {
+        if i > 0 {
+            template.push('.');
+        }
+        template.push_str(if number(segment).is_some() {
+            "*"
+        } else {
+            segment
+        });
+    }
+    !name.contains('*')
+}
+
 /// [`split`] with so many numbers at most.
 fn split_first(name: &str, most: usize) -> (String, Vec<u32>) {
     let mut numbers = Vec::new();

@@ -1,82 +1,118 @@
 //! The names that missing tensors may have in the checkpoint, and the renames that mend it.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::found::Found;
+use super::edit::{Behind, Edit, Kind, difference};
+use super::found::{Finder, Found};
 use super::mismatch::{Class, Finding, Line, Rename};
 use super::prefix::Prefixes;
-use super::{Expected, Need, names, prefix, similar};
-use crate::open::{Checkpoint, Tensor};
+use super::{Expected, Need, names, pieces};
 
-/// Names that are compared letter by letter with a missing one.
-const CANDIDATES: usize = 4096;
-/// Missing names for which a near one is looked for, and how many are shown: one example is enough
-/// to see a renamed module.
-const NEAR: (usize, usize) = (12, 3);
+/// Parts of names that are looked for, one after another.
+const EDITS: usize = 6;
+/// Templates of needs that are compared with those of keys, and how many pairs that may be.
+const NEEDS: (usize, usize) = (8, 256);
+const PAIRS: usize = 1 << 20;
+/// Templates beyond which names are no model's, and nothing is looked for.
+const TEMPLATES: usize = 1 << 14;
+/// Parts of names that are tried, and needs of one template on which they are.
+const TRIED: usize = 256;
+const SAMPLES: usize = 16;
+/// Templates that a part has to be in which has nothing in common with the other.
+const GROUP: usize = 3;
 /// What the two tensors of a norm are called, and what else.
 const NORMS: &[(&str, &[&str])] = &[
     ("weight", &["gamma", "scale", "g"]),
     ("bias", &["beta", "offset", "shift", "b"]),
 ];
 
-/// A key that nothing uses, by the name that it has after the renames of its prefix.
-struct Unused<'c> {
-    name: Cow<'c, str>,
-    /// The numbers in it.
-    numbers: Box<[u32]>,
-    tensor: Tensor<'c>,
+/// How many keys a template stands for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    used: usize,
+    unused: usize,
 }
 
-/// What is missing may be there by these names; the renames are for keys that other prefixes have
-/// been mended in, and what mends those is said first.
-pub(super) fn finding(
+/// What is missing, and where it may be.
+pub(super) struct Search<'s, 'e, 'c> {
+    pub expected: &'s Expected<'e>,
+    pub finder: &'s Finder<'c>,
+    prefixes: &'s Prefixes,
+    used: HashSet<&'c str>,
+    /// Templates of missing needs, with those needs.
+    pub missing: BTreeMap<String, Vec<usize>>,
+    /// Those of them of which a part is not missing.
+    partly: HashSet<String>,
+    /// Templates of keys, by the names that they have after the renames so far.
+    keys: BTreeMap<String, Count>,
+    edits: Vec<Edit>,
+}
+
+/// A part of names that may be another, and what it would find.
+struct Proposal {
+    edit: Edit,
+    kind: Kind,
+    /// The templates of needs that it finds.
+    needs: Vec<String>,
+    count: usize,
+}
+
+/// What is missing may be there by these names, and of what else it may be in these pieces; the renames
+/// are for keys that another prefix has been mended in, and what mends that is said first.
+pub(super) fn findings(
     expected: &Expected<'_>,
-    checkpoint: &Checkpoint,
+    finder: &Finder<'_>,
     found: &Found<'_>,
-    missing: &[usize],
     prefixes: &mut Prefixes,
-) -> Option<Finding> {
-    let used = found.used();
-    let unused = checkpoint.iter().filter(|t| !used.contains(t.name()));
-    let unused = unused.map(|tensor| {
-        let name = prefixes.renamed(tensor.name());
-        Unused {
-            numbers: numbers(&name).collect(),
-            name,
-            tensor,
-        }
-    });
-    let unused: Vec<Unused<'_>> = unused.collect();
-    let mut missing: Vec<&Need<'_>> = missing.iter().map(|&id| &expected.needs[id]).collect();
-    let (mut lines, mut renames) = (Vec::new(), Vec::new());
-    let mut taken: HashSet<&str> = HashSet::new();
-    for norm in norms(&missing, &unused, &used) {
-        let others = match norm.pairs.len() - 1 {
-            0 => String::new(),
-            1 => " and 1 other".to_owned(),
-            n => format!(" and {n} others"),
-        };
+) -> (Option<Finding>, Vec<String>) {
+    if prefixes.is_choice() {
+        return (None, Vec::new());
+    }
+    let Some(mut search) = Search::new(expected, finder, found, prefixes) else {
+        return (None, Vec::new());
+    };
+    let (lines, renames, count) = names_of(&mut search);
+    let pieces = pieces::lines(&search);
+    (finding(lines, renames, count, prefixes), pieces)
+}
+
+/// Lines that say what may be called what, the renames that mend it, and how many tensors it is.
+fn names_of(search: &mut Search<'_, '_, '_>) -> (Vec<String>, Vec<Rename>, usize) {
+    let (mut lines, mut renames, mut count) = (Vec::new(), Vec::new(), 0);
+    for norm in search.norms() {
+        let others = others(norm.needs.len());
+        count += norm.needs.len();
         lines.push(format!(
             "renamed: {}{others} may end in `.{}` in the checkpoint",
-            norm.pairs[0].0, norm.word
+            search.expected.needs[norm.needs[0]].name, norm.word
         ));
         renames.push(Rename {
             pattern: format!(r"\.{}$", norm.word),
             replacement: format!(".{}", norm.leaf),
         });
-        missing.retain(|need| !norm.pairs.iter().any(|(name, _)| *name == need.name));
-        taken.extend(norm.pairs.iter().map(|(_, key)| *key));
+        search.take(&norm);
     }
-    for (need, key) in nearest(&missing, &unused, &taken) {
-        lines.push(format!(
-            "renamed: {} may be called {} in the checkpoint",
-            need.name,
-            key.tensor.name()
-        ));
-        renames.extend(rule(&key.name, &need.name));
+    for _ in 0..EDITS {
+        let Some((proposal, rivals)) = search.best() else {
+            break;
+        };
+        count += proposal.count;
+        lines.push(search.line(&proposal, &rivals));
+        if rivals.is_empty() {
+            renames.push(proposal.edit.rename());
+        }
+        search.apply(proposal, rivals);
     }
-    let count = lines.len();
+    (lines, renames, count)
+}
+
+fn finding(
+    lines: Vec<String>,
+    mut renames: Vec<Rename>,
+    count: usize,
+    prefixes: &mut Prefixes,
+) -> Option<Finding> {
     if !renames.is_empty() {
         // One list for both: later rules see what the earlier ones made.
         renames.splice(0..0, prefixes.take_renames());
@@ -98,143 +134,356 @@ pub(super) fn finding(
     Some(Finding::new(Class::Renamed, count, lines))
 }
 
+/// ` and 2 others` of so many altogether.
+fn others(all: usize) -> String {
+    match all - 1 {
+        0 => String::new(),
+        1 => " and 1 other".to_owned(),
+        n => format!(" and {n} others"),
+    }
+}
+
 /// A tensor of norms by another word, wherever it is.
-struct Norm<'n, 'c> {
+struct Norm {
     leaf: &'static str,
     word: &'static str,
-    /// Names of needs, and the keys that they may be.
-    pairs: Vec<(&'n str, &'c str)>,
+    needs: Vec<usize>,
 }
 
-/// Missing tensors of norms that are there by other words, where no key that is used has the word.
-fn norms<'n, 'c>(
-    missing: &[&'n Need<'_>],
-    unused: &'c [Unused<'c>],
-    used: &HashSet<&str>,
-) -> Vec<Norm<'n, 'c>> {
-    let mut found: BTreeMap<(&str, &str), Norm<'n, 'c>> = BTreeMap::new();
-    let ends = |word: &str| unused.iter().any(|key| leaf(&key.name) == word);
-    let words = NORMS
-        .iter()
-        .flat_map(|(leaf, words)| words.iter().map(move |word| (*leaf, *word)));
-    let is_free = |word: &str| !used.iter().any(|key| leaf(key) == word);
-    let words: Vec<_> = words
-        .filter(|(_, word)| ends(word) && is_free(word))
-        .collect();
-    if words.is_empty() {
-        return Vec::new();
+impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
+    /// `None` where there are too many templates to look for anything.
+    fn new(
+        expected: &'s Expected<'e>,
+        finder: &'s Finder<'c>,
+        found: &Found<'c>,
+        prefixes: &'s Prefixes,
+    ) -> Option<Self> {
+        let used = found.used();
+        let mut missing: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut template = String::new();
+        let pairs = || expected.needs.iter().zip(&found.hits).enumerate();
+        for (id, (need, hit)) in pairs() {
+            if hit.is_none() && names::write_template(&need.name, &mut template) {
+                change(&mut missing, &template, |ids| ids.push(id));
+            }
+            if missing.len() > TEMPLATES {
+                return None;
+            }
+        }
+        let mut partly = HashSet::new();
+        for (_, (need, hit)) in pairs() {
+            let is_there = hit.is_some() && names::write_template(&need.name, &mut template);
+            if is_there && missing.contains_key(&template) && !partly.contains(&template) {
+                partly.insert(template.clone());
+            }
+        }
+        let mut keys: BTreeMap<String, Count> = BTreeMap::new();
+        for tensor in finder.checkpoint.iter() {
+            let name = prefixes.renamed(tensor.name());
+            if names::write_template(&finder.need_of(&name), &mut template) {
+                let is_used = used.contains(tensor.name());
+                change(&mut keys, &template, |count: &mut Count| match is_used {
+                    true => count.used += 1,
+                    false => count.unused += 1,
+                });
+            }
+            if keys.len() > TEMPLATES {
+                return None;
+            }
+        }
+        Some(Self {
+            expected,
+            finder,
+            prefixes,
+            used,
+            missing,
+            partly,
+            keys,
+            edits: Vec::new(),
+        })
     }
-    let by_name: HashMap<&str, &Unused<'_>> = unused.iter().map(|key| (&*key.name, key)).collect();
-    for need in missing.iter().filter(|need| need.shape.len() == 1) {
-        let Some((module, own)) = need.name.rsplit_once('.') else {
-            continue;
+
+    /// The key that has this name after the renames so far.
+    pub fn original(&self, mut name: String) -> String {
+        for edit in self.edits.iter().rev() {
+            name = edit.key_of(&name).unwrap_or(name);
+        }
+        self.prefixes.key(&name).into_owned()
+    }
+
+    /// Whether a need is in the checkpoint, unused, by this name.
+    fn has(&self, name: String, need: &Need<'_>) -> bool {
+        let hit = self.finder.locate(&self.original(name), need);
+        hit.is_some_and(|hit| {
+            let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
+            fits && !hit.mapped && !self.used.contains(hit.tensor.name())
+        })
+    }
+
+    /// Missing tensors of norms that are there by other words, where no key that is used has the word.
+    fn norms(&self) -> Vec<Norm> {
+        let leaves = |is: fn(&Count) -> bool| -> BTreeSet<&str> {
+            let keys = self.keys.iter().filter(|(_, count)| is(count));
+            keys.map(|(key, _)| leaf(key)).collect()
         };
-        let key = words
+        let (unused, used) = (leaves(|c| c.unused > 0), leaves(|c| c.used > 0));
+        let words = NORMS
             .iter()
-            .filter(|(leaf, _)| *leaf == own)
-            .find_map(|&(leaf, word)| {
-                let key = by_name.get(&*format!("{module}.{word}"))?;
-                (*key.tensor.shape() == *need.shape).then_some((leaf, word, key.tensor.name()))
+            .flat_map(|(leaf, words)| words.iter().map(move |word| (*leaf, *word)));
+        let norms = words.filter(|(_, word)| unused.contains(word) && !used.contains(word));
+        let norms = norms.map(|(own, word)| {
+            let missing = self.missing.iter().filter(|(name, _)| leaf(name) == own);
+            let ids = missing.flat_map(|(_, ids)| ids).copied().filter(|&id| {
+                let need = &self.expected.needs[id];
+                let module = need.name.strip_suffix(own);
+                module.is_some_and(|module| {
+                    need.shape.len() == 1 && self.has(format!("{module}{word}"), need)
+                })
             });
-        if let Some((leaf, word, key)) = key {
-            let norm = found.entry((leaf, word)).or_insert(Norm {
-                leaf,
+            let mut needs: Vec<usize> = ids.collect();
+            needs.sort_unstable();
+            Norm {
+                leaf: own,
                 word,
-                pairs: Vec::new(),
-            });
-            norm.pairs.push((&need.name, key));
-        }
+                needs,
+            }
+        });
+        norms.filter(|norm| !norm.needs.is_empty()).collect()
     }
-    // Weights before biases, as in the table.
-    let mut found: Vec<_> = found.into_values().collect();
-    found.sort_by_key(|norm| NORMS.iter().position(|(leaf, _)| *leaf == norm.leaf));
-    found
-}
 
-/// For the first few that are missing, the nearest name of the same shape; no key is two of them.
-fn nearest<'n, 'm, 'c>(
-    missing: &[&'n Need<'m>],
-    unused: &'c [Unused<'c>],
-    taken: &HashSet<&str>,
-) -> Vec<(&'n Need<'m>, &'c Unused<'c>)> {
-    // One of each kind: the others are its like in other layers.
-    let mut kinds = HashSet::new();
-    let needs = missing
-        .iter()
-        .filter(|need| kinds.insert(names::split(&need.name).0));
-    let needs: Vec<&Need<'_>> = needs.take(NEAR.0).copied().collect();
-    let mut pairs = Vec::new();
-    for (number, need) in needs.iter().enumerate() {
-        let may_be = |key: &&Unused<'_>| {
-            *key.tensor.shape() == *need.shape
-                && !taken.contains(key.tensor.name())
-                && may_be_called(leaf(&need.name), leaf(&key.name))
+    /// Nothing else is to be said of these.
+    fn take(&mut self, norm: &Norm) {
+        let taken: HashSet<usize> = norm.needs.iter().copied().collect();
+        for ids in self.missing.values_mut() {
+            ids.retain(|id| !taken.contains(id));
+        }
+        self.missing.retain(|_, ids| !ids.is_empty());
+        let is_word = |key: &str| leaf(key) == norm.word;
+        self.keys.retain(|key, _| !is_word(key));
+    }
+
+    /// The part of names by which most is found, and others by which the same is.
+    fn best(&self) -> Option<(Proposal, Vec<Proposal>)> {
+        let mut groups: BTreeMap<(&str, &str, &str), Vec<&str>> = BTreeMap::new();
+        let keys: Vec<&str> = self.unused().collect();
+        let most = (PAIRS / keys.len().max(1)).clamp(NEEDS.0, NEEDS.1);
+        let step = self.missing.len().div_ceil(most).max(1);
+        for need in self.missing.keys().step_by(step) {
+            for key in &keys {
+                let Some((left, a, b)) = difference(need, key) else {
+                    continue;
+                };
+                if groups.len() < PAIRS || groups.contains_key(&(left, a, b)) {
+                    groups.entry((left, a, b)).or_default().push(need);
+                }
+            }
+        }
+        let size = |needs: &[&str]| needs.iter().map(|need| self.missing[*need].len()).sum();
+        let mut groups: Vec<(usize, _, _)> = groups
+            .into_iter()
+            .map(|(parts, needs)| (size(&needs), parts, needs))
+            .collect();
+        groups.sort_by_key(|(size, (_, a, b), _)| (Reverse(*size), a.len() + b.len()));
+        let mut all: Vec<Proposal> = Vec::new();
+        let mut tried = 0;
+        for (size, (left, a, b), needs) in groups {
+            if tried == TRIED || all.iter().any(|best| best.count > size) {
+                break;
+            }
+            let kind = match NORMS
+                .iter()
+                .any(|(leaf, words)| *leaf == a && words.contains(&b))
+            {
+                true => Kind::Slip,
+                false => Kind::of(a, b),
+            };
+            if kind == Kind::Other && needs.len() < GROUP {
+                continue;
+            }
+            tried += 1;
+            all.extend(self.proposal((left, a, b), kind, &needs));
+        }
+        all.sort_by_key(|p| (Reverse(p.count), p.kind, p.edit.clone()));
+        let mut all = all.into_iter();
+        let best = all.next()?;
+        let equal =
+            |p: &Proposal| (p.count, p.kind, &p.needs) == (best.count, best.kind, &best.needs);
+        let rivals = all.take_while(equal).collect();
+        Some((best, rivals))
+    }
+
+    /// Templates of keys that nothing needs.
+    pub fn unused(&self) -> impl Iterator<Item = &str> {
+        let keys = self.keys.iter().filter(|(_, count)| count.unused > 0);
+        keys.map(|(key, _)| &**key)
+    }
+
+    fn is_most(&self, count: usize) -> bool {
+        2 * count > self.expected.needs.len()
+    }
+
+    /// What such a part would find, if it is worth saying.
+    fn proposal(
+        &self,
+        (left, need, key): (&str, &str, &str),
+        kind: Kind,
+        needs: &[&str],
+    ) -> Option<Proposal> {
+        let mut edit = Edit {
+            left: left.to_owned(),
+            need: need.to_owned(),
+            key: key.to_owned(),
+            behind: Behind::Any,
         };
-        let mut keys: Vec<&Unused<'_>> = unused.iter().filter(may_be).collect();
-        // Of many, those of the same layer that end as the missing one and are about as long.
-        let own: Vec<u32> = numbers(&need.name).collect();
-        let differs = |key: &Unused<'_>| *key.numbers != *own;
-        if keys.len() > CANDIDATES {
-            keys.select_nth_unstable_by_key(CANDIDATES, |key| {
-                let length = key.name.len().abs_diff(need.name.len());
-                (differs(key), leaf(&key.name) != leaf(&need.name), length)
-            });
-            keys.truncate(CANDIDATES);
+        // What is there for some layers is no other name of what is there for the others.
+        let is_free = |need: &&&str| kind == Kind::Slip || !self.partly.contains(**need);
+        let fits = needs
+            .iter()
+            .filter(is_free)
+            .filter(|need| self.fits(&edit, need));
+        let fits: Vec<String> = fits.map(|need| (**need).to_owned()).collect();
+        if fits.is_empty() {
+            return None;
         }
-        pairs.extend(keys.into_iter().filter_map(|key| {
-            let distance = similar::distance(&need.name, &key.name)?;
-            Some((differs(key), distance, number, key))
-        }));
+        let is_sure = |edit: &Edit, fits: &[String]| {
+            self.is_most(self.count(edit, fits)) || self.is_whole(edit, fits)
+        };
+        if kind == Kind::Other && !is_sure(&edit, &fits) {
+            return None;
+        }
+        let needs = self.bind(&mut edit, fits)?;
+        let count = self.count(&edit, &needs);
+        Some(Proposal {
+            edit,
+            kind,
+            needs,
+            count,
+        })
     }
-    pairs.sort_by(|a, b| (a.0, a.1, a.2, &a.3.name).cmp(&(b.0, b.1, b.2, &b.3.name)));
-    let mut found: BTreeMap<usize, &Unused<'_>> = BTreeMap::new();
-    let mut taken = HashSet::new();
-    for (_, _, number, key) in pairs {
-        if !found.contains_key(&number) && taken.insert(key.tensor.name()) {
-            found.insert(number, key);
+
+    /// How many needs of these templates there are keys for.
+    fn count(&self, edit: &Edit, needs: &[String]) -> usize {
+        let counts = needs.iter().map(|need| {
+            let rest = need.get(edit.left.len() + edit.need.len()..).unwrap_or("");
+            let key = self.keys.get(&format!("{}{}{rest}", edit.left, edit.key));
+            self.missing[need]
+                .len()
+                .min(key.map_or(0, |count| count.unused))
+        });
+        counts.sum()
+    }
+
+    /// Whether half of the needs of this template, or more, are there with the other part.
+    fn fits(&self, edit: &Edit, template: &str) -> bool {
+        let ids = &self.missing[template];
+        let step = ids.len().div_ceil(SAMPLES).max(1);
+        let needs = ids.iter().step_by(step).map(|&id| &self.expected.needs[id]);
+        let is_there = |need: &&Need<'_>| {
+            let key = edit.key_of(&need.name);
+            key.is_some_and(|key| self.has(key, need))
+        };
+        let (of, hits) = (needs.clone().count(), needs.filter(is_there).count());
+        2 * hits >= of
+    }
+
+    /// Whether these are all needs with the one part, and all keys with the other.
+    fn is_whole(&self, edit: &Edit, fits: &[String]) -> bool {
+        let (need, key) = (
+            format!("{}{}", edit.left, edit.need),
+            format!("{}{}", edit.left, edit.key),
+        );
+        let fits: HashSet<&str> = fits.iter().map(|need| &**need).collect();
+        let mut needs = self.missing.keys().filter(|name| name.starts_with(&need));
+        let mut keys = self.keys.keys().filter(|name| name.starts_with(&key));
+        let is_one = |key: &String| edit.need_of(key).is_some_and(|need| fits.contains(&*need));
+        // A file that has other names with the one part has them as they are.
+        let mut own = self.keys.keys().filter(|name| name.starts_with(&need));
+        fits.len() >= GROUP
+            && needs.all(|need| fits.contains(&**need))
+            && keys.all(is_one)
+            && own.next().is_none()
+    }
+
+    /// Makes the rule touch nothing but what it is for; the templates of needs that it then is for.
+    fn bind(&self, edit: &mut Edit, needs: Vec<String>) -> Option<Vec<String>> {
+        if needs.len() > 1 {
+            if !edit.key.is_empty() && self.is_harmless(edit) {
+                return Some(needs);
+            }
+            if edit.bind(needs.iter().map(|need| &**need)) && self.is_harmless(edit) {
+                return Some(needs);
+            }
+        }
+        let need = needs.into_iter().next()?;
+        let end = need.get(edit.left.len() + edit.need.len()..)?;
+        edit.behind = Behind::End(end.to_owned());
+        Some(vec![need])
+    }
+
+    /// Whether the rule leaves all keys alone that are used, and makes no name of another key.
+    fn is_harmless(&self, edit: &Edit) -> bool {
+        self.keys.iter().all(|(key, count)| {
+            edit.need_of(key)
+                .is_none_or(|name| count.used == 0 && !self.keys.contains_key(&name))
+        })
+    }
+
+    fn line(&self, proposal: &Proposal, rivals: &[Proposal]) -> String {
+        let ids = proposal.needs.iter().flat_map(|need| &self.missing[need]);
+        let all = [proposal].into_iter().chain(rivals);
+        let example = ids.copied().min().map(|id| &self.expected.needs[id]);
+        let Some(need) = example else {
+            return String::new();
+        };
+        let keys = all.filter_map(|p| Some(self.original(p.edit.key_of(&need.name)?)));
+        let keys: Vec<String> = keys.collect();
+        let same = match proposal.count {
+            0 | 1 => String::new(),
+            n => format!(", and{} in the same way", &others(n)[4..]),
+        };
+        let which = match rivals.is_empty() {
+            true => "",
+            false => ": its name does not say which",
+        };
+        format!(
+            "renamed: {} may be called {} in the checkpoint{same}{which}",
+            need.name,
+            keys.join(" or ")
+        )
+    }
+
+    /// Goes on as if the keys had been renamed.
+    fn apply(&mut self, proposal: Proposal, rivals: Vec<Proposal>) {
+        for need in &proposal.needs {
+            self.missing.remove(need);
+        }
+        let (mut taken, edits) = (HashMap::new(), [&proposal].into_iter().chain(&rivals));
+        for edit in edits.map(|p| &p.edit) {
+            for key in self.keys.keys() {
+                if let Some(name) = edit.need_of(key) {
+                    taken.insert(key.clone(), name);
+                }
+            }
+        }
+        for (key, name) in taken {
+            let count = self.keys.remove(&key);
+            // What has been found is no other need.
+            if !proposal.needs.contains(&name) && rivals.is_empty() {
+                self.keys.insert(name, count.unwrap_or_default());
+            }
+        }
+        if rivals.is_empty() {
+            self.edits.push(proposal.edit);
         }
     }
-    let found = found.into_iter().map(|(number, key)| (needs[number], key));
-    found.take(NEAR.1).collect()
 }
 
-/// Whether one may stand for the other: no bias is a weight.
-fn may_be_called(need: &str, key: &str) -> bool {
-    let role = |word: &str| {
-        let mut roles = NORMS.iter();
-        roles.position(|(leaf, words)| *leaf == word || words.contains(&word))
-    };
-    match (role(need), role(key)) {
-        (Some(need), Some(key)) => need == key,
-        _ => true,
+/// Changes the value of this name, without a copy of the name where there is one.
+fn change<T: Default>(map: &mut BTreeMap<String, T>, name: &str, change: impl FnOnce(&mut T)) {
+    match map.get_mut(name) {
+        Some(value) => change(value),
+        None => change(map.entry(name.to_owned()).or_default()),
     }
-}
-
-/// The rule that renames this key, in every layer; `None` where the two names do not have the same
-/// numbers.
-fn rule(key: &str, need: &str) -> Option<Rename> {
-    let ((key, numbers), (need, others)) = (names::split(key), names::split(need));
-    if numbers != others {
-        return None;
-    }
-    let key = prefix::escape(&key).replace(r"\*", r"(\d+)");
-    let mut group = 0;
-    let segments = need.split('.').map(|segment| {
-        if segment != "*" {
-            return segment.replace('$', "$$");
-        }
-        group += 1;
-        format!("${{{group}}}")
-    });
-    Some(Rename {
-        pattern: format!("^{key}$"),
-        replacement: segments.collect::<Vec<_>>().join("."),
-    })
-}
-
-/// The numbers among the parts of a dotted name.
-fn numbers(key: &str) -> impl Iterator<Item = u32> {
-    key.split('.').filter_map(names::number)
 }
 
 /// The last part of a dotted name.

@@ -2,6 +2,7 @@ use super::*;
 use crate::Snapshot;
 
 mod gguf;
+mod names;
 mod renamed;
 mod silent;
 mod which;
@@ -443,7 +444,7 @@ fn a_part_that_is_left_out_is_renamed_in_every_layer() {
     let file = renamed(&llama(40), |name| name.replace("mlp.gate", "gate"));
     let found = [
         "missing (40): model.layers.{0..39}.mlp.gate_proj.weight",
-        r#"renamed: model.layers.0.mlp.gate_proj.weight may be called model.layers.0.gate_proj.weight in the checkpoint: if so, add rename = [("^model\\.layers\\.(\\d+)\\.gate_proj\\.weight$", "model.layers.${1}.mlp.gate_proj.weight")]"#,
+        r#"renamed: model.layers.0.mlp.gate_proj.weight may be called model.layers.0.gate_proj.weight in the checkpoint, and 39 others in the same way: if so, add rename = [("^model\\.layers\\.(\\d+)\\.gate_proj\\.weight$", "model.layers.${1}.mlp.gate_proj.weight")]"#,
     ];
     check(&needs(&llama(40)), &tensors(&file), &found);
 }

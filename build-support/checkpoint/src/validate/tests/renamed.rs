@@ -113,6 +113,8 @@ fn one_key_is_proposed_for_one_name() {
             "  attn.k_proj.weight",
             "  attn.q_proj.weight",
             r#"renamed: attn.q_proj.weight may be called attn.q_prj.weight in the checkpoint: if so, add rename = [("^attn\\.q_prj\\.weight$", "attn.q_proj.weight")]"#,
+            "",
+            AGAIN,
         ],
     );
     // A bias is no weight, however near its name.

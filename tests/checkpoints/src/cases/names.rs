@@ -1,0 +1,98 @@
+//! Names that are not those of the trace, where nothing or several things may be meant.
+
+use super::{AGAIN, Case, Tensors, case, config, kept, llama, named};
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = renamed();
+    cases.extend(adapters());
+    cases
+}
+
+fn renamed() -> Vec<Case> {
+    let wrapped = |name: &str| name.replace("mlp.", "mlp._checkpoint_wrapped_module.");
+    let split = |name: &str| !name.contains("gate_proj");
+    let mut pieces = kept(llama(2, "F16"), split);
+    for layer in 0..2 {
+        for part in ["a", "b"] {
+            let name = format!("model.layers.{layer}.mlp.gate_{part}.weight");
+            pieces.push((name, "F16", vec![48, 32]));
+        }
+    }
+    vec![
+        case(
+            "renamed_module",
+            &named(llama(2, "F16"), wrapped),
+            &[
+                "missing (4):",
+                "model.layers.{0,1}.mlp.down_proj.weight",
+                "model.layers.{0,1}.mlp.gate_proj.weight",
+                "renamed: model.layers.0.mlp.gate_proj.weight may be called \
+                 model.layers.0.mlp._checkpoint_wrapped_module.gate_proj.weight in the checkpoint, and 3 \
+                 others in the same way: if so, add RULE",
+            ],
+        )
+        .ruled([
+            r#"rename = [("^model\\.layers\\.(\\d+)\\.mlp\\._checkpoint_wrapped_module\\.", "model.layers.${1}.mlp.")]"#,
+            r#".rename("^model\\.layers\\.(\\d+)\\.mlp\\._checkpoint_wrapped_module\\.", "model.layers.${1}.mlp.")"#,
+            r"--rename '^model\.layers\.(\d+)\.mlp\._checkpoint_wrapped_module\.=model.layers.${1}.mlp.'",
+        ]),
+        case(
+            "missing_module",
+            &named(llama(2, "F16"), |name| {
+                name.replace("model.norm", "projector.norm")
+            }),
+            &["missing: model.norm.weight", AGAIN],
+        ),
+        case(
+            "missing_pieces",
+            &pieces,
+            &[
+                "missing (2): model.layers.{0,1}.mlp.gate_proj.weight",
+                "in place of model.layers.0.mlp.gate_proj.weight there may be \
+                 model.layers.0.mlp.gate_a.weight and model.layers.0.mlp.gate_b.weight, which loading \
+                 does not put together",
+                "the config is that of the trace, so these may be the names as they are stored, which the \
+                 library renames when it loads them: `python -m pycandle record CASE/`, without \
+                 `--no-goldens`, writes a safetensors file with the model's names beside the manifest; \
+                 take that as the weights",
+            ],
+        )
+        .beside(&config(2)),
+    ]
+}
+
+fn adapters() -> Vec<Case> {
+    let parts: Tensors = [("lora_A", vec![4, 32]), ("lora_B", vec![96, 4])]
+        .into_iter()
+        .map(|(part, shape)| {
+            let name = format!("base_model.model.model.layers.0.mlp.gate_proj.{part}.weight");
+            (name, "F32", shape)
+        })
+        .collect();
+    vec![
+        case(
+            "converted_adapter_file",
+            &[llama(2, "F16"), parts.clone()].concat(),
+            &[
+                "converted (2): base_model.model.model.layers.0.* (2 keys)",
+                "these are of a LoRA adapter, which loading does not add to the weights: load it on the \
+                 model with PEFT, call `merge_and_unload()` and save the model again; without the \
+                 adapter, take its file out of the folder",
+            ],
+        ),
+        case(
+            "missing_adapter",
+            &parts,
+            &[
+                "missing (9):",
+                "lm_head.weight",
+                "model.embed_tokens.weight",
+                "model.layers.{0,1}.* (3 keys each)",
+                "model.norm.weight",
+                "lm_head.weight is tied to model.embed_tokens.weight: one of the two has to be there",
+                "this is a LoRA adapter, not the model that it is for: load it on its model with PEFT, \
+                 call `merge_and_unload()`, save the model again, and take that",
+            ],
+        ),
+    ]
+}
