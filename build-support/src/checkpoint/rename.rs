@@ -224,7 +224,10 @@ fn collisions(
             2 => "; 1 other name in the same way".to_owned(),
             n => format!("; {} other names in the same way", n - 1),
         };
-        format!("rename: {} {all} become {name}, by {by}{alike}", list(&keys))
+        format!(
+            "rename: {} {all} become {name}, by {by}{alike}",
+            list(&keys)
+        )
     });
     lines.collect()
 }
