@@ -149,6 +149,26 @@ fn a_weight_in_parts_is_renamed_as_if_it_were_whole() {
 }
 
 #[test]
+fn collisions_in_all_layers_are_one_line() {
+    let keys: Vec<String> = (0..40)
+        .flat_map(|layer| ["a", "b"].map(|part| format!("l.{layer}.{part}.w")))
+        .collect();
+    let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
+    let lines = resolve(
+        &rules(&[(r"\.[ab]\.", ".c."), ("x", "y")]),
+        &[],
+        &checkpoint(&keys),
+        Syntax::Attribute,
+    );
+    assert_eq!(
+        lines.expect_err("one name")[3..],
+        [
+            r#"rename: l.0.a.w and l.0.b.w both become l.0.c.w, by ("\\.[ab]\\.", ".c."); 39 other names in the same way"#
+        ]
+    );
+}
+
+#[test]
 fn two_keys_that_become_one_are_an_error() {
     let lines = resolve(
         &rules(&[("[ab]", "c")]),

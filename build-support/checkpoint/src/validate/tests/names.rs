@@ -251,3 +251,24 @@ fn an_adapter_is_no_model_and_not_left_out_in_silence() {
         "this file is no model, its `general.type` is `mmproj`: take the file of the model",
     );
 }
+
+#[test]
+fn a_gguf_of_several_says_which_it_is() {
+    let mut snapshot = Snapshot::default();
+    snapshot.gguf(true);
+    snapshot.metadata("split.no", crate::Value::Integer(1));
+    snapshot.metadata("split.count", crate::Value::Integer(3));
+    snapshot
+        .tensor("output_norm.weight", Dtype::F32, &[8])
+        .expect("a new name");
+    let file = snapshot.into_checkpoint("w/m.gguf".as_ref(), "w/m.gguf".as_ref());
+    let needs = needs(&model());
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    has(
+        &lines(&expected, &file),
+        "this is shard 2 of 3: open the folder of all of them, `w`",
+    );
+}
