@@ -51,6 +51,10 @@ impl<'m> Graph<'m> {
                 }
                 if let Some(value) = graph.full_value(&node, &full) {
                     full.insert(Source::Value(out), value);
+                    if is_made(&node.op) && !m.values[out.0].shape.is_empty() {
+                        graph.nodes.push(node);
+                        continue;
+                    }
                 }
             }
             let key = format!("{} {} {:?}", node.call.0, node.op, node.args);
@@ -280,6 +284,23 @@ impl<'m> Graph<'m> {
             _ => None,
         }
     }
+}
+
+/// Whether an operation makes a tensor of zeros or ones. Two of them stay two, even if they are equal:
+/// a module that gets both, as hidden state and cell, has two inputs then at each of its calls.
+fn is_made(op: &str) -> bool {
+    let fills = [
+        "zeros",
+        "ones",
+        "new_zeros",
+        "new_ones",
+        "zeros_like",
+        "ones_like",
+    ];
+    let name = op
+        .strip_prefix("aten.")
+        .and_then(|op| op.strip_suffix(".default"));
+    name.is_some_and(|name| fills.contains(&name))
 }
 
 impl Node {

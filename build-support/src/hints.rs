@@ -384,6 +384,8 @@ impl Namer<'_> {
         let name = &self.fields[field.0];
         match name.strip_suffix("_proj") {
             _ if self.lone[field.0] => STREAM.to_owned(),
+            // A layer that is called after its weight, as in `weight_ih`.
+            _ if name.split('_').any(|word| word == "weight") => STREAM.to_owned(),
             // What is left of `o_proj` says nothing.
             Some(short) if short.len() > 1 || "qkv".contains(short) => short.to_owned(),
             _ => name.clone(),

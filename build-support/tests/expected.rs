@@ -39,6 +39,6 @@ macro_rules! expected {
 expected! {
     attention bert block_caches buffers cnn encoder encoder_decoder from_the_end gemma2 gpt2 hidden_states
     joined
-    keywords layer_caches llama many_inputs masked_half qwen3_bf16 recurrent resnet revisited shared sized taps
+    keywords layer_caches llama many_inputs masked_half qwen3_bf16 recurrent resnet revisited shared sized steps taps
     tied twice two_caches vit
 }
