@@ -3,8 +3,10 @@
 //! A row names the op and says what it becomes. Nothing else in the crate knows what an op means,
 //! but for the clean-up of no-ops in [`crate::graph`] and the patterns of [`crate::fuse`].
 
+mod apart;
 mod arith;
 mod attention;
+mod bits;
 mod compare;
 mod conv;
 mod create;
@@ -12,6 +14,7 @@ mod einsum;
 mod index;
 mod nn;
 mod pool;
+mod products;
 mod reduce;
 mod shape;
 pub(crate) mod shapes;
@@ -21,6 +24,7 @@ use std::collections::BTreeMap;
 use crate::ir::{Expr, Float, Lowered};
 use crate::lower::{Ctx, Operand, Why};
 use crate::manifest::{Dim, Scalar};
+pub use apart::{decomposition, written};
 
 /// What an op becomes.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +45,8 @@ pub type Row = (&'static str, Rule);
 const FAMILIES: &[(&str, &[Row])] = &[
     ("Arithmetic", arith::ROWS),
     ("Attention and fused forms", attention::ROWS),
+    ("Bits", bits::ROWS),
+    ("Bits", bits::LEFT_SHIFTS),
     ("Comparison and logic", compare::ROWS),
     ("Convolution", conv::ROWS),
     ("Creation", create::ROWS),
@@ -48,15 +54,16 @@ const FAMILIES: &[(&str, &[Row])] = &[
     ("Indexing", index::ROWS),
     ("Layers", nn::ROWS),
     ("Pooling and resizing", pool::ROWS),
+    ("Products", products::ROWS),
     ("Reduction", reduce::ROWS),
     ("Shape", shape::ROWS),
 ];
 
 /// Whether an op computes with numbers, so that its result can leave the range of its dtype.
 pub fn wraps(op: &str) -> bool {
-    arith::ROWS
-        .binary_search_by_key(&op, |(name, _)| name)
-        .is_ok()
+    [arith::ROWS, bits::LEFT_SHIFTS, products::ROWS]
+        .iter()
+        .any(|rows| rows.binary_search_by_key(&op, |(name, _)| name).is_ok())
 }
 
 /// The rule of an op.
@@ -104,6 +111,10 @@ pub fn documentation(becomes: &BTreeMap<String, String>) -> String {
             .map(|c| format!("`{}`", c.replace('|', "\\|")));
         out.push_str(&format!("| `{op}` | {} |\n", code.unwrap_or_default()));
     }
+    out.push_str(COMING_APART);
+    for names in apart::all() {
+        out.push_str(&format!("- `decompose=[{names}]`\n"));
+    }
     out
 }
 
@@ -117,6 +128,14 @@ Every overload here has at least one golden recorded from PyTorch under `tests/o
 takes them apart (`reshape`, `chunk`, `batch_norm`, …) have no row of their own. Where weights are
 parameters of a module, `linear`, `embedding`, the norms and the convolutions become layers of the
 runtime instead of the functions shown.
+";
+
+const COMING_APART: &str = "
+## By decomposition
+
+Operators without a row that PyTorch takes apart into operators with one, when a model is recorded
+with `GoldenRecorder(…, decompose=[…])`; each has a golden under `tests/ops`.
+
 ";
 
 fn float(value: f64) -> Expr {

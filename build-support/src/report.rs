@@ -7,6 +7,7 @@ use std::fmt;
 
 use pycandle_checkpoint::Mismatch;
 
+use crate::ops::{decomposition, written};
 use crate::syntax::Syntax;
 
 /// How many errors of one kind are printed before the rest is only counted.
@@ -300,6 +301,27 @@ impl Report {
             .collect()
     }
 
+    /// What of the model has no lowering: operators, and ways in which they are called, each once.
+    ///
+    /// ```
+    /// # let path = "../tests/ui/fixtures/unsupported_manifest.json";
+    /// # let manifest = pycandle_build::raw::read(path.as_ref())?;
+    /// let report = pycandle_build::unsupported(&manifest);
+    /// assert_eq!(report.unlowered(), ["aten.fft_rfft.default"]);
+    /// # Ok::<(), pycandle_build::Report>(())
+    /// ```
+    pub fn unlowered(&self) -> Vec<String> {
+        let mut found = indexmap::IndexSet::new();
+        for error in &self.errors {
+            match &error.kind {
+                Kind::Unsupported(op) => found.insert(op.clone()),
+                Kind::Lowering { op, message } => found.insert(format!("{op} ({message})")),
+                _ => false,
+            };
+        }
+        found.into_iter().collect()
+    }
+
     fn unsupported(&self) -> Vec<(&str, usize, &At)> {
         let mut ops = indexmap::IndexMap::new();
         for error in &self.errors {
@@ -375,7 +397,7 @@ impl Report {
 
     fn unsupported_block(&self) -> Option<String> {
         let ops = self.unsupported();
-        let (first, _, at) = *ops.first()?;
+        let (.., at) = *ops.first()?;
         let file = at.file.as_deref().unwrap_or("the manifest");
         let head = match ops.len() {
             1 => format!("1 op of `{file}` has no Candle lowering"),
@@ -391,11 +413,7 @@ impl Report {
             let place = place.strip_prefix("in ").unwrap_or(&place);
             format!("{op:width$}   {times} {place}")
         });
-        let name = first.rsplit_once('.').map_or(first, |(name, _)| name);
-        let hint = format!(
-            "where PyTorch has a decomposition, record with it, as `decompose=[\"{name}\"]`; \
-             or add a row: CONTRIBUTING.md, \"Add an op\""
-        );
+        let hint = way_out(ops.iter().map(|(op, ..)| *op));
         Some(block(&head, lines.collect(), Some(hint)))
     }
 
@@ -418,6 +436,22 @@ impl Report {
             .map(|(at, op, message)| format!("{op}: {message}, {}", at.in_module()))
             .collect();
         Some(block(&head, lines, None))
+    }
+}
+
+/// What to do about operators without a row.
+fn way_out<'a>(ops: impl Iterator<Item = &'a str>) -> String {
+    let (names, whole) = decomposition(ops);
+    let none = names.is_empty();
+    let names = written(names.into_iter());
+    let row =
+        "write it with other operators in the model, or add a row: CONTRIBUTING.md, \"Add an op\"";
+    match (none, whole) {
+        (true, 1) => format!("`decompose=[…]` is not known to help with it: {row}"),
+        (true, _) => format!("`decompose=[…]` is not known to help with them: {row}"),
+        (false, 0) => format!("record with `decompose=[{names}]`"),
+        (false, 1) => format!("record with `decompose=[{names}]`, which leaves 1 op: {row}"),
+        (false, n) => format!("record with `decompose=[{names}]`, which leaves {n} ops: {row}"),
     }
 }
 

@@ -74,19 +74,27 @@ fn every_overload_has_a_golden() {
 fn every_golden_generates_and_the_list_is_current() {
     let folder = root().join("tests/ops");
     let mut becomes: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    let mut refused = Vec::new();
     for (name, ops) in recorded(&folder) {
         let config = Config::new(format!("{name}_manifest.json"))
             .root(&folder)
             .name("Model");
-        let generated = generate(&config).unwrap_or_else(|report| panic!("{name}: {report}"));
-        let code = computed(&generated.source);
-        for op in &ops {
+        let code = match generate(&config) {
+            Ok(generated) => computed(&generated.source),
+            Err(report) => {
+                refused.push(format!("{name}: {report}"));
+                continue;
+            }
+        };
+        // What is left of an operator that came apart shows the row of no other well.
+        for op in ops.iter().filter(|_| !name.starts_with("apart_")) {
             let best = becomes.get(op).is_none_or(|(n, _)| ops.len() < *n);
             if best {
                 becomes.insert(op.clone(), (ops.len(), code.clone()));
             }
         }
     }
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
     let becomes = becomes
         .into_iter()
         .map(|(op, (_, code))| (op, code))

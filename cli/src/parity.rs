@@ -129,10 +129,10 @@ fn source(args: &Args, model: &Found) -> Result<String, Box<Verdict>> {
     pycandle_build::generate(&config)
         .map(|generated| generated.source)
         .map_err(|report| {
-            let ops = report.unsupported_ops();
-            Box::new(match ops.is_empty() {
+            let unlowered = report.unlowered();
+            Box::new(match unlowered.is_empty() {
                 true => Verdict::error(&model.name, report.to_string()),
-                false => Verdict::unsupported(&model.name, ops.into_iter().map(|(op, _)| op)),
+                false => Verdict::unsupported(&model.name, &unlowered),
             })
         })
 }

@@ -172,6 +172,11 @@ fn parity_says_what_it_cannot_compare() {
     copy("unsupported_manifest.json", "fft_manifest.json");
     copy("good.safetensors", "fft.safetensors");
     copy("good.safetensors", "fft_trace.safetensors");
+    let fft = std::fs::read_to_string(fixture("unsupported_manifest.json")).expect("a manifest");
+    let hot = fft.replace("aten.fft_rfft", "aten.one_hot");
+    std::fs::write(folder.path().join("hot_manifest.json"), hot).expect("write");
+    copy("good.safetensors", "hot.safetensors");
+    copy("good.safetensors", "hot_trace.safetensors");
     copy("tiny_manifest.json", "wrong_manifest.json");
     copy("shape.safetensors", "wrong.safetensors");
     copy("good.safetensors", "wrong_trace.safetensors");
@@ -185,12 +190,17 @@ fn parity_says_what_it_cannot_compare() {
     };
     assert_eq!(status(0), ("fft".into(), "unsupported".into()));
     assert_eq!(json["models"][0]["detail"], "aten.fft_rfft.default");
-    assert_eq!(status(1), ("lonely".into(), "error".into()));
+    assert_eq!(status(1), ("hot".into(), "unsupported".into()));
     assert_eq!(
         json["models"][1]["detail"],
+        "aten.one_hot.default (the number of classes depends on the data: give `num_classes`)"
+    );
+    assert_eq!(status(2), ("lonely".into(), "error".into()));
+    assert_eq!(
+        json["models"][2]["detail"],
         "no weights: `lonely.safetensors` is absent"
     );
-    assert_eq!(status(2), ("wrong".into(), "error".into()));
+    assert_eq!(status(3), ("wrong".into(), "error".into()));
     let table = check(&["parity", path(folder.path())], 1, "");
     assert!(
         text(&table.stdout).contains("unsupported: aten.fft_rfft.default"),

@@ -15,9 +15,12 @@ pub const ROWS: &[Row] = &[
     ("aten.atan.default", Rule::Op("atan")),
     ("aten.atan2.default", Rule::Fn(atan2)),
     ("aten.ceil.default", Rule::Op("ceil")),
+    ("aten.celu.default", Rule::Fn(celu)),
     ("aten.clamp.Tensor", Rule::Fn(clamp_tensor)),
     ("aten.clamp.default", Rule::Fn(clamp)),
+    ("aten.clamp_max.Tensor", Rule::Fn(clamp_tensor)),
     ("aten.clamp_max.default", Rule::Fn(clamp)),
+    ("aten.clamp_min.Tensor", Rule::Fn(clamp_tensor)),
     ("aten.clamp_min.default", Rule::Fn(clamp)),
     ("aten.copy.default", Rule::Fn(copy)),
     ("aten.cos.default", Rule::Op("cos")),
@@ -70,6 +73,7 @@ pub const ROWS: &[Row] = &[
     ("aten.round.default", Rule::Op("round")),
     ("aten.rsqrt.default", Rule::Op("rsqrt")),
     ("aten.rsub.Scalar", Rule::Fn(rsub)),
+    ("aten.selu.default", Rule::Fn(selu)),
     ("aten.sigmoid.default", Rule::Op("sigmoid")),
     ("aten.sign.default", Rule::Op("sign")),
     ("aten.silu.default", Rule::Op("silu")),
@@ -82,6 +86,8 @@ pub const ROWS: &[Row] = &[
     ("aten.sub.Tensor", Rule::Fn(sub)),
     ("aten.tan.default", Rule::Op("tan")),
     ("aten.tanh.default", Rule::Op("tanh")),
+    ("aten.true_divide.Scalar", Rule::Fn(div)),
+    ("aten.true_divide.Tensor", Rule::Fn(div)),
     ("aten.trunc.default", Rule::Op("trunc")),
     ("aten.type_as.default", Rule::Fn(to_copy)),
 ];
@@ -135,7 +141,16 @@ fn binary(c: &Ctx, symbol: char, name: &'static str, b: Operand) -> Result<Expr,
 
 /// `a ∘ scalar`: the integer or the float function.
 fn with_scalar(c: &Ctx, names: (&'static str, &'static str), scalar: Other) -> Result<Expr, Why> {
-    let x = c.tensor("self")?.cast(c, c.out_dtype());
+    with_scalar_of(c, "self", names, scalar)
+}
+
+fn with_scalar_of(
+    c: &Ctx,
+    tensor: &str,
+    names: (&'static str, &'static str),
+    scalar: Other,
+) -> Result<Expr, Why> {
+    let x = c.tensor(tensor)?.cast(c, c.out_dtype());
     if c.out_dtype() == Dtype::Bool {
         return why("arithmetic on booleans");
     }
@@ -180,6 +195,10 @@ fn add(c: &Ctx) -> Result<Expr, Why> {
 
 fn sub(c: &Ctx) -> Result<Expr, Why> {
     let alpha = c.float_or("alpha", 1.0)?;
+    if !c.is_tensor("self") && alpha == 1.0 {
+        // Decompositions also subtract tensors from numbers.
+        return number_less(c, "other", other(c, "self")?);
+    }
     match scaled(c, other(c, "other")?, alpha)? {
         Other::Tensor(b) => binary(c, '-', "sub", b),
         Other::Int(Expr::Int(i)) => with_scalar(
@@ -199,7 +218,12 @@ fn rsub(c: &Ctx) -> Result<Expr, Why> {
     if c.float_or("alpha", 1.0)? != 1.0 {
         return why("argument `alpha` is not 1");
     }
-    with_scalar(c, ("rsub_scalar", "rsub_scalar_int"), other(c, "other")?)
+    number_less(c, "self", other(c, "other")?)
+}
+
+/// A number less a tensor.
+fn number_less(c: &Ctx, tensor: &str, number: Other) -> Result<Expr, Why> {
+    with_scalar_of(c, tensor, ("rsub_scalar", "rsub_scalar_int"), number)
 }
 
 fn mul(c: &Ctx) -> Result<Expr, Why> {
@@ -390,13 +414,31 @@ fn softplus(c: &Ctx) -> Result<Expr, Why> {
 }
 
 fn elu(c: &Ctx) -> Result<Expr, Why> {
-    if c.float_or("scale", 1.0)? != 1.0 || c.float_or("input_scale", 1.0)? != 1.0 {
-        return why("argument `scale` or `input_scale` is not 1");
-    }
-    op(
-        "elu",
-        [c.tensor("self")?.expr, float(c.float_or("alpha", 1.0)?)],
+    let number = |name| c.float_or(name, 1.0);
+    elu_scaled(
+        c,
+        [number("alpha")?, number("scale")?, number("input_scale")?],
     )
+}
+
+fn celu(c: &Ctx) -> Result<Expr, Why> {
+    let alpha = c.float_or("alpha", 1.0)?;
+    elu_scaled(c, [alpha, 1.0, 1.0 / alpha])
+}
+
+/// The constants are those of `torch.selu`.
+fn selu(c: &Ctx) -> Result<Expr, Why> {
+    elu_scaled(c, [1.673_263_242_354_377_2, 1.050_700_987_355_480_5, 1.0])
+}
+
+/// With alpha, and the scales of the result and of the input.
+fn elu_scaled(c: &Ctx, numbers: [f64; 3]) -> Result<Expr, Why> {
+    let x = c.tensor("self")?.expr;
+    let [alpha, scale, input_scale] = numbers.map(float);
+    match numbers {
+        [_, 1.0, 1.0] => op("elu", [x, alpha]),
+        _ => op("elu_scaled", [x, alpha, scale, input_scale]),
+    }
 }
 
 fn leaky_relu(c: &Ctx) -> Result<Expr, Why> {

@@ -7,17 +7,10 @@ use crate::lower::{Ctx, Operand, Why};
 use crate::manifest::{Dim, Dtype, Scalar};
 
 pub const ROWS: &[Row] = &[
-    ("aten.__and__.Tensor", Rule::Fn(and)),
-    ("aten.__or__.Tensor", Rule::Fn(or)),
-    ("aten.__xor__.Tensor", Rule::Fn(xor)),
     ("aten.all.default", Rule::Fn(all)),
     ("aten.all.dim", Rule::Fn(all)),
     ("aten.any.default", Rule::Fn(any)),
     ("aten.any.dim", Rule::Fn(any)),
-    ("aten.bitwise_and.Tensor", Rule::Fn(and)),
-    ("aten.bitwise_not.default", Rule::Fn(not)),
-    ("aten.bitwise_or.Tensor", Rule::Fn(or)),
-    ("aten.bitwise_xor.Tensor", Rule::Fn(xor)),
     (
         "aten.eq.Scalar",
         Rule::Fn(|c| compare(c, ["eq", "eq_scalar", "eq_scalar_int"])),
@@ -41,6 +34,10 @@ pub const ROWS: &[Row] = &[
     (
         "aten.gt.Tensor",
         Rule::Fn(|c| compare(c, ["gt", "gt_scalar", "gt_scalar_int"])),
+    ),
+    (
+        "aten.isfinite.default",
+        Rule::Fn(|c| op("isfinite", [c.tensor("self")?.expr])),
     ),
     (
         "aten.isinf.default",
@@ -124,7 +121,7 @@ fn compare(c: &Ctx, [tensors, float_name, int_name]: [&'static str; 3]) -> Resul
 }
 
 /// An integer as PyTorch converts it to a tensor's dtype before comparing: cut to its bits.
-fn wrapped(i: i64, dtype: Dtype) -> i64 {
+pub(super) fn wrapped(i: i64, dtype: Dtype) -> i64 {
     match dtype {
         Dtype::Uint8 => i64::from(i as u8),
         Dtype::Int8 => i64::from(i as i8),
@@ -132,39 +129,6 @@ fn wrapped(i: i64, dtype: Dtype) -> i64 {
         Dtype::Int32 => i64::from(i as i32),
         _ => i,
     }
-}
-
-fn bitwise(c: &Ctx, of_bools: &'static str, of_ints: &'static str) -> Result<Expr, Why> {
-    let (a, b) = (c.tensor("self")?, c.tensor("other")?);
-    let dtype = c.out_dtype();
-    let name = if dtype == Dtype::Bool {
-        of_bools
-    } else {
-        of_ints
-    };
-    op(name, [a.cast(c, dtype), b.cast(c, dtype)])
-}
-
-fn and(c: &Ctx) -> Result<Expr, Why> {
-    bitwise(c, "bool_and", "int_and")
-}
-
-fn or(c: &Ctx) -> Result<Expr, Why> {
-    bitwise(c, "bool_or", "int_or")
-}
-
-fn xor(c: &Ctx) -> Result<Expr, Why> {
-    bitwise(c, "bool_xor", "int_xor")
-}
-
-fn not(c: &Ctx) -> Result<Expr, Why> {
-    let x = c.tensor("self")?;
-    let name = if x.dtype == Dtype::Bool {
-        "bool_not"
-    } else {
-        "int_not"
-    };
-    op(name, [x.expr])
 }
 
 fn as_bool(c: &Ctx, x: &Operand) -> Expr {

@@ -13,6 +13,7 @@ pub const ROWS: &[Row] = &[
     ("aten.empty_like.default", Rule::Fn(zeros)),
     ("aten.eye.default", Rule::Fn(eye)),
     ("aten.fill.Scalar", Rule::Fn(|c| full(c, "value"))),
+    ("aten.fill.Tensor", Rule::Fn(fill)),
     ("aten.full.default", Rule::Fn(|c| full(c, "fill_value"))),
     (
         "aten.full_like.default",
@@ -28,6 +29,7 @@ pub const ROWS: &[Row] = &[
     ("aten.scalar_tensor.default", Rule::Fn(|c| full(c, "s"))),
     ("aten.tril.default", Rule::Fn(|c| triangle(c, "tril"))),
     ("aten.triu.default", Rule::Fn(|c| triangle(c, "triu"))),
+    ("aten.zero.default", Rule::Fn(zeros)),
     ("aten.zeros.default", Rule::Fn(zeros)),
     ("aten.zeros_like.default", Rule::Fn(zeros)),
 ];
@@ -48,6 +50,12 @@ fn filled(c: &Ctx, value: f64) -> Result<Expr, Why> {
 
 fn full(c: &Ctx, name: &str) -> Result<Expr, Why> {
     of_number(c, name, c.out_dtype(), c.out_shape())
+}
+
+/// The shape of `self`, of a value that is a tensor without dimensions.
+fn fill(c: &Ctx) -> Result<Expr, Why> {
+    let value = c.tensor("value")?.cast(c, c.out_dtype());
+    op("expand", [value, Expr::Shape(c.out_shape().to_vec())])
 }
 
 /// A tensor of the number that an argument is, converted as PyTorch does: integers exactly, to

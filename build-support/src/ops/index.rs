@@ -1,6 +1,6 @@
 //! Indexing, gathering, sorting.
 
-use super::create::truth;
+use super::create::{of_number, truth};
 use super::{Row, Rule, count, float, int, number, op, some, why};
 use crate::ir::{Expr, Lowered};
 use crate::lower::{Ctx, Operand, Why};
@@ -12,10 +12,13 @@ pub const ROWS: &[Row] = &[
     ("aten.gather.default", Rule::Fn(gather)),
     ("aten.index.Tensor", Rule::Fn(index)),
     ("aten.index_add.default", Rule::Fn(index_add)),
+    ("aten.index_fill.int_Scalar", Rule::Fn(index_fill)),
+    ("aten.index_fill.int_Tensor", Rule::Fn(index_fill)),
     ("aten.index_put.default", Rule::Fn(index_put)),
     ("aten.index_select.default", Rule::Fn(index_select)),
     ("aten.max.dim", Rule::Many(|c| extreme(c, "max_dim"))),
     ("aten.min.dim", Rule::Many(|c| extreme(c, "min_dim"))),
+    ("aten.one_hot.default", Rule::Fn(one_hot)),
     ("aten.scatter.src", Rule::Fn(scatter)),
     ("aten.scatter.value", Rule::Fn(scatter_value)),
     ("aten.scatter_add.default", Rule::Fn(scatter_add)),
@@ -107,6 +110,33 @@ fn index_add(c: &Ctx) -> Result<Expr, Why> {
     op(
         "index_put",
         [x.expr, Expr::Slice(indices), source, accumulate],
+    )
+}
+
+/// One value at rows of a dimension: a write at an index.
+fn index_fill(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?;
+    let dim = c.dim("dim", x.rank())?;
+    let value = match c.is_tensor("value") {
+        true => c.tensor("value")?.cast(c, x.dtype),
+        false => of_number(c, "value", x.dtype, &[])?,
+    };
+    let mut indices = vec![Expr::None; dim];
+    indices.push(some(Some(c.tensor("index")?.expr)));
+    let accumulate = Expr::Bool(false);
+    op(
+        "index_put",
+        [x.expr, Expr::Slice(indices), value, accumulate],
+    )
+}
+
+fn one_hot(c: &Ctx) -> Result<Expr, Why> {
+    if c.int_or("num_classes", -1)? < 0 {
+        return why("the number of classes depends on the data: give `num_classes`");
+    }
+    op(
+        "one_hot",
+        [c.tensor("self")?.expr, count(c, "num_classes")?],
     )
 }
 

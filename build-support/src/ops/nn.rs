@@ -1,6 +1,6 @@
 //! Ops with weights: a layer of the runtime when the weights are parameters, a function otherwise.
 
-use super::{Row, Rule, count, float, int, ints, method, op, size_at, some, why};
+use super::{Row, Rule, float, int, ints, method, op, size_at, some, why};
 use crate::ir::{Expr, Float, Layer, LayerArg, Lit, Lowered};
 use crate::lower::{Ctx, Operand, Why};
 use crate::manifest::{Dim, Dtype, ParamId};
@@ -13,13 +13,11 @@ pub const ROWS: &[Row] = &[
     ("aten._weight_norm.default", Rule::Fn(weight_norm)),
     ("aten.addmm.default", Rule::Fn(addmm)),
     ("aten.baddbmm.default", Rule::Fn(baddbmm)),
-    ("aten.bmm.default", Rule::Fn(matmul)),
     ("aten.embedding.default", Rule::Fn(embedding)),
     ("aten.group_norm.default", Rule::Fn(group_norm)),
+    ("aten.instance_norm.default", Rule::Fn(instance_norm)),
     ("aten.layer_norm.default", Rule::Fn(layer_norm)),
     ("aten.linear.default", Rule::Fn(linear)),
-    ("aten.matmul.default", Rule::Fn(matmul)),
-    ("aten.mm.default", Rule::Fn(matmul)),
     ("aten.prelu.default", Rule::Fn(prelu)),
     ("aten.rms_norm.default", Rule::Fn(rms_norm)),
 ];
@@ -114,11 +112,6 @@ fn baddbmm(c: &Ctx) -> Result<Expr, Why> {
         "baddbmm",
         [bias.expr, a.expr, b.expr, float(beta), float(alpha)],
     )
-}
-
-fn matmul(c: &Ctx) -> Result<Expr, Why> {
-    let other = if c.given("mat2") { "mat2" } else { "other" };
-    op("matmul", [c.tensor("self")?.expr, c.tensor(other)?.expr])
 }
 
 fn embedding(c: &Ctx) -> Result<Expr, Why> {
@@ -218,6 +211,10 @@ pub fn fused_rms_norm(c: &Ctx) -> Result<Expr, Why> {
 }
 
 fn group_norm(c: &Ctx) -> Result<Expr, Why> {
+    grouped(c, c.int("num_groups")?)
+}
+
+fn grouped(c: &Ctx, groups: i64) -> Result<Expr, Why> {
     let (x, weight, bias) = (
         c.tensor("input")?,
         c.tensor_opt("weight")?,
@@ -225,22 +222,41 @@ fn group_norm(c: &Ctx) -> Result<Expr, Why> {
     );
     let e = c.float_or("eps", 1e-5)?;
     if weight.is_some() && bias.is_some() {
-        let groups = LayerArg::Lit("groups", Lit::Int(c.int("num_groups")?));
-        let args = lit("channels", size_at(&x, 1)?).map(|channels| vec![groups, channels, eps(e)]);
+        let of = LayerArg::Lit("groups", Lit::Int(groups));
+        let args = lit("channels", size_at(&x, 1)?).map(|channels| vec![of, channels, eps(e)]);
         let params = [("weight", weight.as_ref()), ("bias", bias.as_ref())];
         if let Some(layer) = layer(&x, ("GroupNorm", ""), &params, args) {
             return Ok(layer);
         }
     }
+    if groups < 0 {
+        return why(format!("{groups} groups"));
+    }
     let (weight, bias) = (exprs(weight.as_ref()), exprs(bias.as_ref()));
-    let groups = count(c, "num_groups")?;
-    op("group_norm", [x.expr, groups, weight, bias, float(e)])
+    op("group_norm", [x.expr, int(groups), weight, bias, float(e)])
+}
+
+/// Every channel of every sample by its own mean and variance, which are groups of one channel; or
+/// by recorded ones, as in batch normalisation.
+fn instance_norm(c: &Ctx) -> Result<Expr, Why> {
+    if !c.bool_or("use_input_stats", true)? {
+        return by_statistics(c);
+    }
+    match size_at(&c.tensor("input")?, 1)? {
+        Dim::Size(channels) => grouped(c, *channels),
+        _ => why("the number of channels is symbolic"),
+    }
 }
 
 fn batch_norm(c: &Ctx) -> Result<Lowered, Why> {
     if c.bool_or("training", false)? {
         return why("training statistics: call model.eval() before recording");
     }
+    Ok(Lowered::Each(vec![(0, by_statistics(c)?)]))
+}
+
+/// Normalisation of each channel by recorded mean and variance.
+fn by_statistics(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("input")?;
     let optional = |name: &str| c.tensor_opt(name);
     let (weight, bias) = (optional("weight")?, optional("bias")?);
@@ -255,12 +271,12 @@ fn batch_norm(c: &Ctx) -> Result<Lowered, Why> {
         ];
         let args = lit("channels", size_at(&mean, 0)?).map(|channels| vec![channels, eps(e)]);
         if let Some(layer) = layer(&x, ("BatchNorm", ""), &params, args) {
-            return Ok(Lowered::Each(vec![(0, layer)]));
+            return Ok(layer);
         }
     }
     let (weight, bias) = (exprs(weight.as_ref()), exprs(bias.as_ref()));
     let args = [x.expr, mean.expr, var.expr, weight, bias, float(e)];
-    Ok(Lowered::Each(vec![(0, op("batch_norm", args)?)]))
+    op("batch_norm", args)
 }
 
 fn weight_norm(c: &Ctx) -> Result<Expr, Why> {

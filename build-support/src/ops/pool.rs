@@ -1,7 +1,7 @@
 //! Pooling and resizing of images.
 
 use super::{Row, Rule, int, one_or_tuple, op, out_shape, why};
-use crate::ir::Expr;
+use crate::ir::{Expr, Lowered};
 use crate::lower::{Ctx, Why};
 use crate::manifest::Dim;
 
@@ -18,18 +18,54 @@ pub const ROWS: &[Row] = &[
         "aten.adaptive_avg_pool2d.default",
         Rule::Fn(|c| adaptive(c, "adaptive_avg_pool2d", 2)),
     ),
+    (
+        "aten.adaptive_max_pool1d.default",
+        Rule::Many(|c| first(adaptive(c, "adaptive_max_pool1d", 1))),
+    ),
+    (
+        "aten.adaptive_max_pool2d.default",
+        Rule::Many(|c| first(adaptive(c, "adaptive_max_pool2d", 2))),
+    ),
     ("aten.avg_pool1d.default", Rule::Fn(avg_pool1d)),
     ("aten.avg_pool2d.default", Rule::Fn(avg_pool2d)),
-    ("aten.max_pool2d.default", Rule::Fn(max_pool2d)),
+    ("aten.col2im.default", Rule::Fn(col2im)),
+    ("aten.im2col.default", Rule::Fn(im2col)),
+    (
+        "aten.max_pool1d.default",
+        Rule::Fn(|c| max_pool(c, "max_pool1d", 1)),
+    ),
+    (
+        "aten.max_pool1d_with_indices.default",
+        Rule::Many(|c| first(max_pool(c, "max_pool1d", 1))),
+    ),
+    (
+        "aten.max_pool2d.default",
+        Rule::Fn(|c| max_pool(c, "max_pool2d", 2)),
+    ),
+    (
+        "aten.max_pool2d_with_indices.default",
+        Rule::Many(|c| first(max_pool(c, "max_pool2d", 2))),
+    ),
     (
         "aten.upsample_bicubic2d.vec",
-        Rule::Fn(|c| interpolated(c, "upsample_bicubic2d")),
+        Rule::Fn(|c| interpolated(c, "upsample_bicubic2d", 2)),
     ),
     (
         "aten.upsample_bilinear2d.vec",
-        Rule::Fn(|c| interpolated(c, "upsample_bilinear2d")),
+        Rule::Fn(|c| interpolated(c, "upsample_bilinear2d", 2)),
     ),
-    ("aten.upsample_nearest2d.vec", Rule::Fn(upsample_nearest)),
+    (
+        "aten.upsample_linear1d.vec",
+        Rule::Fn(|c| interpolated(c, "upsample_linear1d", 1)),
+    ),
+    (
+        "aten.upsample_nearest1d.vec",
+        Rule::Fn(|c| op("upsample_nearest1d", resized(c, 1)?)),
+    ),
+    (
+        "aten.upsample_nearest2d.vec",
+        Rule::Fn(|c| op("upsample_nearest2d", resized(c, 2)?)),
+    ),
 ];
 
 fn adaptive(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
@@ -37,23 +73,46 @@ fn adaptive(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
     op(name, [c.tensor("self")?.expr, one_or_tuple(&sizes)])
 }
 
-fn max_pool2d(c: &Ctx) -> Result<Expr, Why> {
-    let x = c.tensor("self")?;
-    let (kernel, stride) = windows(c, 2)?;
-    let (padding, dilation) = (c.sizes("padding", 0, 2)?, c.sizes("dilation", 1, 2)?);
+/// Of an op that also returns where the largest elements were, only those elements.
+fn first(values: Result<Expr, Why>) -> Result<Lowered, Why> {
+    Ok(Lowered::Each(vec![(0, values?)]))
+}
+
+fn max_pool(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
+    let (kernel, stride) = windows(c, dims)?;
+    let (padding, dilation) = (c.sizes("padding", 0, dims)?, c.sizes("dilation", 1, dims)?);
     let ceil = Expr::Bool(c.bool_or("ceil_mode", false)?);
-    let (kernel, stride) = (one_or_tuple(&kernel), one_or_tuple(&stride));
-    op(
-        "max_pool2d",
-        [
-            x.expr,
-            kernel,
-            stride,
-            one_or_tuple(&padding),
-            one_or_tuple(&dilation),
-            ceil,
-        ],
-    )
+    let [kernel, stride, padding, dilation] =
+        [kernel, stride, padding, dilation].map(|v| one_or_tuple(&v));
+    let x = c.tensor("self")?.expr;
+    op(name, [x, kernel, stride, padding, dilation, ceil])
+}
+
+/// The windows of `im2col` and `col2im`: their size, stride, padding and dilation.
+fn columns(c: &Ctx) -> Result<[Expr; 4], Why> {
+    let setting = |name, default| Ok::<_, Why>(one_or_tuple(&c.sizes(name, default, 2)?));
+    Ok([
+        setting("kernel_size", 1)?,
+        setting("stride", 1)?,
+        setting("padding", 0)?,
+        setting("dilation", 1)?,
+    ])
+}
+
+fn im2col(c: &Ctx) -> Result<Expr, Why> {
+    let [kernel, stride, padding, dilation] = columns(c)?;
+    let x = c.tensor("self")?.expr;
+    op("im2col", [x, kernel, stride, padding, dilation])
+}
+
+fn col2im(c: &Ctx) -> Result<Expr, Why> {
+    let [kernel, stride, padding, dilation] = columns(c)?;
+    let [.., height, width] = out_shape(c, 0)? else {
+        return why("the output is not an image with channels");
+    };
+    let size = Expr::Tuple([height, width].map(|d| Expr::Size(d.clone())).into());
+    let x = c.tensor("self")?.expr;
+    op("col2im", [x, size, kernel, stride, padding, dilation])
 }
 
 fn avg_pool2d(c: &Ctx) -> Result<Expr, Why> {
@@ -86,11 +145,17 @@ fn avg_pool2d(c: &Ctx) -> Result<Expr, Why> {
 ///
 /// PyTorch places the pixels by a given `scale_factors`, which is the ratio of the sizes only where
 /// the output's size did not have to be rounded.
-fn resized(c: &Ctx) -> Result<[Expr; 2], Why> {
+fn resized(c: &Ctx, dims: usize) -> Result<[Expr; 2], Why> {
     let x = c.tensor("input")?;
     let ([_, _, from @ ..], [_, _, to @ ..]) = (&x.shape[..], out_shape(c, 0)?) else {
         return why("the input is not a batch of images with channels");
     };
+    if from.len() != dims || to.len() != dims {
+        return why(format!(
+            "resizes {} dimensions, expected {dims}",
+            from.len()
+        ));
+    }
     if c.given("scale_factors") {
         for (i, (from, to)) in from.iter().zip(to).enumerate() {
             let scale = c.float_at("scale_factors", i)?;
@@ -105,16 +170,15 @@ fn resized(c: &Ctx) -> Result<[Expr; 2], Why> {
             }
         }
     }
-    let size = to.iter().map(|d| Expr::Size(d.clone())).collect();
-    Ok([x.expr, Expr::Tuple(size)])
+    let size = match to {
+        [length] => Expr::Size(length.clone()),
+        to => Expr::Tuple(to.iter().map(|d| Expr::Size(d.clone())).collect()),
+    };
+    Ok([x.expr, size])
 }
 
-fn upsample_nearest(c: &Ctx) -> Result<Expr, Why> {
-    op("upsample_nearest2d", resized(c)?)
-}
-
-fn interpolated(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
-    let [x, size] = resized(c)?;
+fn interpolated(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
+    let [x, size] = resized(c, dims)?;
     let corners = Expr::Bool(c.bool_or("align_corners", false)?);
     op(name, [x, size, corners])
 }

@@ -10,6 +10,10 @@ use crate::manifest::{Dim, Dtype};
 
 pub const ROWS: &[Row] = &[
     ("aten._reshape_alias.default", Rule::Fn(reshape)),
+    (
+        "aten.broadcast_tensors.default",
+        Rule::Many(broadcast_tensors),
+    ),
     ("aten.cat.default", Rule::Fn(cat)),
     ("aten.constant_pad_nd.default", Rule::Fn(pad)),
     ("aten.diagonal.default", Rule::Fn(diagonal)),
@@ -121,10 +125,7 @@ fn bound(c: &Ctx, name: &str, default: Dim, len: &Dim) -> Result<Dim, Why> {
 fn slice(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
     let dim = c.dim_or("dim", 0, x.rank())?;
-    let step = c.int_or("step", 1)?;
-    if step < 1 {
-        return why(format!("argument `step` is {step}, it has to be positive"));
-    }
+    let step = positive_step(c)?;
     let len = size_at(&x, dim)?;
     let start = bound(c, "start", Dim::Size(0), len)?;
     let end = bound(c, "end", len.clone(), len)?;
@@ -176,9 +177,7 @@ fn select_scatter(c: &Ctx) -> Result<Expr, Why> {
 
 fn slice_scatter(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
-    if c.int_or("step", 1)? != 1 {
-        return why("argument `step` is not 1: write with `index_put` or `torch.where`");
-    }
+    let step = positive_step(c)?;
     let dim = c.dim_or("dim", 0, x.rank())?;
     let start = bound(c, "start", Dim::Size(0), size_at(&x, dim)?)?;
     let src = c.tensor("src")?;
@@ -186,7 +185,21 @@ fn slice_scatter(c: &Ctx) -> Result<Expr, Why> {
         return why("the source has another number of dimensions");
     }
     let (source, start) = (src.cast(c, x.dtype), Expr::Size(start));
-    op("slice_scatter", [x.expr, source, int(dim as i64), start])
+    let dim = int(dim as i64);
+    match step {
+        1 => op("slice_scatter", [x.expr, source, dim, start]),
+        step => op(
+            "slice_scatter_step",
+            [x.expr, source, dim, start, int(step)],
+        ),
+    }
+}
+
+fn positive_step(c: &Ctx) -> Result<i64, Why> {
+    match c.int_or("step", 1)? {
+        step if step < 1 => why(format!("argument `step` is {step}, it has to be positive")),
+        step => Ok(step),
+    }
 }
 
 fn cat(c: &Ctx) -> Result<Expr, Why> {
@@ -383,6 +396,16 @@ fn unfold(c: &Ctx) -> Result<Expr, Why> {
         "unfold",
         [x.expr, dim, count(c, "size")?, count(c, "step")?],
     )
+}
+
+/// Every tensor, expanded to the shape of all.
+fn broadcast_tensors(c: &Ctx) -> Result<Lowered, Why> {
+    let part = |(i, x): (usize, Operand)| {
+        let shape = Expr::Shape(out_shape(c, i)?.to_vec());
+        Ok((i, op("expand", [x.expr, shape])?))
+    };
+    let parts = c.tensors("tensors")?.into_iter().enumerate().map(part);
+    Ok(Lowered::Each(parts.collect::<Result<_, _>>()?))
 }
 
 /// Each vector along a dimension of its own, repeated along the others.

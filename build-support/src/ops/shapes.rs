@@ -60,7 +60,9 @@ fn rule(op: &str) -> Option<Rule> {
         Some(rules[at].1)
     });
     let elementwise = || {
-        let mut rows = super::arith::ROWS.iter().chain(super::compare::ROWS);
+        use super::{arith, bits, compare};
+        let families = [arith::ROWS, bits::ROWS, bits::LEFT_SHIFTS, compare::ROWS];
+        let mut rows = families.into_iter().flatten();
         rows.any(|(name, _)| *name == op)
             .then_some(broadcast as Rule)
     };

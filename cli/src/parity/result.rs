@@ -40,7 +40,7 @@ pub enum Status {
     Pass,
     /// Not at parity.
     Fail,
-    /// Some ops have no lowering.
+    /// Some ops, or ways in which they are called, have no lowering.
     Unsupported,
     /// It could not be compared.
     Error,
@@ -111,13 +111,9 @@ impl Verdict {
         Self::new(name, Status::Error, detail.into())
     }
 
-    /// The model needs these ops.
-    pub fn unsupported<'a>(name: &str, ops: impl Iterator<Item = &'a str>) -> Self {
-        Self::new(
-            name,
-            Status::Unsupported,
-            ops.collect::<Vec<_>>().join(", "),
-        )
+    /// The model needs these ops, or calls them in these ways.
+    pub fn unsupported(name: &str, unlowered: &[String]) -> Self {
+        Self::new(name, Status::Unsupported, unlowered.join(", "))
     }
 
     /// All runs together: the counts are summed, the worst is the worst of all.
@@ -237,7 +233,7 @@ mod tests {
                 "two",
                 vec![(String::new(), run(good)), ("long".into(), run(bad))],
             ),
-            Verdict::unsupported("fft", ["aten.fft_rfft.default"].into_iter()),
+            Verdict::unsupported("fft", &["aten.fft_rfft.default".to_owned()]),
             Verdict::of_runs("gone", vec![(String::new(), run(r#"{"error":"no"}"#))]),
         ]
     }

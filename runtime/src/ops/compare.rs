@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor, WithDType};
 use half::{bf16, f16};
 
 use super::Result;
-use super::map::{chunks, each, expanded, int_map, same_dtype, zip};
+use super::map::{chunks, each, expanded, same_dtype, zip};
 use super::memory::{
     BLOCK, Narrow, fail, is_float, is_half, on_cpu, tensor, with_any, with_storage, written,
 };
@@ -263,68 +263,6 @@ pub fn bool_not(x: &Tensor) -> Result<Tensor> {
         fail!("bool_not: expected booleans, got {:?}", x.dtype());
     }
     on_cpu(&[x], |x| each::<u8, u8>(x[0], &|v| u8::from(v == 0)))
-}
-
-macro_rules! bitwise {
-    ($($(#[$doc:meta])* $name:ident: |$a:ident, $b:ident| $value:expr;)*) => {$(
-        $(#[$doc])*
-        pub fn $name(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-            same_dtype(stringify!($name), a, b)?;
-            on_cpu(&[a, b], |inputs| {
-                let [x, y] = expanded(stringify!($name), inputs[0], inputs[1])?;
-                match x.dtype() {
-                    DType::I64 => zip::<i64, i64>(&x, &y, &|$a, $b| $value),
-                    DType::U8 => zip::<u8, u8>(&x, &y, &|$a, $b| $value),
-                    other => fail!("{}: expected integers, got {other:?}", stringify!($name)),
-                }
-            })
-        }
-    )*};
-}
-
-bitwise! {
-    /// Bits in both. (`aten.bitwise_and.Tensor` on integers)
-    ///
-    /// ```
-    /// # use pycandle::{Device, Tensor, ops};
-    /// let a = Tensor::new(&[6i64], &Device::Cpu)?;
-    /// let b = Tensor::new(&[3i64], &Device::Cpu)?;
-    /// assert_eq!(ops::int_and(&a, &b)?.to_vec1::<i64>()?, [2]);
-    /// # Ok::<(), pycandle::Error>(())
-    /// ```
-    int_and: |a, b| a & b;
-    /// Bits in either. (`aten.bitwise_or.Tensor` on integers)
-    ///
-    /// ```
-    /// # use pycandle::{Device, Tensor, ops};
-    /// let a = Tensor::new(&[6i64], &Device::Cpu)?;
-    /// let b = Tensor::new(&[3i64], &Device::Cpu)?;
-    /// assert_eq!(ops::int_or(&a, &b)?.to_vec1::<i64>()?, [7]);
-    /// # Ok::<(), pycandle::Error>(())
-    /// ```
-    int_or: |a, b| a | b;
-    /// Bits in exactly one. (`aten.bitwise_xor.Tensor` on integers)
-    ///
-    /// ```
-    /// # use pycandle::{Device, Tensor, ops};
-    /// let a = Tensor::new(&[6i64], &Device::Cpu)?;
-    /// let b = Tensor::new(&[3i64], &Device::Cpu)?;
-    /// assert_eq!(ops::int_xor(&a, &b)?.to_vec1::<i64>()?, [5]);
-    /// # Ok::<(), pycandle::Error>(())
-    /// ```
-    int_xor: |a, b| a ^ b;
-}
-
-/// All bits flipped. (`aten.bitwise_not` on integers)
-///
-/// ```
-/// # use pycandle::{Device, Tensor, ops};
-/// let x = Tensor::new(&[0i64, 5], &Device::Cpu)?;
-/// assert_eq!(ops::int_not(&x)?.to_vec1::<i64>()?, [-1, -6]);
-/// # Ok::<(), pycandle::Error>(())
-/// ```
-pub fn int_not(x: &Tensor) -> Result<Tensor> {
-    int_map("int_not", x, |v| !v)
 }
 
 /// Where an element is NaN. (`aten.isnan`)

@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::Result;
 use super::cast::to_dtype;
-use super::elementwise::{add, mul, sub};
+use super::elementwise::{add, div, mul, sub};
 use super::map::scalar_map;
 use super::memory::{is_half, on_cpu};
 use super::scalar::mul_scalar;
@@ -55,7 +55,23 @@ pub(super) fn widened<const N: usize>(
 /// ```
 pub fn addcmul(input: &Tensor, a: &Tensor, b: &Tensor, value: f64) -> Result<Tensor> {
     widened([input, a, b], |[input, a, b]| {
-        add(input, &mul_scalar(&mul(a, b)?, value)?)
+        add(input, &mul(&mul_scalar(a, value)?, b)?)
+    })
+}
+
+/// `input + value * a / b`; half types in `f32`, rounded once. (`aten.addcdiv`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 1.], &Device::Cpu)?;
+/// let a = Tensor::new(&[6f32, 3.], &Device::Cpu)?;
+/// let b = Tensor::new(&[3f32, 2.], &Device::Cpu)?;
+/// assert_eq!(ops::addcdiv(&x, &a, &b, 0.5)?.to_vec1::<f32>()?, [2., 1.75]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn addcdiv(input: &Tensor, a: &Tensor, b: &Tensor, value: f64) -> Result<Tensor> {
+    widened([input, a, b], |[input, a, b]| {
+        add(input, &div(&mul_scalar(a, value)?, b)?)
     })
 }
 

@@ -4,7 +4,9 @@ use candle_core::{Tensor, WithDType};
 
 use super::Result;
 use super::advanced::Picked;
+use super::create::full_int;
 use super::memory::{fail, on_cpu, read, tensor, to_i64, with_any, written};
+use super::scatter::scatter_value;
 use super::shape::check_dim;
 
 /// Rows of a `[rows, width]` matrix, one per id: `[.., width]`. (`aten.embedding`)
@@ -122,6 +124,21 @@ pub fn gather(x: &Tensor, dim: usize, index: &Tensor) -> Result<Tensor> {
             tensor(positions.iter().map(|&p| data[p]).collect(), index.dims())
         }))
     })
+}
+
+/// A vector of zeros with a one at the class, for each class: `[.., classes]`. A class that is
+/// negative, or not one of as many, is an error. (`aten.one_hot`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[2i64, 0], &Device::Cpu)?;
+/// assert_eq!(ops::one_hot(&x, 3)?.to_vec2::<i64>()?, [[0, 0, 1], [1, 0, 0]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn one_hot(x: &Tensor, classes: usize) -> Result<Tensor> {
+    let shape = [x.dims(), &[classes]].concat();
+    let zeros = full_int(0, &shape, x.device())?;
+    scatter_value(&zeros, x.rank(), &x.unsqueeze(x.rank())?, 1.0)
 }
 
 /// For each element of `index`, the position in a contiguous tensor of shape `dims` that it

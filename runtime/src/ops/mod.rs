@@ -23,6 +23,7 @@
 mod activation;
 mod advanced;
 mod attention;
+mod bits;
 mod cast;
 mod compare;
 mod composed;
@@ -50,6 +51,7 @@ mod scatter;
 mod shape;
 mod sort;
 mod upsample;
+mod windows;
 
 mod isa;
 mod vmath;
@@ -59,6 +61,7 @@ mod x86;
 
 pub use activation::*;
 pub use attention::*;
+pub use bits::*;
 pub use cast::*;
 pub use compare::*;
 pub use composed::*;
@@ -81,6 +84,7 @@ pub use scatter::*;
 pub use shape::*;
 pub use sort::*;
 pub use upsample::*;
+pub use windows::*;
 
 use crate::Result;
 

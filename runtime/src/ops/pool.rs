@@ -109,15 +109,7 @@ pub fn max_pool2d(
         let x = inputs[0];
         with_any!(x.dtype(), "max_pool2d", T => {
             each_window::<T>(x, (rows.output, columns.output), |plane, y, x| {
-                let mut best: Option<T> = None;
-                for row in rows.window(y) {
-                    for column in columns.window(x) {
-                        let v = plane[row * w + column];
-                        let keep = best.is_some_and(|b| is_nan(&b) || v <= b);
-                        best = if keep { best } else { Some(v) };
-                    }
-                }
-                best.unwrap_or_else(|| T::from_f64(f64::NEG_INFINITY))
+                largest(plane, w, rows.window(y), columns.window(x))
             })
         })
     })
@@ -150,6 +142,24 @@ pub fn max_pool1d(
         ceil_mode,
     )?;
     Ok(y.squeeze(y.rank() - 2)?)
+}
+
+/// The largest element of a window, or the first NaN of it.
+fn largest<T: WithDType>(
+    plane: &[T],
+    width: usize,
+    rows: impl Iterator<Item = usize>,
+    columns: impl Iterator<Item = usize> + Clone,
+) -> T {
+    let mut best: Option<T> = None;
+    for row in rows {
+        for column in columns.clone() {
+            let v = plane[row * width + column];
+            let keep = best.is_some_and(|b| is_nan(&b) || v <= b);
+            best = if keep { best } else { Some(v) };
+        }
+    }
+    best.unwrap_or_else(|| T::from_f64(f64::NEG_INFINITY))
 }
 
 fn is_nan<T: PartialOrd>(v: &T) -> bool {
@@ -284,6 +294,44 @@ pub fn adaptive_avg_pool2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor>
 pub fn adaptive_avg_pool1d(x: &Tensor, output: usize) -> Result<Tensor> {
     let x = x.unsqueeze(x.rank().saturating_sub(1))?;
     let y = adaptive_avg_pool2d(&x, (1, output))?;
+    Ok(y.squeeze(y.rank() - 2)?)
+}
+
+/// The largest elements of windows that divide the image into `output` parts; NaN where there is
+/// one. (`aten.adaptive_max_pool2d`, the first output)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
+/// let y = ops::adaptive_max_pool2d(&x, (1, 2))?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [3., 6.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn adaptive_max_pool2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> {
+    let (h, w) = image("adaptive_max_pool2d", x)?;
+    on_cpu(&[x], |inputs| {
+        let x = inputs[0];
+        with_any!(x.dtype(), "adaptive_max_pool2d", T => {
+            each_window::<T>(x, output, |plane, y, x| {
+                largest(plane, w, part(y, h, output.0), part(x, w, output.1))
+            })
+        })
+    })
+}
+
+/// [`adaptive_max_pool2d`] over one axis, `[.., length]`. (`aten.adaptive_max_pool1d`, the first
+/// output)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 4., 2., 3.]]], &Device::Cpu)?;
+/// let y = ops::adaptive_max_pool1d(&x, 2)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[4., 3.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn adaptive_max_pool1d(x: &Tensor, output: usize) -> Result<Tensor> {
+    let x = x.unsqueeze(x.rank().saturating_sub(1))?;
+    let y = adaptive_max_pool2d(&x, (1, output))?;
     Ok(y.squeeze(y.rank() - 2)?)
 }
 

@@ -7,6 +7,7 @@ use super::advanced::Picked;
 use super::index::element_positions;
 use super::map::same_dtype;
 use super::memory::{fail, on_cpu, tensor, to_vec, with_any};
+use super::shape::check_dim;
 use super::walk::expand_to;
 
 /// `x` with `x[i][index[i][j]] = source[i][j]` for `dim` = 1, and so on. (`aten.scatter.src`)
@@ -163,13 +164,75 @@ pub fn index_put(
     Ok(picked.restore(&written)?.contiguous()?)
 }
 
-/// `x` with the slices at some positions of a dimension replaced.
-pub(super) fn write_rows(
+/// `x` with the range of a dimension that starts at `start` replaced by `source`, whose size along
+/// it is the range's length. (`aten.slice_scatter` with a step of 1)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// let source = Tensor::new(&[10f32, 20.], &Device::Cpu)?;
+/// assert_eq!(ops::slice_scatter(&x, &source, 0, 1)?.to_vec1::<f32>()?, [1., 10., 20.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn slice_scatter(x: &Tensor, source: &Tensor, dim: usize, start: usize) -> Result<Tensor> {
+    slice_scatter_step(x, source, dim, start, 1)
+}
+
+/// [`slice_scatter`] into every `step`-th place from `start` on. (`aten.slice_scatter`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3., 4.], &Device::Cpu)?;
+/// let source = Tensor::new(&[10f32, 20.], &Device::Cpu)?;
+/// let y = ops::slice_scatter_step(&x, &source, 0, 1, 2)?; // x[1::2] = source
+/// assert_eq!(y.to_vec1::<f32>()?, [1., 10., 3., 20.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn slice_scatter_step(
     x: &Tensor,
+    source: &Tensor,
     dim: usize,
-    positions: &[usize],
-    values: &Tensor,
+    start: usize,
+    step: usize,
 ) -> Result<Tensor> {
+    check_dim("slice_scatter", x, dim)?;
+    check_dim("slice_scatter", source, dim)?;
+    let (size, places) = (x.dims()[dim], source.dims()[dim]);
+    let end = places.saturating_sub(1).saturating_mul(step);
+    let end = end.saturating_add(start.saturating_add(places.min(1)));
+    if end > size || step == 0 {
+        fail!(
+            "slice_scatter: {start}..{end} in steps of {step} of dimension {dim} of {:?}",
+            x.dims()
+        );
+    }
+    let positions: Vec<usize> = (start..end).step_by(step).collect();
+    write_rows(x, dim, &positions, source)
+}
+
+/// `x` with the part at one index of a dimension replaced. (`aten.select_scatter`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let source = Tensor::new(&[10f32, 20.], &Device::Cpu)?;
+/// let y = ops::select_scatter(&x, &source, 1, 0)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[10., 2.], [20., 4.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn select_scatter(x: &Tensor, source: &Tensor, dim: usize, index: usize) -> Result<Tensor> {
+    check_dim("select_scatter", x, dim)?;
+    if index >= x.dims()[dim] {
+        fail!(
+            "select_scatter: index {index} is out of range for {:?}",
+            x.dims()
+        );
+    }
+    write_rows(x, dim, &[index], &source.unsqueeze(dim)?)
+}
+
+/// `x` with the slices at some positions of a dimension replaced.
+fn write_rows(x: &Tensor, dim: usize, positions: &[usize], values: &Tensor) -> Result<Tensor> {
     same_dtype("slice_scatter", x, values)?;
     let mut shape = x.dims().to_vec();
     shape[dim] = positions.len();

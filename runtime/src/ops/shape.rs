@@ -7,7 +7,6 @@ use super::compare::ne;
 use super::elementwise::sub;
 use super::index::take;
 use super::memory::fail;
-use super::scatter::write_rows;
 
 /// The tensors one after another along a dimension. 1-d tensors without elements are skipped
 /// whatever their rank would demand, as PyTorch does. (`aten.cat`)
@@ -319,50 +318,6 @@ pub fn unbind(x: &Tensor, dim: usize) -> Result<Vec<Tensor>> {
     (0..x.dims()[dim])
         .map(|index| select(x, dim, index))
         .collect()
-}
-
-/// `x` with the range of a dimension that starts at `start` replaced by `source`, whose size along
-/// it is the range's length. (`aten.slice_scatter` with a step of 1)
-///
-/// ```
-/// # use pycandle::{Device, Tensor, ops};
-/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
-/// let source = Tensor::new(&[10f32, 20.], &Device::Cpu)?;
-/// assert_eq!(ops::slice_scatter(&x, &source, 0, 1)?.to_vec1::<f32>()?, [1., 10., 20.]);
-/// # Ok::<(), pycandle::Error>(())
-/// ```
-pub fn slice_scatter(x: &Tensor, source: &Tensor, dim: usize, start: usize) -> Result<Tensor> {
-    check_dim("slice_scatter", x, dim)?;
-    check_dim("slice_scatter", source, dim)?;
-    let end = start.saturating_add(source.dims()[dim]);
-    if end > x.dims()[dim] {
-        fail!(
-            "slice_scatter: {start}..{end} of dimension {dim} of {:?}",
-            x.dims()
-        );
-    }
-    write_rows(x, dim, &(start..end).collect::<Vec<_>>(), source)
-}
-
-/// `x` with the part at one index of a dimension replaced. (`aten.select_scatter`)
-///
-/// ```
-/// # use pycandle::{Device, Tensor, ops};
-/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
-/// let source = Tensor::new(&[10f32, 20.], &Device::Cpu)?;
-/// let y = ops::select_scatter(&x, &source, 1, 0)?;
-/// assert_eq!(y.to_vec2::<f32>()?, [[10., 2.], [20., 4.]]);
-/// # Ok::<(), pycandle::Error>(())
-/// ```
-pub fn select_scatter(x: &Tensor, source: &Tensor, dim: usize, index: usize) -> Result<Tensor> {
-    check_dim("select_scatter", x, dim)?;
-    if index >= x.dims()[dim] {
-        fail!(
-            "select_scatter: index {index} is out of range for {:?}",
-            x.dims()
-        );
-    }
-    write_rows(x, dim, &[index], &source.unsqueeze(dim)?)
 }
 
 /// The differences of neighbours along a dimension, `n` times; integers wrap. Booleans are for

@@ -25,6 +25,20 @@ pub fn upsample_nearest2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> 
     })
 }
 
+/// [`upsample_nearest2d`] of one axis, `[.., length]`. (`aten.upsample_nearest1d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 2.]]], &Device::Cpu)?;
+/// assert_eq!(ops::upsample_nearest1d(&x, 3)?.to_vec3::<f32>()?, [[[1., 1., 2.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn upsample_nearest1d(x: &Tensor, output: usize) -> Result<Tensor> {
+    let x = x.unsqueeze(x.rank().saturating_sub(1))?;
+    let y = upsample_nearest2d(&x, (1, output))?;
+    Ok(y.squeeze(y.rank() - 2)?)
+}
+
 /// Each output pixel weighs the four input pixels around it. (`aten.upsample_bilinear2d`)
 ///
 /// ```
@@ -40,6 +54,10 @@ pub fn upsample_bilinear2d(
     align_corners: bool,
 ) -> Result<Tensor> {
     resize("upsample_bilinear2d", x, output, |size, out| {
+        // A single row that stays one is itself: zero times an infinite neighbour would be NaN.
+        if (size, out) == (1, 1) {
+            return vec![vec![(0, 1.0)]];
+        }
         (0..out)
             .map(|i| {
                 let at = source(i, size, out, align_corners).max(0.0);
@@ -50,6 +68,20 @@ pub fn upsample_bilinear2d(
             })
             .collect()
     })
+}
+
+/// [`upsample_bilinear2d`] of one axis, `[.., length]`. (`aten.upsample_linear1d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 2.]]], &Device::Cpu)?;
+/// assert_eq!(ops::upsample_linear1d(&x, 3, true)?.to_vec3::<f32>()?, [[[1., 1.5, 2.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn upsample_linear1d(x: &Tensor, output: usize, align_corners: bool) -> Result<Tensor> {
+    let x = x.unsqueeze(x.rank().saturating_sub(1))?;
+    let y = upsample_bilinear2d(&x, (1, output), align_corners)?;
+    Ok(y.squeeze(y.rank() - 2)?)
 }
 
 /// Each output pixel weighs the sixteen input pixels around it by cubic convolution with

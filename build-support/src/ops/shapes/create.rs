@@ -12,11 +12,14 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.empty_like.default", same),
     ("aten.eye.default", eye),
     ("aten.fill.Scalar", same),
+    ("aten.fill.Tensor", same),
     ("aten.full.default", sized),
     ("aten.full_like.default", same),
     ("aten.gather.default", gather),
     ("aten.index.Tensor", index),
     ("aten.index_add.default", index_add),
+    ("aten.index_fill.int_Scalar", index_fill),
+    ("aten.index_fill.int_Tensor", index_fill),
     ("aten.index_put.default", index_put),
     ("aten.index_select.default", index_select),
     ("aten.linspace.default", linspace),
@@ -24,6 +27,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.new_full.default", sized),
     ("aten.new_ones.default", sized),
     ("aten.new_zeros.default", sized),
+    ("aten.one_hot.default", one_hot),
     ("aten.ones.default", sized),
     ("aten.ones_like.default", same),
     ("aten.scalar_tensor.default", scalar),
@@ -31,6 +35,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.scatter.value", scatter),
     ("aten.scatter_add.default", scatter),
     ("aten.type_as.default", same),
+    ("aten.zero.default", same),
     ("aten.zeros.default", sized),
     ("aten.zeros_like.default", same),
 ];
@@ -108,6 +113,17 @@ fn index_add(at: &At) -> Given {
         is(at, "source", &with(&x, dim, n))?;
     }
     one(x)
+}
+
+fn index_fill(at: &At) -> Given {
+    let x = at.shape("self")?;
+    at.axis("dim", 0, x.len())?;
+    one(x)
+}
+
+fn one_hot(at: &At) -> Given {
+    let x = at.shape("self")?;
+    one([&x[..], &[at.int("num_classes")?]].concat())
 }
 
 /// The shape of what indices pick: broadcast, in place of the dimensions that they are for, or in

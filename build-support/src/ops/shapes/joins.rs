@@ -3,23 +3,30 @@
 use std::collections::BTreeMap;
 
 use super::views::with;
-use super::{At, Given, No, Rule, Shape, fits, is, one, together, wrong};
+use super::{At, Given, No, Rule, Shape, broadcast, fits, is, one, together, wrong};
 
 pub const RULES: &[(&str, Rule)] = &[
+    ("aten.addcdiv.default", broadcast),
+    ("aten.addcmul.default", broadcast),
     ("aten.addmm.default", addmm),
     ("aten.baddbmm.default", baddbmm),
     ("aten.bmm.default", bmm),
+    ("aten.broadcast_tensors.default", broadcast_tensors),
     ("aten.cat.default", cat),
+    ("aten.dot.default", dot),
     ("aten.einsum.default", einsum),
     ("aten.linear.default", linear),
     ("aten.matmul.default", matmul),
     ("aten.meshgrid.indexing", meshgrid),
     ("aten.mm.default", mm),
+    ("aten.mv.default", mv),
+    ("aten.outer.default", outer),
     (
         "aten.scaled_dot_product_attention.default",
         scaled_dot_product_attention,
     ),
     ("aten.stack.default", stack),
+    ("aten.vdot.default", dot),
 ];
 
 fn cat(at: &At) -> Given {
@@ -68,6 +75,12 @@ fn meshgrid(at: &At) -> Given {
         out.swap(0, 1);
     }
     Ok(vec![Some(out); parts.len()])
+}
+
+fn broadcast_tensors(at: &At) -> Given {
+    let parts = at.list("tensors")?;
+    let whole = parts.iter().try_fold(Vec::new(), |a, b| together(&a, b))?;
+    Ok(vec![Some(whole); parts.len()])
 }
 
 /// The product of two matrices, or of two batches of them.
@@ -120,6 +133,35 @@ fn mm(at: &At) -> Given {
 
 fn bmm(at: &At) -> Given {
     one(ranked(at, ["self", "mat2"], 3)?)
+}
+
+fn dot(at: &At) -> Given {
+    let [a, b] = pair(at)?;
+    match (&a[..], &b[..]) {
+        ([n], [m]) if n == m => one(Vec::new()),
+        _ => wrong(format!("{a:?} cannot be multiplied by {b:?}")),
+    }
+}
+
+fn mv(at: &At) -> Given {
+    let [a, b] = pair(at)?;
+    match (&a[..], &b[..]) {
+        ([rows, n], [m]) if n == m => one(vec![*rows]),
+        _ => wrong(format!("{a:?} cannot be multiplied by {b:?}")),
+    }
+}
+
+fn outer(at: &At) -> Given {
+    let [a, b] = pair(at)?;
+    match (&a[..], &b[..]) {
+        ([n], [m]) => one(vec![*n, *m]),
+        _ => wrong(format!("{a:?} and {b:?} are not both vectors")),
+    }
+}
+
+/// The shapes of an op's two tensors.
+fn pair(at: &At) -> Result<[Shape; 2], No> {
+    at.all()?.try_into().map_err(|_| No::Unknown)
 }
 
 fn addmm(at: &At) -> Given {

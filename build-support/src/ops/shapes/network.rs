@@ -13,8 +13,11 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten._weight_norm.default", weight_norm),
     ("aten.adaptive_avg_pool1d.default", adaptive::<1>),
     ("aten.adaptive_avg_pool2d.default", adaptive::<2>),
+    ("aten.adaptive_max_pool1d.default", adaptive_max::<1>),
+    ("aten.adaptive_max_pool2d.default", adaptive_max::<2>),
     ("aten.avg_pool1d.default", pool::<1>),
     ("aten.avg_pool2d.default", pool::<2>),
+    ("aten.col2im.default", col2im),
     ("aten.conv1d.default", conv::<1>),
     ("aten.conv1d.padding", conv::<1>),
     ("aten.conv2d.default", conv::<2>),
@@ -24,13 +27,26 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.dropout.default", same),
     ("aten.embedding.default", embedding),
     ("aten.group_norm.default", group_norm),
+    ("aten.im2col.default", im2col),
+    ("aten.instance_norm.default", instance_norm),
     ("aten.layer_norm.default", layer_norm),
+    ("aten.max_pool1d.default", pool::<1>),
+    (
+        "aten.max_pool1d_with_indices.default",
+        pool_with_indices::<1>,
+    ),
     ("aten.max_pool2d.default", pool::<2>),
+    (
+        "aten.max_pool2d_with_indices.default",
+        pool_with_indices::<2>,
+    ),
     ("aten.prelu.default", prelu),
     ("aten.rms_norm.default", layer_norm),
-    ("aten.upsample_bicubic2d.vec", upsample),
-    ("aten.upsample_bilinear2d.vec", upsample),
-    ("aten.upsample_nearest2d.vec", upsample),
+    ("aten.upsample_bicubic2d.vec", upsample::<2>),
+    ("aten.upsample_bilinear2d.vec", upsample::<2>),
+    ("aten.upsample_linear1d.vec", upsample::<1>),
+    ("aten.upsample_nearest1d.vec", upsample::<1>),
+    ("aten.upsample_nearest2d.vec", upsample::<2>),
 ];
 
 /// How a window moves over one dimension.
@@ -183,25 +199,81 @@ fn adaptive<const N: usize>(at: &At) -> Given {
     }
 }
 
-fn upsample(at: &At) -> Given {
+/// The same shape twice: of the largest elements, and of where they were.
+fn twice(given: Given) -> Given {
+    given.map(|shapes| [shapes.clone(), shapes].concat())
+}
+
+fn pool_with_indices<const N: usize>(at: &At) -> Given {
+    twice(pool::<N>(at))
+}
+
+fn adaptive_max<const N: usize>(at: &At) -> Given {
+    twice(adaptive::<N>(at))
+}
+
+fn upsample<const N: usize>(at: &At) -> Given {
     let x = at.shape("input")?;
-    let [batch, channels, height, width] = x[..] else {
+    if x.len() != N + 2 {
         return Err(No::Unknown);
-    };
+    }
+    let (before, sizes) = x.split_at(2);
     if at.given("output_size") {
-        return one([&[batch, channels], &at.ints("output_size")?[..]].concat());
+        return one([before, &at.ints("output_size")?[..]].concat());
     }
     let factors = at.floats("scale_factors")?;
-    let [vertical, horizontal] = factors[..] else {
+    if factors.len() != N {
         return Err(No::Unknown);
-    };
-    let scaled = |n: i64, by: f64| (n as f64 * by).floor() as i64;
-    one(vec![
-        batch,
-        channels,
-        scaled(height, vertical),
-        scaled(width, horizontal),
-    ])
+    }
+    let scaled = sizes.iter().zip(factors);
+    let scaled = scaled.map(|(&n, by)| (n as f64 * by).floor() as i64);
+    one(before.iter().copied().chain(scaled).collect())
+}
+
+/// The elements and the places of the windows of `im2col` over an image of this size.
+fn windows(at: &At, sizes: [i64; 2]) -> Result<(i64, i64), No> {
+    let kernel = at.per_dim("kernel_size", &[1; 2])?;
+    let stride = at.per_dim("stride", &[1; 2])?;
+    let padding = at.per_dim("padding", &[0; 2])?;
+    let dilation = at.per_dim("dilation", &[1; 2])?;
+    let (mut elements, mut places) = (1_i64, 1_i64);
+    for i in 0..2 {
+        let window = Window::new(kernel[i], stride[i], dilation[i])?;
+        let length = padding[i]
+            .checked_mul(2)
+            .and_then(|p| p.checked_add(sizes[i]));
+        let Some(n @ 1..) = length.and_then(|length| window.places(length, false)) else {
+            return wrong(format!("{sizes:?} is smaller than the window {kernel:?}"));
+        };
+        elements = elements.checked_mul(kernel[i]).ok_or(No::Unknown)?;
+        places = places.checked_mul(n).ok_or(No::Unknown)?;
+    }
+    Ok((elements, places))
+}
+
+fn im2col(at: &At) -> Given {
+    let x = at.shape("self")?;
+    let (before, sizes) = spatial::<2>(&x)?;
+    let (elements, places) = windows(at, sizes)?;
+    let mut out = before.to_vec();
+    let last = out.len() - 1;
+    out[last] = out[last].checked_mul(elements).ok_or(No::Unknown)?;
+    out.push(places);
+    one(out)
+}
+
+fn col2im(at: &At) -> Given {
+    let (x, size) = (at.shape("self")?, at.ints("output_size")?);
+    let sizes = size[..].try_into().map_err(|_| No::Unknown)?;
+    let (elements, places) = windows(at, sizes)?;
+    match &x[..] {
+        [batch @ .., column, n] if column % elements == 0 && *n == places => {
+            one([batch, &[column / elements], &sizes[..]].concat())
+        }
+        _ => wrong(format!(
+            "{x:?} is not columns of {elements} of {places} windows"
+        )),
+    }
 }
 
 fn embedding(at: &At) -> Given {
@@ -236,14 +308,19 @@ fn group_norm(at: &At) -> Given {
     one(x)
 }
 
-fn batch_norm(at: &At) -> Given {
+fn instance_norm(at: &At) -> Given {
     let x = at.shape("input")?;
     let channels = [channels(&x)?];
     affine(at, &channels)?;
     is(at, "running_mean", &channels)?;
     is(at, "running_var", &channels)?;
+    one(x)
+}
+
+fn batch_norm(at: &At) -> Given {
     // The mean and deviation saved for training are empty.
-    Ok(vec![Some(x), None, None])
+    let x = instance_norm(at)?.into_iter();
+    Ok(x.chain([None, None]).collect())
 }
 
 fn weight_norm(at: &At) -> Given {
