@@ -170,6 +170,41 @@ def test_relations_of_two_sizes(tmp_path, asks, condition, taken):
     assert right_or_refused(recorder, model, [(2,), (5,)], [(4,), (4,)], [(7,), (6,)]) == taken
 
 
+@pytest.mark.parametrize(
+    ("asks", "least", "conditions"),
+    [
+        (lambda a, b: a // 3 * 3 <= a, (0, 0), []),
+        (lambda a, b: (a - 1) // 4 * 4 + 4 >= a, (0, 0), []),
+        (lambda a, b: (a + b) // 3 * 3 + 2 >= a + b, (0, 0), []),
+        (lambda a, b: ((a - 1) // 2 + 1) // 2 * 2 <= (a - 1) // 2 + 1, (0, 0), []),
+        (lambda a, b: a // 3 * 3 + 1 >= a, (0, 0), [{"le": ["a", "…"]}]),
+        (lambda a, b: a // 3 * 3 < a, (0, 0), [{"lt": ["…", "a"]}]),
+        (lambda a, b: a * b != 0, (1, 1), []),
+        (lambda a, b: a + a * (b // 2) != 0, (1, 0), []),
+        (lambda a, b: a + a * (b // 2) + a * (b // 3) * (b // 2) != 0, (1, 0), []),
+        (lambda a, b: a * a != b * b, (0, 0), [{"ne": ["…", 0]}, {"ne": ["a", "b"]}]),
+        (lambda a, b: a * 2 + b * 4 != 7, (0, 0), []),
+        (lambda a, b: a * 2 + b * 4 != 10, (0, 0), [{"ne": ["…", 5]}]),
+    ],
+)
+def test_what_follows_from_the_ranges_is_no_condition(tmp_path, asks, least, conditions):
+    def both(x):
+        return x.sum() if asks(x.shape[0], x.shape[1]) else x.sum() + 1
+
+    a, b = next((a, b) for a in range(4, 8) for b in range(5, 8) if asks(a, b))
+    manifest, recorder, model = recorded(tmp_path, both, draw(a, b), shapes=({0: "a", 1: "b"},))
+    assert tuple(low for low, _ in limits(manifest).values()) == least
+
+    def short(form):
+        return form if not isinstance(form, dict) else "…"
+
+    found = [{op: [short(s) for s in sides]} for c in holds(manifest) for op, sides in c.items()]
+    assert sorted(found, key=str) == sorted(conditions, key=str)
+    for size in ((a, b) for a in range(6) for b in range(6)):
+        (taken,) = right_or_refused(recorder, model, size)
+        assert taken == asks(*size)
+
+
 def test_two_names_for_what_the_model_makes_one_size_are_an_error(tmp_path):
     with pytest.raises(RecordError, match=r"`a` and `b`.*equal \(test_conditions.py:\d+\)"):
         recorded(tmp_path, lambda x, y: x + y, draw(4), draw(4), shapes=(A, B))

@@ -117,6 +117,20 @@ def test_batch_norm_takes_an_empty_batch(tmp_path):
         recorder.record_goldens(model, (draw(*sizes),), case="x")
 
 
+@pytest.mark.parametrize("traced", [(1, 3, 2), (2, 4, 5)])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_convolutions_take_images_of_any_size(tmp_path, traced, channels):
+    layers = [nn.Conv2d(channels, 4, 3, 2, 1), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1)]
+    model = nn.Sequential(*layers).eval()
+    recorder = GoldenRecorder(tmp_path)
+    batch, *size = traced
+    shapes = [{0: "batch", 2: "height", 3: "width"}]
+    manifest = recorder.record(model, draw(batch, channels, *size), dynamic_shapes=shapes)
+    assert manifest.conditions == () and [s.min for s in manifest.symbols] == [0, 1, 1]
+    for batch, *size in ((1, 1, 1), (0, 3, 3), (1, 6, 1), (3, 1, 2)):
+        recorder.record_goldens(model, (draw(batch, channels, *size),), case="x")
+
+
 def test_instance_norm_takes_any_batch_and_refuses_a_length_of_one(tmp_path):
     model = nn.InstanceNorm1d(8, affine=True).eval()
     recorder = GoldenRecorder(tmp_path)

@@ -107,7 +107,14 @@ def _relations(part: sympy.Basic, asked: Asked) -> Iterator[_Relation]:
     for division in d.atoms(sf.FloorDiv, sf.Mod, sf.PythonMod, sympy.Mod):
         if division.args[1].free_symbols:
             yield _Relation("le", 1 - division.args[1], asked)
-    yield _Relation(op, d.as_content_primitive()[1], asked)
+    if op != "ne":
+        yield _Relation(op, d.as_content_primitive()[1], asked)
+        return
+    for factor in sympy.Mul.make_args(sympy.factor(d)):
+        factor = sympy.expand(factor.base if factor.is_Pow else factor)
+        factor = -factor if factor.could_extract_minus_sign() else factor
+        if factor.free_symbols:
+            yield _Relation("ne", factor.as_content_primitive()[1], asked)
 
 
 def _as_order(part: sympy.Eq) -> list[tuple[sympy.Expr, sympy.Expr]]:
@@ -207,8 +214,35 @@ def _implied(relation: _Relation, ranges: Mapping[str, Range]) -> bool:
     if relation.op == "eq":
         return bool(bounds.lower == 0 and bounds.upper == 0)
     if relation.op == "le":
-        return bool(bounds.upper <= 0)
-    return bool(bounds.lower > 0 or bounds.upper < 0)
+        return any(_bounds(d, ranges).upper <= 0 for d in _without_floors(relation.difference))
+    constant, rest = relation.difference.as_coeff_Add()
+    return bool(bounds.lower > 0 or bounds.upper < 0 or constant % rest.as_content_primitive()[0])
+
+
+def _without_floors(difference: sympy.Expr) -> Iterator[sympy.Expr]:
+    """Expressions that are at most 0 only where `difference` is, with ever fewer quotients."""
+    yield difference
+    yield sympy.factor(difference)
+    while divisions := _quotients(difference):
+        division = divisions[0]
+        base, divisor = division.args
+        factor = difference.coeff(division)
+        least = base if factor > 0 else base - divisor + 1
+        difference = sympy.expand(divisor * (difference - factor * division) + factor * least)
+        yield difference
+
+
+def _quotients(expr: sympy.Expr) -> list[sympy.Expr]:
+    """Quotients by a number, inside of no other one, that `expr` has a number of; larger first."""
+    found = [
+        division
+        for division in expr.atoms(sf.FloorDiv)
+        if division.args[1].is_Integer
+        and division.args[1] > 0
+        and expr.coeff(division).is_Integer
+        and not (expr - expr.coeff(division) * division).expand().has(division)
+    ]
+    return sorted(found, key=lambda division: (-sympy.count_ops(division), str(division)))
 
 
 def _sharp(relation: _Relation, ranges: Mapping[str, Range]) -> _Relation:

@@ -41,7 +41,11 @@ _INDIFFERENT = frozenset(
 )
 _RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
 # The function of a name may ask more than its operator: instance_norm refuses a length of 1.
-_INDIFFERENT_OPS = _INDIFFERENT | _RECURRENT | {"batch_norm", "instance_norm"}
+_INDIFFERENT_OPS = (
+    _INDIFFERENT
+    | _RECURRENT
+    | {"batch_norm", "group_norm", "instance_norm", "conv1d", "conv2d", "conv3d"}
+)
 
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
