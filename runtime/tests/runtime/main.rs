@@ -8,6 +8,7 @@ mod load;
 mod params;
 mod parity;
 mod reported;
+mod which;
 
 use std::path::Path;
 
