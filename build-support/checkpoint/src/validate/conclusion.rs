@@ -145,9 +145,9 @@ fn as_stored(checkpoint: &Checkpoint, found: &Found<'_>, compared: &Compared) ->
     let folder = folder(checkpoint, compared).unwrap_or_else(|| "FOLDER".to_owned());
     Some(format!(
         "the config is that of the trace, so these may be the names as they are stored, which the \
-         library renames when it loads them: `python -m pycandle record {folder}`, without \
-         `--no-goldens`, writes a safetensors file with the model's names beside the manifest; take \
-         that as the weights"
+         library renames when it loads them: record again with `python -m pycandle record {folder}`, \
+         without `--no-goldens`, and take the safetensors file with the model's names that it writes \
+         beside the manifest"
     ))
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::names;
 use super::renamed::Search;
+use super::{adapter, names};
 
 /// Lines that are shown, and templates of needs and keys that are looked at.
 const SHOWN: usize = 6;
@@ -52,7 +52,8 @@ pub(super) fn lines(search: &Search<'_, '_, '_>) -> Vec<String> {
         let key = (key.0, key.1, others(&need.shape));
         places.entry(key).or_default().needs.push(part(&need.shape));
     }
-    for template in search.unused().take(LOOKED_AT.1) {
+    let keys = search.unused().filter(|key| !adapter::is_part(key));
+    for template in keys.take(LOOKED_AT.1) {
         let (start, leaf) = place(search, template);
         let Some(numbers) = experts.get(&start) else {
             continue;

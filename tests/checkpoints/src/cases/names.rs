@@ -52,9 +52,9 @@ fn renamed() -> Vec<Case> {
                  model.layers.0.mlp.gate_a.weight and model.layers.0.mlp.gate_b.weight, which loading \
                  does not put together",
                 "the config is that of the trace, so these may be the names as they are stored, which the \
-                 library renames when it loads them: `python -m pycandle record CASE/`, without \
-                 `--no-goldens`, writes a safetensors file with the model's names beside the manifest; \
-                 take that as the weights",
+                 library renames when it loads them: record again with `python -m pycandle record CASE/`, \
+                 without `--no-goldens`, and take the safetensors file with the model's names that it \
+                 writes beside the manifest",
             ],
         )
         .beside(&config(2)),
