@@ -199,7 +199,33 @@ pub fn int(value: i64) -> TokenStream {
     }
 }
 
-/// A float literal.
+/// Numbers that have a name in the standard library, which clippy wants to see.
+const CONSTANTS: &[(f64, &str)] = {
+    use std::f64::consts::*;
+    &[
+        (E, "E"),
+        (FRAC_1_PI, "FRAC_1_PI"),
+        (FRAC_1_SQRT_2, "FRAC_1_SQRT_2"),
+        (FRAC_2_PI, "FRAC_2_PI"),
+        (FRAC_2_SQRT_PI, "FRAC_2_SQRT_PI"),
+        (FRAC_PI_2, "FRAC_PI_2"),
+        (FRAC_PI_3, "FRAC_PI_3"),
+        (FRAC_PI_4, "FRAC_PI_4"),
+        (FRAC_PI_6, "FRAC_PI_6"),
+        (FRAC_PI_8, "FRAC_PI_8"),
+        (LN_10, "LN_10"),
+        (LN_2, "LN_2"),
+        (LOG10_2, "LOG10_2"),
+        (LOG10_E, "LOG10_E"),
+        (LOG2_10, "LOG2_10"),
+        (LOG2_E, "LOG2_E"),
+        (PI, "PI"),
+        (SQRT_2, "SQRT_2"),
+        (TAU, "TAU"),
+    ]
+};
+
+/// A float literal, or the name of a constant.
 pub fn float(value: Float) -> TokenStream {
     let value = value.get();
     if value.is_nan() {
@@ -207,6 +233,8 @@ pub fn float(value: Float) -> TokenStream {
     }
     let magnitude = if value.is_infinite() {
         quote!(f64::INFINITY)
+    } else if let Some((_, name)) = CONSTANTS.iter().find(|(c, _)| *c == value.abs()) {
+        literal(&format!("std::f64::consts::{name}"))
     } else {
         literal(&format!("{:?}", value.abs()))
     };
