@@ -103,6 +103,7 @@ pub fn manifest(reads: bool) -> String {
         r#"{{"version":[1,0],"recorder":{{}},"model":{{"name":"big","class":"m.M","output_class":null}},
 "dtype":"float32","symbols":[{{"name":"batch","min":1,"max":64}}],
 "inputs":[{{"name":"x","path":"args[0]","dtype":"float32","shape":["batch",32]}}],
+"fixed_inputs":[],
 "outputs":[{{"name":"out","path":"","value":{{"v":"out"}}}}],"states":[],"constants":[],
 "parameters":[{}],
 "modules":[{}],
