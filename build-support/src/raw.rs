@@ -9,6 +9,7 @@ mod dims;
 pub(crate) mod json;
 mod list;
 pub(crate) mod locate;
+mod text;
 
 use std::marker::PhantomData;
 use std::path::Path;

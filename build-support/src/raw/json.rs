@@ -1,12 +1,13 @@
 //! The serde mirror of the manifest: what the JSON says, unchecked. Strings are borrowed.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Cow;
 use std::fmt;
-use std::ops::Deref;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+pub(crate) use super::text::Str;
 
 /// The longest inline constant; longer ones lie in a side file.
 pub(super) const MAX_LIST: usize = 4096;
@@ -45,42 +46,6 @@ pub(super) struct Top<'a> {
     pub nodes: Option<&'a RawValue>,
     #[serde(borrow)]
     pub config: Option<&'a RawValue>,
-}
-
-/// A string, borrowed from the text unless it holds escapes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Str<'a>(Cow<'a, str>);
-
-impl Borrow<str> for Str<'_> {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Deref for Str<'_> {
-    type Target = str;
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = Str<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Str<'de>, E> {
-                Ok(Str(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Str<'de>, E> {
-                Ok(Str(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(V)
-    }
 }
 
 #[derive(Deserialize)]
