@@ -47,6 +47,7 @@ def test_records_a_causal_folder_with_cache_and_goldens(folder, tmp_path, capsys
     captured = capsys.readouterr()
     done = json.loads(captured.out)
     assert "tracing" in captured.err
+    assert ", a cache `past_key_values` of 4 tensors\n" in captured.err
     manifest = json.loads((out / "tiny-llama_manifest.json").read_text())
     assert done["nodes"] == len(manifest["nodes"])
     assert manifest["config"] == json.loads((folder / "config.json").read_text())

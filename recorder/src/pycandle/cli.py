@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -135,7 +136,7 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
         say("tracing")
         manifest = recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
     recorder.use_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
-    say(f"{len(manifest.nodes)} nodes, {len(manifest.parameters)} parameters")
+    say(f"{len(manifest.nodes)} nodes, {len(manifest.parameters)} parameters{_caches(manifest)}")
     written = recorder.save(name)
     goldens = weights = None
     there = any(path.glob("*.safetensors"))
@@ -155,6 +156,12 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     seconds = round(time.monotonic() - started, 3)
     counts = len(manifest.nodes), len(manifest.parameters)
     return Done(str(written), goldens, weights, *counts, seconds)
+
+
+def _caches(manifest: Manifest) -> str:
+    """Which inputs are no arguments in Rust, but a cache that a model extends."""
+    tensors = Counter(state.name for state in manifest.states)
+    return "".join(f", a cache `{name}` of {count} tensors" for name, count in tensors.items())
 
 
 def _compare_names(path: Path, name: str, manifest: Manifest) -> None:
