@@ -242,7 +242,8 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// When a file cannot be read or written, with the bytes that are needed where there is no room
     /// for them, when tied tensors of the source are not equal, and when a finite value is infinite
-    /// in the dtype that was asked for, unless that is allowed; nothing is left then.
+    /// in the dtype that was asked for, unless that is allowed: no file is written after the first
+    /// that has such values. Nothing is left then.
     pub fn write(&self, progress: Progress) -> Result<Option<Written>> {
         let written = self.write_files(progress);
         written.map_err(|error| error.when_full(self.bytes()))
@@ -252,7 +253,7 @@ impl<'a> Plan<'a> {
         self.compare_twins()?;
         self.place.sweep();
         let names = self.place.names(self.files.len());
-        let (mut parts, mut overflows) = (Vec::new(), Overflows::new());
+        let mut parts = Vec::new();
         let mut bytes_out = 0;
         for (file, name) in self.files.iter().zip(&names) {
             let data = file.data_start(&self.metadata);
@@ -265,14 +266,13 @@ impl<'a> Plan<'a> {
             sized.map_err(|error| Error::io(part.shown(), &error))?;
             let to = (&part.file, part.shown());
             let written = stream::write(self.origin.checkpoint, file, to, data, progress)?;
-            let Some(more) = written else {
+            let Some(overflows) = written else {
                 return Ok(None);
             };
-            overflows.extend(more);
+            self.refuse(&overflows, parts.len() + 1)?;
             bytes_out += len;
             parts.push(part);
         }
-        self.refuse(&overflows)?;
         let mut files: Vec<_> = names.iter().map(|name| self.place.join(name)).collect();
         if self.files.len() > 1 {
             let mut part = self.place.create(&self.place.index())?;
@@ -292,8 +292,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Finite values that would be infinite in the output are an error: a model with them computes
-    /// something else.
-    fn refuse(&self, overflows: &Overflows<'_>) -> Result<()> {
+    /// something else. These are of the last of the first `files` files.
+    fn refuse(&self, overflows: &Overflows<'_>, files: usize) -> Result<()> {
         let refused = !self.overflow && !overflows.is_empty();
         let Some(to) = self.origin.dtype.filter(|_| refused) else {
             return Ok(());
@@ -304,13 +304,17 @@ impl<'a> Plan<'a> {
             .collect();
         let more = overflows.len() - first.len();
         first.extend((more > 0).then(|| format!("and {more} more tensors")));
+        let unseen = match self.files.len() - files {
+            0 => String::new(),
+            left => format!(" ({left} of {} files were not looked at)", self.files.len()),
+        };
         let mend = match to {
             Dtype::F16 => "take --dtype bf16 or f32",
             Dtype::BF16 => "take --dtype f32",
             _ => "leave --dtype out",
         };
         let text = format!(
-            "{} would make finite values infinite, in {}: {mend}, or allow it with \
+            "{} would make finite values infinite, in {}{unseen}: {mend}, or allow it with \
              --allow-overflow",
             to.name(),
             first.join(", ")

@@ -1,9 +1,13 @@
 //! The values, against PyTorch's and the `gguf` package's; names, shards and alignment.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use pycandle_checkpoint::extract::{LARGE, Options, PAGE};
 use pycandle_checkpoint::{Checkpoint, Dtype, Expected, validate};
 
-use super::{extract, fixture, folder, names, need, needs_of, read, refused, write, written};
+use super::{
+    extract, extract_while, fixture, folder, names, need, needs_of, read, refused, write, written,
+};
 
 fn to(dtype: Dtype) -> Options {
     Options {
@@ -100,6 +104,37 @@ fn finite_values_do_not_become_infinite() {
         assert_eq!(names(folder.path()), ["source.safetensors"]);
     }
     written(extract(&needs, &source, &out, &Options::default()));
+}
+
+/// What is refused is refused at the first file that shows it, not after hours of writing.
+#[test]
+fn nothing_is_written_after_a_file_with_infinite_values() {
+    let folder = folder();
+    let at = |name| folder.path().join(name);
+    let (source, out) = (at("source.safetensors"), at("out.safetensors"));
+    let tensor = |name| (name, Dtype::F32, &[2][..]);
+    write(&source, &["a", "b", "c", "d"].map(tensor));
+    let mut file = std::fs::read(&source).expect("a file");
+    let data = file.len() - 4 * 8;
+    for (at, value) in [0f32, 0., 1e6, 0., 0., 0., 1e6, 1e6].iter().enumerate() {
+        file[data + 4 * at..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+    std::fs::write(&source, &file).expect("written");
+    let options = Options {
+        shard_size: Some(4),
+        ..to(Dtype::F16)
+    };
+    let bytes = AtomicU64::new(0);
+    let count = |more| {
+        bytes.fetch_add(more, Relaxed);
+        true
+    };
+    refused(
+        extract_while(&needs_of(&source), &source, &out, &options, &count),
+        "infinite, in `b` (1) (2 of 4 files were not looked at): take --dtype bf16 or f32, or",
+    );
+    assert_eq!(bytes.into_inner(), 8);
+    assert_eq!(names(folder.path()), ["source.safetensors"]);
 }
 
 #[test]
