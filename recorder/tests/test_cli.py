@@ -167,7 +167,29 @@ def test_names_are_compared_without_goldens(folder, tmp_path, capsys):
     assert main(given) == 0
     said = capsys.readouterr().err
     assert said.startswith("warning: cannot read the weights") and "were not compared" in said
+    index = folder / "model.safetensors.index.json"
+    for name in ({"x": 1}, None, "../model.safetensors", "\x1b[31m\n.safetensors"):
+        index.write_text(json.dumps({"weight_map": {"a": name}}))
+        assert main(given) == 0
+        said = capsys.readouterr().err
+        assert said.startswith(f"warning: {index} names what is not plainly a file inside its")
+        assert said.removesuffix("\n").isprintable() and "were not compared" in said
+    index.unlink()
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["tiny-llama_manifest.json"]
+
+
+def test_names_of_a_file_are_shown_whatever_is_in_them(folder, tmp_path, capsys):
+    state = load_file(folder / "model.safetensors")
+    renamed = {f"\x1b[31m\n\u202e{name}": t for name, t in state.items()}
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    given = ["record", str(folder), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main([*given, "--no-goldens"]) == 0
+    said = capsys.readouterr().err
+    assert r"it has `\x1b[31m\n\u202elm_head.weight` and " in said
+    assert said.removesuffix("\n").isprintable()
+    assert main(given) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert r"it has \x1b[31m\n\u202elm_head.weight, " in said and said.isprintable()
 
 
 def test_weights_that_are_nowhere_are_not_made_up(folder, tmp_path, capsys):

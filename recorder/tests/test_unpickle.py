@@ -85,9 +85,15 @@ def test_an_index_names_only_files_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     torch.save(_state(), tmp_path / "secret.bin")
     index = tmp_path / "inner" / "pytorch_model.bin.index.json"
-    for name in ("../secret.bin", str(tmp_path / "secret.bin"), "a\\b.bin", "c:b.bin", "", 3):
+    outside = ["../secret.bin", str(tmp_path / "secret.bin"), "a\\b.bin", "c:b.bin", ""]
+    for name in [*outside, 3, None, {"x": 1}, ["x"], "\x1b[31m.bin", "\u202e.bin", "\ud800.bin"]:
         index.write_text(json.dumps({"weight_map": {"a.weight": name}}))
-        with pytest.raises(RecordError, match=r"not inside its folder|3 cannot be read"):
+        with pytest.raises(RecordError, match="not plainly a file inside its folder") as error:
+            unpickle(index, tmp_path / "out.safetensors")
+        assert str(error.value).isprintable()
+    for text in ("[" * 100_000, '{"weight_map": ["a"]}', '{"weight_map": {"a": }}'):
+        index.write_text(text)
+        with pytest.raises(RecordError, match="is not an index of shards"):
             unpickle(index, tmp_path / "out.safetensors")
 
 

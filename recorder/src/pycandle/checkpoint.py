@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from .errors import MissingWeightsError, RecordError
+from .errors import MissingWeightsError, RecordError, plain, quoted, shown
 from .schema import Manifest, Parameter
 
 
@@ -49,7 +49,8 @@ class Checkpoint:
         try:
             handle = safe_open(str(file), framework="pt")
         except (OSError, SafetensorError) as error:
-            raise RecordError(f"cannot read the weights {file}: {error}") from error
+            said = f"cannot read the weights {plain(file)}: {plain(error)}"
+            raise RecordError(said) from error
         for key in handle.keys():  # noqa: SIM118 (safe_open is not iterable)
             self._files[key] = handle
 
@@ -123,21 +124,42 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         index = sorted(path.glob("*.safetensors.index.json"))
         if index:
-            return _shards(index[0])
+            return shards(index[0])
         files = sorted(path.glob("*.safetensors"))
         if not files:
             raise RecordError(f"no safetensors file in {path}")
         return files
-    if path.name.endswith(".index.json"):
-        return _shards(path)
+    if is_index(path):
+        return shards(path)
     if not path.exists():
         raise RecordError(f"no weights at {path}")
     return [path]
 
 
-def _shards(index: Path) -> list[Path]:
+def is_index(path: Path) -> bool:
+    """Whether the name is that of an index of several files."""
+    return path.name.endswith(".index.json")
+
+
+def shards(index: Path) -> list[Path]:
+    """The files that an index names, which are inside its folder."""
     try:
-        names = json.loads(index.read_text())["weight_map"].values()
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise RecordError(f"{index} is not an index of shards: {error}") from error
-    return [index.parent / n for n in sorted(set(names))]
+        names = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        refused = sorted({quoted(name) for name in names if not _is_inside(name)})
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise RecordError(f"{index} is not an index of shards: {plain(error)}") from error
+    if refused:
+        raise RecordError(
+            f"{index} names what is not plainly a file inside its folder: {shown(refused, 5)}; "
+            "download the index again, or save the checkpoint again"
+        )
+    return [index.parent / name for name in sorted(set(names))]
+
+
+def _is_inside(name: object) -> bool:
+    """Whether it is a relative path that never leaves its folder, on any system."""
+    if not isinstance(name, str):
+        return False
+    parts = PurePosixPath(name)
+    relative = bool(parts.parts) and not parts.is_absolute() and ".." not in parts.parts
+    return relative and name.isprintable() and not any(c in name for c in "\\:")

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 from .checkpoint import Checkpoint
-from .errors import MissingWeightsError, RecordError, shown
+from .errors import MissingWeightsError, RecordError, quoted, shown
 from .examples import example
 from .failures import first_line
 from .meta import meta_device
 from .recorder import GoldenRecorder, check_name
 from .schema import Manifest
-from .unpickle import quoted, unpickle
+from .unpickle import unpickle
 
 _UNITS = ("", "k", "m", "g", "t")
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>[kmgt]?)(?P<binary>i?)b?")
@@ -188,7 +188,7 @@ def _difference(error: MissingWeightsError) -> str:
 
 
 def _first(names: list[str]) -> str:
-    return f"`{names[0]}`" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    return quoted(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _loaded(cls: Any, path: Path, dtype: torch.dtype, cause: MissingWeightsError) -> Any:

@@ -26,9 +26,18 @@ class MissingWeightsError(RecordError):
 
 def shown(names: list[str], most: int = 10) -> str:
     """The names, or the first ones and how many there are beside them."""
-    if len(names) <= most:
-        return ", ".join(names)
-    return f"{', '.join(names[:most])} and {len(names) - most} more"
+    first = ", ".join(plain(name) for name in names[:most])
+    return first if len(names) <= most else f"{first} and {len(names) - most} more"
+
+
+def plain(text: object) -> str:
+    """Text of a file as a terminal shows it, whatever is in it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def quoted(name: object) -> str:
+    """A name of a file as a terminal shows it."""
+    return f"`{plain(name)}`"
 
 
 @contextmanager

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import tensorfile
-from .errors import RecordError, shown
+from .checkpoint import is_index, shards
+from .errors import RecordError, plain, quoted, shown
 
 
 @dataclass
@@ -39,7 +39,7 @@ def unpickle(path: Path, out: Path, key: str | None = None) -> Unpickled:
     if out.exists():
         raise RecordError(f"{out} is there already: remove it, or choose another name")
     all_ = Unpickled()
-    for file in _files(path):
+    for file in shards(path) if is_index(path) else [path]:
         found = _tensors(file, key)
         for name, tensor in found.tensors.items():
             if name in all_.tensors:
@@ -61,11 +61,6 @@ def unpickle(path: Path, out: Path, key: str | None = None) -> Unpickled:
     return all_
 
 
-def quoted(name: object) -> str:
-    """A name of a file as a terminal shows it, whatever is in it."""
-    return f"`{repr(str(name))[1:-1]}`"
-
-
 def _is_held(tensor: torch.Tensor) -> bool:
     return tensorfile.holds(tensor) and not tensor.is_meta
 
@@ -75,30 +70,6 @@ def _kind(tensor: torch.Tensor) -> str:
     if tensor.is_meta:
         return "without values, on meta"
     return str(tensor.dtype if tensor.layout is torch.strided else tensor.layout)
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.name.endswith(".index.json"):
-        return [path]
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
-        names = sorted({str(name) for name in names})
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise RecordError(f"{path} is not an index of shards: {error}") from error
-    outside = [quoted(name) for name in names if not _is_inside(name)]
-    if outside:
-        raise RecordError(
-            f"{path} names files that are not inside its folder: {shown(outside, 5)}; download the "
-            "index again, or save the checkpoint again"
-        )
-    return [path.parent / name for name in names]
-
-
-def _is_inside(name: str) -> bool:
-    """Whether it is a relative path that never leaves its folder, on any system."""
-    parts = PurePosixPath(name)
-    relative = bool(parts.parts) and not parts.is_absolute() and ".." not in parts.parts
-    return relative and not any(c in name for c in "\\:\0")
 
 
 def _tensors(file: Path, key: str | None) -> Unpickled:
@@ -169,7 +140,7 @@ def _load(file: Path) -> Any:
             "instead, in the program that made the file"
         ) from error
     except Exception as error:  # a file that was cut or made up fails anywhere
-        said = str(error).strip().partition("\n")[0]
+        said = plain(str(error).strip().partition("\n")[0])
         raise RecordError(f"{file} cannot be read: {said}") from error
 
 
