@@ -31,7 +31,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 
 /// Controls (Unicode's Cc), line and paragraph separators, and format characters (Cf) that names
 /// have no use for.
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use pycandle_checkpoint::{Checkpoint, Names, Need, need_of_key};
+use pycandle_checkpoint::{Checkpoint, Names, Need, escaped, need_of_key};
 use regex::Regex;
 
 use crate::lock;
@@ -224,10 +224,11 @@ fn collisions(
             2 => "; 1 other name in the same way".to_owned(),
             n => format!("; {} other names in the same way", n - 1),
         };
-        format!(
+        let line = format!(
             "rename: {} {all} become {name}, by {by}{alike}",
             list(&keys)
-        )
+        );
+        escaped(&line).into_owned()
     });
     lines.collect()
 }

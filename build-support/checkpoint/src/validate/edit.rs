@@ -131,8 +131,8 @@ impl Edit {
         }
     }
 
-    /// The rule that does this to keys.
-    pub fn rename(&self) -> Rename {
+    /// The rule that does this to keys, if it can be shown.
+    pub fn rename(&self) -> Option<Rename> {
         let pattern = |template: &str| {
             let segments = template.split('.');
             let segments = segments.map(|segment| match segment {
@@ -158,10 +158,7 @@ impl Edit {
             }
             Behind::End(end) => (format!("{}$", pattern(end)), numbered(end, &mut group)),
         };
-        Rename {
-            pattern: head.0 + &behind,
-            replacement: head.1 + &with,
-        }
+        Rename::new(head.0 + &behind, head.1 + &with)
     }
 }
 

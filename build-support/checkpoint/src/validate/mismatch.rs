@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Expected, groups};
 use crate::open::Checkpoint;
-use crate::text::escaped;
+use crate::text::{escaped, is_hidden};
 
 /// Lines of one kind that are spelled out.
 const SHOWN: usize = 12;
@@ -82,6 +82,16 @@ pub struct Rename {
     pub pattern: String,
     /// What stands for its matches; `${1}` is a group, `$$` a dollar sign.
     pub replacement: String,
+}
+
+impl Rename {
+    /// `None` where a terminal would obey the rule or not show all of it.
+    pub(super) fn new(pattern: String, replacement: String) -> Option<Self> {
+        (!pattern.contains(is_hidden) && !replacement.contains(is_hidden)).then_some(Self {
+            pattern,
+            replacement,
+        })
+    }
 }
 
 impl fmt::Display for Rename {

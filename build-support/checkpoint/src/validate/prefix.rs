@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
+use std::fmt::Write;
 
 use super::found::{Finder, Found};
 use super::mismatch::{Class, Finding, Line, Rename};
 use super::names::number;
 use super::{Expected, Need};
+use crate::text::is_hidden;
 
 /// Missing needs that are compared with every key to see what the prefixes may be.
 const SAMPLES: usize = 16;
@@ -344,10 +346,7 @@ impl Prefix {
             used.iter().any(|used| used.starts_with(&start))
         };
         if !touches("") {
-            return Some(Rename {
-                pattern: format!("^{key}"),
-                replacement: need,
-            });
+            return Rename::new(format!("^{key}"), need);
         }
         // What moves is told from what stays by the segment behind the prefix.
         let heads: Option<BTreeSet<&str>> = moved.iter().map(|rest| head(rest)).collect();
@@ -356,10 +355,7 @@ impl Prefix {
         let names = heads.iter().map(|head| escape(head.trim_end_matches('.')));
         let names = names.collect::<Vec<_>>().join("|");
         self.heads = heads.iter().map(|head| (*head).to_owned()).collect();
-        Some(Rename {
-            pattern: format!(r"^{key}({names})\."),
-            replacement: format!("{need}${{1}}."),
-        })
+        Rename::new(format!(r"^{key}({names})\."), format!("{need}${{1}}."))
     }
 
     fn describe(&self, count: usize) -> String {
@@ -392,14 +388,16 @@ fn head(name: &str) -> Option<&str> {
     name.find('.').map(|dot| &name[..=dot])
 }
 
-/// A regular expression for this text.
+/// A regular expression for this text, without a character that a terminal does not show.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
-        if r"\.+*?()|[]{}^$#&-~".contains(c) {
-            escaped.push('\\');
+        match c {
+            // A `String` takes every text.
+            c if is_hidden(c) => drop(write!(escaped, r"\x{{{:x}}}", u32::from(c))),
+            c if r"\.+*?()|[]{}^$#&-~".contains(c) => escaped.extend(['\\', c]),
+            c => escaped.push(c),
         }
-        escaped.push(c);
     }
     escaped
 }

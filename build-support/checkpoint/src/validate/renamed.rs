@@ -56,6 +56,8 @@ struct Proposal {
     /// The templates of needs that it finds.
     needs: Vec<String>,
     count: usize,
+    /// What renames the keys, where there is reason enough to show it.
+    rule: Option<Rename>,
 }
 
 /// What is missing may be there by these names, and of what else it may be in these pieces; the renames
@@ -99,9 +101,7 @@ fn names_of(search: &mut Search<'_, '_, '_>) -> (Vec<String>, Vec<Rename>, usize
         };
         count += proposal.count;
         lines.push(search.line(&proposal, &rivals));
-        if rivals.is_empty() {
-            renames.push(proposal.edit.rename());
-        }
+        renames.extend(proposal.rule.clone().filter(|_| rivals.is_empty()));
         search.apply(proposal, rivals);
     }
     (lines, renames, count)
@@ -354,6 +354,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         let needs = self.bind(&mut edit, fits)?;
         let count = self.count(&edit, &needs);
         Some(Proposal {
+            rule: edit.rename(),
             edit,
             kind,
             needs,
@@ -458,6 +459,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             self.missing.remove(need);
         }
         let (mut taken, edits) = (HashMap::new(), [&proposal].into_iter().chain(&rivals));
+        let is_ruled = rivals.is_empty() && proposal.rule.is_some();
         for edit in edits.map(|p| &p.edit) {
             for key in self.keys.keys() {
                 if let Some(name) = edit.need_of(key) {
@@ -468,11 +470,11 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         for (key, name) in taken {
             let count = self.keys.remove(&key);
             // What has been found is no other need.
-            if !proposal.needs.contains(&name) && rivals.is_empty() {
+            if !proposal.needs.contains(&name) && is_ruled {
                 self.keys.insert(name, count.unwrap_or_default());
             }
         }
-        if rivals.is_empty() {
+        if is_ruled {
             self.edits.push(proposal.edit);
         }
     }

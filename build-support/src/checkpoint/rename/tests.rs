@@ -195,6 +195,17 @@ fn two_keys_that_become_one_are_an_error() {
         lines[3..],
         [r#"rename: a and b both become b, by ("a", "b")"#]
     );
+    // Names of a file are anyone's text.
+    let lines = resolve(
+        &rules(&[("(?s)^[xy].*$", "z")]),
+        &[],
+        &checkpoint(&["x\u{1b}[2J", "y\nerror: forged"]),
+        Syntax::Options,
+    );
+    assert_eq!(
+        lines.expect_err("one name")[3..],
+        [r"rename: x\u{1b}[2J and y\nerror: forged both become z, by --rename '(?s)^[xy].*$=z'"]
+    );
     let swapped = resolve(
         &rules(&[("^b$", "c"), ("^a$", "b")]),
         &[],

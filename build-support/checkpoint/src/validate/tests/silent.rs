@@ -237,4 +237,40 @@ fn names_do_not_reach_a_terminal_as_they_are() {
     );
     assert!(text.contains(r"missing: b.\u{1b}[2J"), "{text}");
     assert!(text.contains(r"x\nerror: forged \u{202e}"), "{text}");
+    // Nor by the rules that are proposed, however a front end writes them.
+    let hostile = "\u{1b}[31m'\n\u{202e}";
+    let params: Vec<_> = ["a", "b", "c"]
+        .map(|name| (format!("m.{name}.weight"), vec![2]))
+        .into();
+    let needs = super::needs(&params);
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    for (to, pattern) in [
+        (
+            format!("{hostile}.m."),
+            r"^\x{1b}\[31m'\x{a}\x{202e}\.".to_owned(),
+        ),
+        (
+            format!("m.{hostile}."),
+            r"^m\.\x{1b}\[31m'\x{a}\x{202e}\.".to_owned(),
+        ),
+    ] {
+        let file = renamed(&params, |name| name.replace("m.", &to));
+        let mismatch = validate(&expected, &checkpoint(&tensors(&file))).expect_err("other names");
+        let lines = mismatch.findings().iter().flat_map(|f| &f.lines);
+        let rules: Vec<_> = lines.flat_map(|line| &line.renames).collect();
+        assert_eq!(rules[0].pattern, pattern);
+        let text = mismatch.written(|rules| rules[0].pattern.clone() + &rules[0].replacement);
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
+    }
+    // A name of the trace would stand in the replacement: there is no rule.
+    let needs = super::needs(&renamed(&params, |name| format!("{hostile}.{name}")));
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    let mismatch = validate(&expected, &checkpoint(&tensors(&params))).expect_err("other names");
+    assert!(!mismatch.to_string().contains("rename"), "{mismatch}");
 }
