@@ -219,6 +219,14 @@ class Scaled(nn.Module):
 X = torch.randn(2, 4)
 
 
+def test_an_argument_that_is_none_may_be_left_out(tmp_path):
+    model = Scaled().eval()
+    recorder = GoldenRecorder(tmp_path)
+    recorder.record(model, X, 0.5, options=None)
+    recorder.record_goldens(model, (X, 0.5), case="x")
+    recorder.record_goldens(model, ((X, 0.5), {"options": None}), case="y")
+
+
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [

@@ -11,15 +11,22 @@ from pycandle.states import _places
 
 
 class Extend(nn.Module):
-    """`read` of what is joined, which comes back."""
+    """`read` of what is joined to two, which come back."""
 
     def __init__(self, read=torch.sum) -> None:
         super().__init__()
         self.read = read
 
-    def forward(self, past: torch.Tensor, x: torch.Tensor):
-        joined = torch.cat([past, x * 2], 1)
-        return self.read(joined), joined
+    def forward(self, past: list[torch.Tensor], x: torch.Tensor):
+        joined = [torch.cat([part, x * 2], 1) for part in past]
+        return self.read(joined[0] * joined[1]), joined
+
+
+class Sum(nn.Module):
+    """A module that only reads."""
+
+    def forward(self, x: torch.Tensor):
+        return x.sum()
 
 
 class Joined(nn.Module):
@@ -44,6 +51,8 @@ def _and_read(joined):
 
 SHAPES = [{1: "past"}, {1: "sequence"}]
 INPUTS = torch.randn(2, 3), torch.randn(2, 4)
+PAIR = [INPUTS[0], INPUTS[0] + 1]
+PAIRS = [[SHAPES[0]] * 2, SHAPES[1]]
 STREAMS = torch.randn(2, 5, 3), torch.randn(2, 4, 3)
 
 
@@ -51,19 +60,21 @@ def states(got):
     return [(s["input"], s["dim"]) for s in got.manifest["states"]]
 
 
-def test_an_open_input_that_is_extended_read_and_returned_is_a_state(record):
-    assert states(record(Extend(), *INPUTS, shapes=SHAPES)) == [("past", 1)]
+@pytest.mark.parametrize("read", [torch.sum, Sum()])
+def test_open_inputs_that_are_extended_read_and_returned_are_states(record, read):
+    found = states(record(Extend(read), PAIR, INPUTS[1], shapes=PAIRS))
+    assert found == [("past_0", 1), ("past_1", 1)]
 
 
 def test_a_fixed_size_is_no_state(record):
-    assert states(record(Extend(), *INPUTS)) == []
+    assert states(record(Extend(), PAIR, INPUTS[1])) == []
 
 
 def test_differing_dtypes_are_no_state(record):
     x = torch.randn(2, 4, dtype=torch.bfloat16)
-    assert states(record(Extend(), torch.randn(2, 3), x, shapes=SHAPES)) == []
-    past = torch.ones(2, 3, dtype=torch.long)
-    assert states(record(Extend(), past, torch.randn(2, 4), shapes=SHAPES)) == []
+    assert states(record(Extend(), PAIR, x, shapes=PAIRS)) == []
+    past = [torch.ones(2, 3, dtype=torch.long)] * 2
+    assert states(record(Extend(), past, INPUTS[1], shapes=PAIRS)) == []
 
 
 @pytest.mark.parametrize(
@@ -81,9 +92,10 @@ def test_differing_dtypes_are_no_state(record):
         lambda a, b, linear: (2 * _and_read(cat(a, b)),),
         lambda a, b, linear: _and_read(cat(a, b, b)),
         lambda a, b, linear: cat(a, b).sum(),
-        # What another module makes of it says nothing about who keeps it.
         lambda a, b, linear: (cat(a, b), linear(cat(a, b))),
+        # One tensor may be a stream that is joined to another.
         lambda a, b, linear: (lambda both: (both, linear(both)))(cat(a, b)),
+        lambda a, b, linear: _and_read(cat(a, b)),
     ],
 )
 def test_what_is_joined_otherwise_stays_input_and_output(record, function):
@@ -106,9 +118,12 @@ def test_states_can_be_named_and_ruled_out(tmp_path):
     def only(past, x, _):
         return cat(past, x)
 
-    assert _states(tmp_path, Extend(), False) == []
-    assert _states(tmp_path, Extend(), []) == []
-    assert _states(tmp_path, Extend(), ["past"]) == ["past"]
+    def reading(past, x, _):
+        return _and_read(cat(past, x))
+
+    assert _states(tmp_path, Joined(reading), False) == []
+    assert _states(tmp_path, Joined(reading), []) == []
+    assert _states(tmp_path, Joined(reading), ["past"]) == ["past"]
     assert _states(tmp_path, Joined(only), True) == []
     assert _states(tmp_path, Joined(only), ["past"]) == ["past"]
 
@@ -119,11 +134,12 @@ def test_states_can_be_named_and_ruled_out(tmp_path):
         (["x"], "states: `x` cannot be kept as state: it has to come back"),
         (["past", "y"], "states names `y`, the arguments with tensors are `past`, `x`"),
         ("past", "states is 'past': give a list of names"),
+        (None, "states is None: give True, False or a list of names"),
     ],
 )
 def test_states_that_cannot_be_are_errors(tmp_path, wanted, says):
     with pytest.raises(RecordError, match=says):
-        _states(tmp_path, Extend(), wanted)
+        _states(tmp_path, Joined(lambda a, b, _: _and_read(cat(a, b))), wanted)
 
 
 def places(*states):

@@ -62,8 +62,9 @@ fn unread(graph: &Graph) -> Option<TokenStream> {
     (!unread.is_empty()).then(|| quote!(.unread(&[#(#unread),*])))
 }
 
-/// The largest finite number that is computed with in the model's dtype, where that is BF16 and F16
-/// does not hold it; every wider dtype does.
+/// The largest finite number that stands in the trace itself for an operation in the model's dtype,
+/// as an argument or a constant, where that dtype is BF16 and F16 does not hold it; every wider dtype
+/// does. What is computed, or lies in a file of its own, is not looked at.
 fn largest(graph: &Graph) -> Option<f64> {
     const F16_MAX: f64 = 65504.0;
     let m = graph.m;
@@ -80,9 +81,11 @@ fn largest(graph: &Graph) -> Option<f64> {
                     .filter_map(|(name, arg)| match (&**name, arg) {
                         (_, Arg::Float(x)) => Some(x.abs()),
                         // Other integers are sizes and axes.
-                        ("other" | "value" | "fill_value" | "min" | "max", Arg::Int(x)) => {
-                            Some(x.unsigned_abs() as f64)
-                        }
+                        (
+                            "other" | "self" | "value" | "fill_value" | "s" | "min" | "max"
+                            | "alpha" | "beta",
+                            Arg::Int(x),
+                        ) => Some(x.unsigned_abs() as f64),
                         _ => None,
                     }),
             );

@@ -199,7 +199,8 @@ pub fn int(value: i64) -> TokenStream {
     }
 }
 
-/// Numbers that have a name in the standard library, which clippy wants to see.
+/// Numbers that have a name in the standard library, which clippy wants to see
+/// (`clippy::approx_constant`).
 const CONSTANTS: &[(f64, &str)] = {
     use std::f64::consts::*;
     &[
@@ -236,12 +237,24 @@ pub fn float(value: Float) -> TokenStream {
     } else if let Some((_, name)) = CONSTANTS.iter().find(|(c, _)| *c == value.abs()) {
         literal(&format!("std::f64::consts::{name}"))
     } else {
-        literal(&format!("{:?}", value.abs()))
+        decimal(&format!("{:?}", value.abs()))
     };
     if value.is_sign_negative() {
         quote!(-#magnitude)
     } else {
         magnitude
+    }
+}
+
+/// A float by its digits: those of a constant, cut or rounded, are what the model computes with, which
+/// an exponent tells clippy.
+pub fn decimal(digits: &str) -> TokenStream {
+    let is_cut = |(c, _): &(f64, &str)| {
+        c.to_string().starts_with(digits) || format!("{c:.*}", digits.len() - 2) == digits
+    };
+    match digits.len() > 3 && CONSTANTS.iter().any(is_cut) {
+        true => literal(&format!("{digits}e0")),
+        false => literal(digits),
     }
 }
 
@@ -314,5 +327,25 @@ fn is_default(field: &str, arg: &LayerArg) -> bool {
         LayerArg::Lit(_, lit) => *lit == default,
         LayerArg::Array(_, lits) => lits.iter().all(|l| *l == default),
         LayerArg::Struct(..) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Float, float};
+
+    #[test]
+    fn digits_of_constants_are_what_the_model_has() {
+        for (value, text) in [
+            ("3.141592653589793", "std :: f64 :: consts :: PI"),
+            ("3.1416", "3.1416e0"),
+            ("-1.414", "- 1.414e0"),
+            ("0.5", "0.5"),
+            ("1e-6", "1e-6"),
+            ("3.2", "3.2"),
+        ] {
+            let value = value.parse().unwrap_or(f64::NAN);
+            assert_eq!(float(Float::new(value)).to_string(), text);
+        }
     }
 }

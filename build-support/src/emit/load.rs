@@ -4,7 +4,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
 use super::Struct;
-use super::expr::{dtype, float, int, layer_arg, lit, literal};
+use super::expr::{decimal, dtype, float, int, layer_arg, lit};
 use super::forward::pattern;
 use crate::body::{DefId, Field, FieldKind, FieldPath, Held};
 use crate::graph::Graph;
@@ -291,7 +291,7 @@ fn short(value: f64, dtype: Dtype) -> TokenStream {
         let value = float(Float::new(value));
         return quote!((#value) as f32);
     }
-    let literal = literal(&format!("{:?}", (value as f32).abs()));
+    let literal = decimal(&format!("{:?}", (value as f32).abs()));
     if value.is_sign_negative() {
         quote!(-#literal)
     } else {

@@ -99,13 +99,23 @@ pub fn addmm(c: &Ctx) -> Result<Expr, Why> {
             return Ok(layer);
         }
     }
+    narrow(c)?;
     op(
         "addmm",
         [bias.expr, x.expr, weight.expr, float(beta), float(alpha)],
     )
 }
 
+/// Fails for integers narrower than those that hold them, which would have to be cut to their width.
+fn narrow(c: &Ctx) -> Result<(), Why> {
+    match c.out_dtype() {
+        dtype if dtype.is_float() || dtype == Dtype::Int64 => Ok(()),
+        dtype => why(format!("a sum with a product of {dtype:?}")),
+    }
+}
+
 fn baddbmm(c: &Ctx) -> Result<Expr, Why> {
+    narrow(c)?;
     let (bias, a, b) = (c.tensor("self")?, c.tensor("batch1")?, c.tensor("batch2")?);
     let (beta, alpha) = (c.float_or("beta", 1.0)?, c.float_or("alpha", 1.0)?);
     op(

@@ -95,6 +95,11 @@ fn fixed(raw: &Elements<'_>) -> Vec<(String, String)> {
         let value = match &fixed.is.value {
             serde_json::Value::Bool(true) => "True".to_owned(),
             serde_json::Value::Bool(false) => "False".to_owned(),
+            // A float that JSON has no number for.
+            serde_json::Value::Object(float) => match float.get("float") {
+                Some(serde_json::Value::String(name)) => name.escape_debug().to_string(),
+                _ => fixed.is.value.to_string(),
+            },
             other => other.to_string(),
         };
         ((*fixed.is.name).to_owned(), value)

@@ -55,6 +55,10 @@ class CallTree:
         """The path of the module that `call` is a call of."""
         return self._calls[call].module
 
+    def is_within(self, call: int, outer: int) -> bool:
+        """Whether `call` is `outer`, or was made in it."""
+        return outer in self._chain(call)
+
     def _chain(self, call: int) -> list[int]:
         chain = [call]
         while (parent := self._calls[chain[-1]].parent) is not None:

@@ -84,7 +84,8 @@ class Converter:
                 raise RecordError(f"the trace has a node of kind {node.op}: {node.format_node()}")
         outputs, output_nodes = self._read_outputs(graph)
         consts, const_values = self._read_constants(outputs)
-        states = find_states(tuple(self.inputs), tuple(outputs), tuple(self.nodes), self.wanted)
+        made = tuple(self.inputs), tuple(outputs), tuple(self.nodes)
+        states = find_states(*made, self.calls.is_within, self.wanted)
         cached = {state.output for state in states}
         pairs = zip(outputs, output_nodes, strict=True)
         self._note_leaving([node for output, node in pairs if output.name not in cached])
@@ -141,10 +142,12 @@ class Converter:
             return  # named with the node that it takes from
         where = self._where(node)
         if node.target is torch.ops.higher_order.with_effects:
+            raises = "_assert" in str(node.args[1])
+            what = "raises an error for some values" if raises else "has a side effect"
+            mend = "leave what comes apart into it out of `decompose`" if raises else "leave it out"
             raise RecordError(
                 f"{place(self.calls.module(self.calls.of(node)), source_line(node))}: "
-                f"{node.args[1]} raises an error for some values, which a recorded model does not; "
-                "leave what comes apart into it out of `decompose`"
+                f"{node.args[1]} {what}, which a recorded model does not; {mend}"
             )
         if not isinstance(node.target, torch._ops.OpOverload):
             raise RecordError(f"{where}: {node.target} is not an operator with a schema")

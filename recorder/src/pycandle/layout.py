@@ -108,6 +108,7 @@ def layout_is_free() -> Iterator[None]:
 
         return run
 
+    own = torch.Tensor.__dict__.get("contiguous")  # it is inherited, unless somebody replaced it
     proxy_tensor.proxy_call = dispatched  # type: ignore[assignment]
     torch.Tensor.contiguous = freely(contiguous)  # type: ignore  # asks before it is dispatched
     torch._debug_has_internal_overlap = freely(overlap)  # copy_ does, of what it writes to
@@ -119,7 +120,10 @@ def layout_is_free() -> Iterator[None]:
             yield
     finally:
         proxy_tensor.proxy_call = dispatch
-        del torch.Tensor.contiguous
+        if own is None:
+            del torch.Tensor.contiguous
+        else:
+            torch.Tensor.contiguous = own  # type: ignore[method-assign]
         torch._debug_has_internal_overlap = overlap
         ShapeEnv.evaluate_expr = evaluate_expr  # type: ignore[method-assign]
         ShapeEnv.guard_or_defer_runtime_assert = assert_expr  # type: ignore[method-assign]

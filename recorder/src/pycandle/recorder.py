@@ -31,11 +31,11 @@ class GoldenRecorder:
     `seed` is only noted in the goldens, for whoever wants to make the inputs again.
     `decompose` names operators (`["aten.glu"]`) that are to be traced as the simpler ones that
     PyTorch defines them by: the way out when code generation does not know an operator.
-    `states` says which arguments are state, as a cache of keys and values is: the recorder takes an
-    argument for that when forward appends to it, reads what comes of it in the same module and
-    returns that too. Generated code takes a state as a cache to append to, and returns nothing for
-    it. `states=False` leaves every argument an argument, `states=["past"]` names those that are
-    state; what was found is in `manifest.states`.
+    `states` says which arguments are state, as a cache of keys and values is: the recorder takes
+    tensors for that when a module appends to them, reads what comes of them and returns that too,
+    and at least two of them grow by one size. Generated code takes a state as a cache to append to,
+    and returns nothing for it. `states=False` leaves every argument an argument, `states=["past"]`
+    names those that are state; what was found is in `manifest.states`.
     """
 
     def __init__(
@@ -46,6 +46,8 @@ class GoldenRecorder:
         states: bool | Sequence[str] = True,
     ) -> None:
         self._dir = Path(output_dir)
+        if not isinstance(states, bool) and not isinstance(states, Sequence):
+            raise RecordError(f"states is {states!r}: give True, False or a list of names")
         self._states = states
         self._decompose = tuple(decompose)
         self._seed = seed
@@ -284,6 +286,8 @@ def _other_values(fixed: Mapping[str, Any], given: Mapping[str, Any]) -> list[st
     """In which arguments that are no tensors a call is not the one that was traced."""
     faults = []
     for path in dict.fromkeys((*fixed, *given)):
+        if fixed.get(path) is None and given.get(path) is None:
+            continue  # left out is None
         if path not in fixed:
             faults.append(f"`{path}` is {given[path]!r}, and no argument of the trace")
         elif path not in given or repr(fixed[path]) != repr(given[path]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .arguments import identifier, unique
@@ -21,17 +21,19 @@ def find_states(
     inputs: tuple[Input, ...],
     outputs: tuple[Output, ...],
     nodes: tuple[Node, ...],
+    is_within: Callable[[int, int], bool],
     wanted: Wanted = True,
 ) -> tuple[State, ...]:
     """Pairs of an input and the one output that is `cat([input, new], dim)`.
 
     The input is open along `dim`, which is to say that it can be empty and grow; input and new
-    values have one dtype, and nothing else reads the input. The call that appends also reads what
-    comes of it, as attention does: what is joined only to be returned is an ordinary output.
+    values have one dtype, and nothing else reads the input. The call that appends, or one within
+    it, also reads what comes of it, as attention does, and at least two of them grow by one size,
+    as keys and values do: what is joined otherwise is an ordinary input and output.
 
-    `wanted` is whether to look for states, or the arguments that are states, and those alone: of
-    these it is not asked that the call reads what comes of them. Raises RecordError when one of
-    them is no state.
+    `wanted` is whether to look for states, or the arguments that are states, and those alone, of
+    which neither of the two is asked. Raises RecordError when one of them is no state. `is_within`
+    tells whether a call is another or one that this made.
     """
     listed = None if isinstance(wanted, bool) else _listed(wanted, inputs)
     read: dict[str, list[Node]] = defaultdict(list)
@@ -57,7 +59,13 @@ def find_states(
         if once and first not in returned and isinstance(given.shape[dim], str):
             found.append((given, output, dim, maker))
     if listed is None:
-        found = [s for s in found if any(n.call == s[3].call for n in read[s[1].value.name])]
+        found = [
+            state
+            for state in found
+            if any(is_within(n.call, state[3].call) for n in read[state[1].value.name])
+        ]
+        grown = Counter(str(given.shape[dim]) for given, _, dim, _ in found)
+        found = [state for state in found if grown[str(state[0].shape[state[2]])] > 1]
     else:
         _check_found(listed, {given.name for given, *_ in found})
         found = [state for state in found if state[0].name in listed]

@@ -16,7 +16,7 @@ pub use load::{Expected, load, required_keys};
 /// Whether a trace in `traced` also holds in `wanted`.
 ///
 /// A half-precision trace holds its upcasts explicitly, so it holds in every float dtype that holds
-/// `largest`, the largest number that it computes with: the least of BF16, as masks have it, is
+/// `largest`, the largest number that stands in it: the least of BF16, as masks have it, is
 /// infinity in F16. A trace in f32 has no upcasts, so only a wider dtype gives PyTorch's results.
 pub fn dtype(traced: DType, wanted: DType, largest: f64) -> Result<()> {
     let half = |d| matches!(d, DType::F16 | DType::BF16);

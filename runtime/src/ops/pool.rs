@@ -309,6 +309,9 @@ pub fn adaptive_avg_pool1d(x: &Tensor, output: usize) -> Result<Tensor> {
 /// ```
 pub fn adaptive_max_pool2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> {
     let (h, w) = image("adaptive_max_pool2d", x)?;
+    if h == 0 || w == 0 {
+        fail!("adaptive_max_pool2d: {:?} has no element to take", x.dims());
+    }
     on_cpu(&[x], |inputs| {
         let x = inputs[0];
         with_any!(x.dtype(), "adaptive_max_pool2d", T => {

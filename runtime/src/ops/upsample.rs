@@ -1,5 +1,5 @@
 //! Resizing images, `[.., height, width]`. Positions and weights are computed in `f32`, as PyTorch
-//! computes them.
+//! computes them for images of at most that precision.
 
 use candle_core::{Tensor, WithDType};
 
@@ -54,20 +54,22 @@ pub fn upsample_bilinear2d(
     align_corners: bool,
 ) -> Result<Tensor> {
     resize("upsample_bilinear2d", x, output, |size, out| {
-        // A single row that stays one is itself: zero times an infinite neighbour would be NaN.
-        if (size, out) == (1, 1) {
-            return vec![vec![(0, 1.0)]];
-        }
         (0..out)
-            .map(|i| {
-                let at = source(i, size, out, align_corners).max(0.0);
-                let low = (at as usize).min(size - 1);
-                let high = (low + 1).min(size - 1);
-                let weight = at - low as f32;
-                vec![(low, 1.0 - weight), (high, weight)]
-            })
+            .map(|i| between(i, size, out, align_corners))
             .collect()
     })
+}
+
+/// The two elements around a position, of which the second is the first where the size stays.
+fn between(i: usize, size: usize, out: usize, align_corners: bool) -> Taps {
+    if size == out {
+        return vec![(i, 1.0), (i, 0.0)];
+    }
+    let at = source(i, size, out, align_corners).max(0.0);
+    let low = (at as usize).min(size - 1);
+    let high = (low + 1).min(size - 1);
+    let weight = at - low as f32;
+    vec![(low, 1.0 - weight), (high, weight)]
 }
 
 /// [`upsample_bilinear2d`] of one axis, `[.., length]`. (`aten.upsample_linear1d`)
@@ -80,7 +82,15 @@ pub fn upsample_bilinear2d(
 /// ```
 pub fn upsample_linear1d(x: &Tensor, output: usize, align_corners: bool) -> Result<Tensor> {
     let x = x.unsqueeze(x.rank().saturating_sub(1))?;
-    let y = upsample_bilinear2d(&x, (1, output), align_corners)?;
+    let y = resize("upsample_linear1d", &x, (1, output), |size, out| {
+        // The row that was put around is no axis of the tensor.
+        if (size, out) == (1, 1) {
+            return vec![vec![(0, 1.0)]];
+        }
+        (0..out)
+            .map(|i| between(i, size, out, align_corners))
+            .collect()
+    })?;
     Ok(y.squeeze(y.rank() - 2)?)
 }
 

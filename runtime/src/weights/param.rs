@@ -66,7 +66,7 @@ impl Param {
     pub(super) fn new(
         weights: &Weights,
         (key, rows): (&str, Rows),
-        twins: Vec<Box<str>>,
+        mut twins: Vec<Box<str>>,
         shape: Shape,
         dtype: DType,
         device: &Device,
@@ -85,6 +85,13 @@ impl Param {
             let dtype = dtype.map_or("nothing", |dtype| dtype.name());
             format!("{dtype} {:?}", weights.shape(key).unwrap_or_default())
         };
+        // Blocks of another type stand for the same matrix, and cannot be equal.
+        twins.retain(|twin| match weights.file_dtype(twin) {
+            Some(other) => {
+                other == file_dtype || !(other.is_quantized() || file_dtype.is_quantized())
+            }
+            None => true,
+        });
         let unlike = |twin: &&str| {
             weights.shape(twin) != Some(found) || weights.file_dtype(twin) != Some(file_dtype)
         };

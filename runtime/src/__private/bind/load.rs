@@ -66,8 +66,8 @@ impl Expected {
         }
     }
 
-    /// The largest finite number that the trace computes with in the model's dtype, where not every
-    /// dtype holds it.
+    /// The largest finite number that stands in the trace as an argument or constant of the model's
+    /// dtype, where not every dtype holds it.
     pub const fn largest(self, largest: f64) -> Self {
         Self { largest, ..self }
     }

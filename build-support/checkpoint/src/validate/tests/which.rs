@@ -115,8 +115,7 @@ fn twins_of_two_dtypes_are_a_mistake() {
     assert!(keys(&needs, &[], &file(Dtype::F32)).is_ok());
     let found = keys(&needs, &[], &file(Dtype::BF16)).expect_err("two dtypes");
     let advice = "  loading reads one of them for both: write the checkpoint with equal ones or with only \
-        one of them (`llama-quantize` takes `--output-tensor-type` and `--token-embedding-type`), or \
-        untie them in the model and record it again";
+        one of them, or untie them in the model and record it again";
     assert_eq!(
         found,
         [
