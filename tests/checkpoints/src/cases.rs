@@ -299,8 +299,13 @@ pub fn cases() -> Vec<Case> {
             "prefix_foreign",
             &named(llama(2, "F16"), |name| name.replace("model.", "transformer.")),
             &[
-                r#"prefix: 8 keys start with `transformer.`, the trace expects `model.`: add RULE"#,
-                "everything else fits",
+                "missing (7):",
+                "model.layers.{0,1}.* (3 keys each)",
+                "model.norm.weight",
+                "renamed: model.layers.0.input_layernorm.weight may be called \
+                 transformer.layers.0.input_layernorm.weight in the checkpoint, and 6 others in the same \
+                 way: if so, add RULE",
+                "tied: model.embed_tokens.weight is absent; it is tied to lm_head.weight in the trace: ok",
             ],
         )
         .ruled([

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::Expected;
-use super::adapter;
 use super::config::Compared;
 use super::found::Found;
 use super::mismatch::{Class, Finding, path};
 use super::names::number;
 use super::prefix::is_choice;
+use super::{Expected, adapter, extra};
 use crate::files::one_of_several;
 use crate::header::Value;
 use crate::open::Checkpoint;
@@ -73,7 +72,7 @@ pub(super) fn conclude(
         .any(|finding| finding.class == Class::Origin);
     if missing > renamed
         && !is_other
-        && let Some(stored) = as_stored(checkpoint, found, compared)
+        && let Some(stored) = as_stored(expected, checkpoint, found, compared)
     {
         return Some(stored);
     }
@@ -119,11 +118,8 @@ fn no_model(checkpoint: &Checkpoint, found: &Found<'_>) -> Option<String> {
         .metadata("general.type")
         .and_then(Value::as_text)
         .filter(|kind| *kind != "model");
-    if kind == Some("adapter")
-        || checkpoint
-            .iter()
-            .any(|tensor| adapter::is_part(tensor.name()))
-    {
+    let parts = checkpoint.iter().filter(|t| adapter::is_part(t.name()));
+    if kind == Some("adapter") || 2 * parts.count() > checkpoint.len() {
         return Some(format!(
             "this is a LoRA adapter, not the model that it is for: {}, and take that",
             adapter::MERGE
@@ -137,9 +133,29 @@ fn no_model(checkpoint: &Checkpoint, found: &Found<'_>) -> Option<String> {
 
 /// The config is the traced one, so what is missing is likely there by the names of files that the
 /// library renames when it loads them.
-fn as_stored(checkpoint: &Checkpoint, found: &Found<'_>, compared: &Compared) -> Option<String> {
+fn as_stored(
+    expected: &Expected<'_>,
+    checkpoint: &Checkpoint,
+    found: &Found<'_>,
+    compared: &Compared,
+) -> Option<String> {
     let whole = compared.has_config && compared.differences.is_empty();
-    if !whole || checkpoint.is_gguf() || found.used().len() >= checkpoint.len() {
+    if !whole || checkpoint.is_gguf() {
+        return None;
+    }
+    // What nothing needs has to be enough for what is missing.
+    let size = |shape: &[usize]| {
+        shape
+            .iter()
+            .fold(1, |size: u128, n| size.saturating_mul(*n as u128))
+    };
+    let unneeded = extra::unneeded(checkpoint, found);
+    let unneeded = unneeded.iter().filter_map(|key| checkpoint.get(key));
+    let weights = unneeded.filter(|tensor| !is_table(tensor.name(), tensor.shape()));
+    let there: u128 = weights.map(|tensor| size(tensor.shape())).sum();
+    let missing = found.missing().into_iter().map(|id| &expected.needs[id]);
+    let missing = missing.filter(|need| need.tied_to.is_none());
+    if there < missing.map(|need| size(&need.shape)).sum() {
         return None;
     }
     let folder = folder(checkpoint, compared).unwrap_or_else(|| "FOLDER".to_owned());
@@ -149,6 +165,12 @@ fn as_stored(checkpoint: &Checkpoint, found: &Found<'_>, compared: &Compared) ->
          without `--no-goldens`, and take the safetensors file with the model's names that it writes \
          beside the manifest"
     ))
+}
+
+/// Whether it is computed and no weight: positions, frequencies of them, a mask.
+fn is_table(name: &str, shape: &[usize]) -> bool {
+    let leaf = name.rsplit_once('.').map_or(name, |(_, leaf)| leaf);
+    matches!(leaf, "inv_freq" | "position_ids" | "masked_bias") || leaf == "bias" && shape.len() > 2
 }
 
 /// The folder of the checkpoint, where its config is, as an argument of the recorder.

@@ -9,6 +9,17 @@ use super::{names, similar};
 /// First segments behind the part that a rename lists, where it must not touch every key.
 const HEADS: usize = 12;
 
+/// What libraries call a module that they put around another.
+const WRAPPERS: &[&str] = &[
+    "_checkpoint_wrapped_module",
+    "_fsdp_wrapped_module",
+    "_orig_mod",
+    "base_layer",
+    "base_model",
+    "model",
+    "module",
+];
+
 /// Between `left` and the rest, names of needs have `need` where those of keys have `key`; all are
 /// templates, with `*` for numbers, and end with a dot unless they are empty or a name's end.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,6 +104,15 @@ impl Kind {
 }
 
 impl Edit {
+    /// Whether it is a module that a library puts around another.
+    pub fn is_wrapper(&self) -> bool {
+        let (need, key) = (&*self.need, &*self.key);
+        let segments = if need.is_empty() { key } else { need };
+        let is_empty = need.is_empty() || key.is_empty();
+        let mut segments = segments.trim_end_matches('.').split('.');
+        is_empty && segments.all(|segment| WRAPPERS.contains(&segment))
+    }
+
     /// The name of the need that this template of keys is by this.
     pub fn need_of(&self, key: &str) -> Option<String> {
         self.moved(key, &self.key, &self.need)

@@ -55,6 +55,9 @@ pub(super) fn findings(
     let is_missing = missing_biases(expected, found);
     let is_bias = |key: &&&str| is_bias(key, &used) && !is_missing(key, checkpoint);
     let (biases, mut others): (Vec<&str>, Vec<&str>) = unneeded.iter().partition(is_bias);
+    let (twins, biases): (Vec<&str>, Vec<&str>) = biases
+        .iter()
+        .partition(|key| is_above(key, &used, checkpoint));
     if !expected.strict {
         // Of what is missing they may be the other names.
         let is_whole = found.hits.iter().all(Option::is_some);
@@ -63,6 +66,8 @@ pub(super) fn findings(
             false => Vec::new(),
         };
     }
+    others.extend(twins);
+    others.sort_unstable();
     // Of an adapter alone the conclusion says what it is.
     let adapter = match found.hits.iter().any(Option::is_some) {
         true => &adapter[..],
@@ -78,7 +83,11 @@ pub(super) fn findings(
         false => finding(Class::Unused, &others, UNUSED),
     };
     let biases = finding(Class::Unexpected, &biases, BIASES);
-    let adapter = finding(Class::Converted, adapter, ADAPTER);
+    let advice = match checkpoint.shards().len() {
+        1 => ADAPTER.to_owned(),
+        _ => format!("{ADAPTER}; without the adapter, take its file out of the folder"),
+    };
+    let adapter = finding(Class::Converted, adapter, &advice);
     adapter.into_iter().chain(biases).chain(others).collect()
 }
 
@@ -101,8 +110,7 @@ fn missing_biases<'f>(
 }
 
 const ADAPTER: &str = "these are of a LoRA adapter, which loading does not add to the weights: load it on \
-    the model with PEFT, call `merge_and_unload()` and save the model again; without the adapter, take \
-    its file out of the folder";
+    the model with PEFT, call `merge_and_unload()` and save the model again";
 
 const UNEXPECTED: &str = "nothing needs these: leave `strict` out, or write a checkpoint without them \
     with `cargo pycandle extract`";
@@ -111,14 +119,19 @@ const BIASES: &str = "the trace has the weights beside these without a bias and 
 const UNUSED: &str = "these lie among the weights that the trace has, but it does not use them: where \
     the model should, record again with the code that this checkpoint is of";
 
-/// Whether it is the bias of a layer whose weight is used. One that the module above has as well is
-/// that one under another name.
+/// Whether it is the bias of a layer whose weight is used.
 fn is_bias(key: &str, used: &HashSet<&str>) -> bool {
-    let Some(module) = key.strip_suffix(".bias") else {
-        return false;
-    };
-    let above = module.rsplit_once('.').map_or("", |(above, _)| above);
-    used.contains(&*format!("{module}.weight")) && !used.contains(&*format!("{above}.bias"))
+    let module = key.strip_suffix(".bias");
+    module.is_some_and(|module| used.contains(&*format!("{module}.weight")))
+}
+
+/// Whether the module above has a bias of the same shape, which this then is under another name, if
+/// the two are tied.
+fn is_above(key: &str, used: &HashSet<&str>, checkpoint: &Checkpoint) -> bool {
+    let module = key.strip_suffix(".bias").and_then(|m| m.rsplit_once('.'));
+    let above = format!("{}.bias", module.map_or("", |(above, _)| above));
+    let shape = |key: &str| Some(checkpoint.get(key)?.shape());
+    used.contains(&*above) && shape(&above) == shape(key)
 }
 
 /// The weights in blocks of which other weights are used, and in further blocks of the same kind,

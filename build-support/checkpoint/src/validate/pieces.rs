@@ -173,9 +173,13 @@ impl Place<'_> {
                 list(keys, " and ")
             )),
             _ if is_same && in_layer => Some(format!(
-                "in place of {} there may be {}: if so, add a `rename` for each",
+                "in place of {} there may be {}: if so, {}",
                 list(needs, " or "),
-                list(keys, " or ")
+                list(keys, " or "),
+                match (needs.len(), keys.len()) {
+                    (1, 1) => "a `rename` mends it",
+                    _ => "add a `rename` for each",
+                }
             )),
             _ => None,
         }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 
-use super::found::{Finder, Found};
+use super::found::{Finder, Found, Hit};
 use super::mismatch::{Class, Finding, Line, Rename};
 use super::names::number;
 use super::{Expected, Need};
@@ -27,6 +27,9 @@ struct Prefix {
     /// What a key has behind the prefix where not all with the prefix are meant.
     heads: BTreeSet<String>,
 }
+
+/// A need that is there, what stands behind the prefix in its name, and what it is.
+type Moved<'e, 'c> = (usize, &'e str, Hit<'c>);
 
 /// The prefix that a checkpoint has in place of another.
 #[derive(Debug, Default)]
@@ -56,9 +59,9 @@ impl Prefixes {
         key.map_or(Cow::Borrowed(name), Cow::Owned)
     }
 
-    /// Whether several prefixes fit equally well, and which is meant is the user's choice.
+    /// Whether several prefixes fit, and which is meant is the user's choice.
     pub fn is_choice(&self) -> bool {
-        is_choice(&self.lines)
+        self.prefix.is_none() && is_choice(&self.lines)
     }
 
     /// Takes the renames out, for one list of several.
@@ -68,19 +71,18 @@ impl Prefixes {
 
     /// What is said of it.
     pub fn finding(mut self) -> Option<Finding> {
-        let last = self.lines.last_mut()?;
+        let first = self.lines.first_mut()?;
         if !self.renames.is_empty() {
-            last.text.push_str(": add");
-            last.renames = self.renames;
+            first.text.push_str(": add");
+            first.renames = self.renames;
         }
         Some(Finding::new(Class::Prefix, self.count, self.lines))
     }
 }
 
-/// Whether the lines of a finding are renames of which one has to be chosen.
+/// Whether the lines of a finding say that more than one prefix fits.
 pub(super) fn is_choice(lines: &[Line]) -> bool {
-    let choices = lines.iter().filter(|line| !line.renames.is_empty());
-    choices.count() > 1
+    lines.len() > 1
 }
 
 /// Finds missing needs under another prefix, puts them into `found`, and says so. What is less than
@@ -97,24 +99,43 @@ pub(super) fn findings<'c>(
         return all;
     }
     let used = found.used();
-    let mut best = best(expected, finder, &missing, &used).into_iter();
-    let Some(mut prefix) = best.next() else {
-        return all;
-    };
-    let others: Vec<Prefix> = best.collect();
-    let mut moved = prefix.apply(expected, finder, found, &missing);
-    all.count = moved.len();
-    if !others.is_empty() {
-        all.lines = choice(std::iter::once(prefix).chain(others), &used, &moved);
+    let best = best(expected, finder, &missing, &used);
+    let (mut alike, unlike): (Vec<Prefix>, Vec<Prefix>) =
+        best.into_iter().partition(Prefix::is_part);
+    if alike.len() > 1 {
+        let all_moved = alike.iter().map(|p| p.moved(expected, finder, &missing));
+        let all_moved: Vec<_> = all_moved.collect();
+        all.lines = choice(&mut alike, &used, &all_moved);
+        all.count = apply(found, &all_moved[0]).len();
         return all;
     }
+    let Some(mut prefix) = alike.pop() else {
+        return all;
+    };
+    let mut moved = apply(found, &prefix.moved(expected, finder, &missing));
+    all.count = moved.len();
     prefix.widen(&mut moved);
     all.lines.push(Line::from(prefix.describe(moved.len())));
     if let Some(rename) = prefix.rename(&used, &moved) {
         all.renames.push(rename);
         all.prefix = Some(prefix);
     }
+    all.lines.extend(unlike.first().map(|other| {
+        Line::from(format!(
+            "  what starts with `{}` in the checkpoint fits what the trace has below `{}` as well",
+            other.key, other.need
+        ))
+    }));
     all
+}
+
+/// Puts what a prefix finds into `found`; what stands behind the prefix in the needs.
+fn apply<'e, 'c>(found: &mut Found<'c>, moved: &[Moved<'e, 'c>]) -> Vec<&'e str> {
+    let moved = moved.iter().map(|&(id, rest, hit)| {
+        found.hits[id] = Some(hit);
+        rest
+    });
+    moved.collect()
 }
 
 /// Whether so many are most of the needs.
@@ -122,35 +143,36 @@ fn is_most(count: usize, expected: &Expected<'_>) -> bool {
     2 * count > expected.needs.len()
 }
 
-/// Prefixes that fit equally well, each with the rename that takes it.
+/// Prefixes that fit, each with the rename that takes it.
 fn choice(
-    prefixes: impl Iterator<Item = Prefix>,
+    prefixes: &mut [Prefix],
     used: &HashSet<&str>,
-    moved: &[&str],
+    all_moved: &[Vec<Moved<'_, '_>>],
 ) -> Vec<Line> {
-    let mut prefixes: Vec<Prefix> = prefixes.collect();
-    let names: Vec<_> = prefixes.iter().map(|p| format!("`{}`", p.key)).collect();
-    let (last, names) = names.split_last().map_or(("", &[][..]), |(l, n)| (&**l, n));
-    let trace = match &*prefixes[0].need {
-        "" => "without it".to_owned(),
-        need => format!("with `{need}`"),
+    let place = |key: &str| match key {
+        "" => "without a prefix".to_owned(),
+        key => format!("under `{key}`"),
     };
+    let pairs = prefixes.iter().zip(all_moved);
+    let places = pairs.map(|(p, moved)| format!("{} ({})", place(&p.key), keys(moved.len())));
     let head = format!(
-        "prefix: {} start with {} and as many with {last}, the trace has them {trace}; choose which \
-         the model is to have",
-        keys(moved.len()),
-        names.join(", "),
+        "prefix: what the trace needs is there {}; choose which the model is to have",
+        places.collect::<Vec<_>>().join(" and ")
     );
-    let choices = prefixes.iter_mut().filter_map(|prefix| {
-        let mut line = Line::from(format!("  for those of `{}`, add", prefix.key));
-        line.renames.push(prefix.rename(used, moved)?);
-        Some(line)
-    });
+    let choices = prefixes
+        .iter_mut()
+        .zip(all_moved)
+        .filter_map(|(prefix, moved)| {
+            let moved: Vec<&str> = moved.iter().map(|(_, rest, _)| *rest).collect();
+            let mut line = Line::from(format!("  for those {}, add", place(&prefix.key)));
+            line.renames.push(prefix.rename(used, &moved)?);
+            Some(line)
+        });
     std::iter::once(Line::from(head)).chain(choices).collect()
 }
 
-/// The pair of prefixes that finds most of the needs, if one does; several where they find as many
-/// under different keys.
+/// The pairs of prefixes that find most of the needs, each under keys of its own: the best first,
+/// those of unlike prefixes last.
 fn best(
     expected: &Expected<'_>,
     finder: &Finder<'_>,
@@ -165,37 +187,39 @@ fn best(
     let tried = names(missing, TRIED);
     let scored = candidates(&names(missing, SAMPLES), finder, used);
     let scored = scored.into_iter().filter_map(|prefix| {
-        let (mut of, mut hits) = (0, 0);
-        for need in &tried {
-            let Some(key) = prefix.key_of(&need.name) else {
-                continue;
-            };
-            of += 1;
-            let hit = finder.locate(&key, need);
-            hits += usize::from(hit.is_some_and(|hit| {
-                let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
-                fits && !used.contains(hit.tensor.name())
-            }));
-        }
-        // Of the missing ones that were tried, so of all needs. Where neither prefix is part of the
+        let keys = tried
+            .iter()
+            .filter_map(|need| Some((need, prefix.key_of(&need.name)?)));
+        let of = keys.clone().count();
+        let hits = keys.filter_map(|(need, key)| {
+            let hit = finder.locate(&key, need)?;
+            let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
+            (fits && !used.contains(hit.tensor.name())).then(|| hit.tensor.name())
+        });
+        let hits: HashSet<&str> = hits.collect();
+        // Of the missing ones that were tried, so of all needs. Where neither prefix is the end of the
         // other, they may be two modules: then everything has to fit.
         let needs = expected.needs.len() as u128;
-        let most = 2 * hits as u128 * missing.len() as u128 > needs * tried.len() as u128;
-        let certain = prefix.is_part() || hits == of;
-        (most && certain).then_some((hits, prefix))
+        let most = 2 * hits.len() as u128 * missing.len() as u128 > needs * tried.len() as u128;
+        let fits = prefix.is_part() || hits.len() == of;
+        (most && fits).then_some((hits, prefix))
     });
     // Of equals the shortest, which is the first of those that sort by length.
     let mut scored: Vec<_> = scored.collect();
-    scored.sort_by_key(|(hits, p)| (std::cmp::Reverse(*hits), p.need.len() + p.key.len()));
-    let Some((most, first)) = scored.first().cloned() else {
-        return Vec::new();
-    };
-    let equal = scored.into_iter().filter(|(hits, prefix)| {
-        *hits == most && prefix.need == first.need && prefix.key != first.key
+    scored.sort_by_key(|(hits, p)| {
+        (
+            !p.is_part(),
+            std::cmp::Reverse(hits.len()),
+            p.need.len() + p.key.len(),
+        )
     });
-    let mut equal: Vec<Prefix> = equal.map(|(_, prefix)| prefix).collect();
-    equal.insert(0, first);
-    equal
+    let mut best: Vec<(HashSet<&str>, Prefix)> = Vec::new();
+    for (hits, prefix) in scored {
+        if best.iter().all(|(others, _)| others.is_disjoint(&hits)) {
+            best.push((hits, prefix));
+        }
+    }
+    best.into_iter().map(|(_, prefix)| prefix).collect()
 }
 
 /// The pairs of prefixes by which any of these needs is in the checkpoint.
@@ -204,16 +228,18 @@ fn candidates(
     finder: &Finder<'_>,
     used: &HashSet<&str>,
 ) -> BTreeSet<Prefix> {
-    let mut longest = vec![(1, BTreeSet::new()); samples.len()];
+    // Whole names that are in the other one, and parts of both.
+    let mut longest = vec![[(1, BTreeSet::new()), (1, BTreeSet::new())]; samples.len()];
     for tensor in finder.checkpoint.iter() {
         if used.contains(tensor.name()) {
             continue;
         }
         let key = finder.need_of(tensor.name());
-        for (need, (length, found)) in samples.iter().zip(&mut longest) {
-            let Some((common, bytes)) = Prefix::common(&need.name, &key) else {
+        for (need, longest) in samples.iter().zip(&mut longest) {
+            let Some((common, bytes, whole)) = Prefix::common(&need.name, &key) else {
                 continue;
             };
+            let (length, found) = &mut longest[usize::from(whole)];
             if common < *length {
                 continue;
             }
@@ -230,13 +256,14 @@ fn candidates(
             }
         }
     }
-    longest.into_iter().flat_map(|(_, found)| found).collect()
+    let longest = longest.into_iter().flatten();
+    longest.flat_map(|(_, found)| found).collect()
 }
 
 impl Prefix {
     /// How many segments two names share at their ends, at least two or all of one of them, and how
-    /// many bytes that is with the dot before them.
-    fn common(need: &str, key: &str) -> Option<(usize, usize)> {
+    /// many bytes that is with the dot before them; whether it is all of one.
+    fn common(need: &str, key: &str) -> Option<(usize, usize, bool)> {
         let pairs = need.bytes().rev().zip(key.bytes().rev());
         let same = pairs.take_while(|(a, b)| a == b).count();
         let (long, short) = match need.len() > key.len() {
@@ -259,8 +286,7 @@ impl Prefix {
         if bytes < 2 || (common < 2 && !whole) {
             return None;
         }
-        // A whole name in common tells more than any part of one.
-        Some((common + if whole { 1000 } else { 0 }, bytes))
+        Some((common, bytes, whole))
     }
 
     /// The prefixes before so many bytes that two names share.
@@ -277,16 +303,14 @@ impl Prefix {
         (!in_layer).then_some(prefix)
     }
 
-    /// Whether one of the two is part of the other, as `` of `model.` and `model.` of
-    /// `model.language_model.`.
+    /// Whether one of the two is the end of the other, as `` of `model.` and `model.` of
+    /// `language_model.model.`.
     fn is_part(&self) -> bool {
-        let (need, key) = (&*self.need, &*self.key);
-        let part = |short: &str, long: &str| {
-            let ends = long.strip_suffix(short);
-            let ends = ends.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-            ends || long.starts_with(short)
+        let ends = |long: &str, short: &str| {
+            let rest = long.strip_suffix(short);
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
-        part(need, key) || part(key, need)
+        ends(&self.need, &self.key) || ends(&self.key, &self.need)
     }
 
     /// Whether a key with this behind the prefix is renamed.
@@ -300,26 +324,20 @@ impl Prefix {
         Some(format!("{}{rest}", self.key))
     }
 
-    /// Puts what this finds into `found`; what stands behind the prefix in the needs it found.
-    fn apply<'e, 'c>(
+    /// What this finds.
+    fn moved<'e, 'c>(
         &self,
         expected: &'e Expected<'_>,
         finder: &Finder<'c>,
-        found: &mut Found<'c>,
         missing: &[usize],
-    ) -> Vec<&'e str> {
-        let mut moved = Vec::new();
-        for &id in missing {
+    ) -> Vec<Moved<'e, 'c>> {
+        let moved = missing.iter().filter_map(|&id| {
             let need = &expected.needs[id];
-            let Some(rest) = need.name.strip_prefix(&self.need) else {
-                continue;
-            };
-            if let Some(hit) = finder.locate(&format!("{}{rest}", self.key), need) {
-                found.hits[id] = Some(hit);
-                moved.push(rest);
-            }
-        }
-        moved
+            let rest = need.name.strip_prefix(&self.need)?;
+            let hit = finder.locate(&format!("{}{rest}", self.key), need)?;
+            Some((id, rest, hit))
+        });
+        moved.collect()
     }
 
     /// A key prefix that repeats the first segment of everything behind it is a doubled one.

@@ -1,7 +1,9 @@
 //! The names that missing tensors may have in the checkpoint, and the renames that mend it.
 
+mod norms;
+
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::edit::{Behind, Edit, Kind, difference};
 use super::found::{Finder, Found};
@@ -15,18 +17,12 @@ const EDITS: usize = 6;
 const NEEDS: (usize, usize) = (8, 256);
 const PAIRS: usize = 1 << 20;
 /// Templates beyond which names are no model's, and nothing is looked for.
-const TEMPLATES: usize = 1 << 14;
+const TEMPLATES: usize = 1 << 12;
 /// Parts of names that are tried, and needs of one template on which they are.
 const TRIED: usize = 256;
 const SAMPLES: usize = 16;
 /// Templates that a part has to be in which has nothing in common with the other.
 const GROUP: usize = 3;
-/// What the two tensors of a norm are called, and what else.
-const NORMS: &[(&str, &[&str])] = &[
-    ("weight", &["gamma", "scale", "g"]),
-    ("bias", &["beta", "offset", "shift", "b"]),
-];
-
 /// How many keys a template stands for.
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
@@ -44,6 +40,8 @@ pub(super) struct Search<'s, 'e, 'c> {
     pub missing: BTreeMap<String, Vec<usize>>,
     /// Those of them of which a part is not missing.
     partly: HashSet<String>,
+    /// Templates of needs for which a twin stands.
+    tied: HashSet<String>,
     /// Templates of keys, by the names that they have after the renames so far.
     keys: BTreeMap<String, Count>,
     edits: Vec<Edit>,
@@ -143,13 +141,6 @@ fn others(all: usize) -> String {
     }
 }
 
-/// A tensor of norms by another word, wherever it is.
-struct Norm {
-    leaf: &'static str,
-    word: &'static str,
-    needs: Vec<usize>,
-}
-
 impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
     /// `None` where there are too many templates to look for anything.
     fn new(
@@ -170,11 +161,14 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
                 return None;
             }
         }
-        let mut partly = HashSet::new();
+        let (mut partly, mut tied) = (HashSet::new(), HashSet::new());
         for (_, (need, hit)) in pairs() {
             let is_there = hit.is_some() && names::write_template(&need.name, &mut template);
             if is_there && missing.contains_key(&template) && !partly.contains(&template) {
                 partly.insert(template.clone());
+            }
+            if is_there && hit.as_ref().is_some_and(|hit| hit.tied) {
+                tied.insert(template.clone());
             }
         }
         let mut keys: BTreeMap<String, Count> = BTreeMap::new();
@@ -198,6 +192,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             used,
             missing,
             partly,
+            tied,
             keys,
             edits: Vec::new(),
         })
@@ -218,48 +213,6 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
             fits && !hit.mapped && !self.used.contains(hit.tensor.name())
         })
-    }
-
-    /// Missing tensors of norms that are there by other words, where no key that is used has the word.
-    fn norms(&self) -> Vec<Norm> {
-        let leaves = |is: fn(&Count) -> bool| -> BTreeSet<&str> {
-            let keys = self.keys.iter().filter(|(_, count)| is(count));
-            keys.map(|(key, _)| leaf(key)).collect()
-        };
-        let (unused, used) = (leaves(|c| c.unused > 0), leaves(|c| c.used > 0));
-        let words = NORMS
-            .iter()
-            .flat_map(|(leaf, words)| words.iter().map(move |word| (*leaf, *word)));
-        let norms = words.filter(|(_, word)| unused.contains(word) && !used.contains(word));
-        let norms = norms.map(|(own, word)| {
-            let missing = self.missing.iter().filter(|(name, _)| leaf(name) == own);
-            let ids = missing.flat_map(|(_, ids)| ids).copied().filter(|&id| {
-                let need = &self.expected.needs[id];
-                let module = need.name.strip_suffix(own);
-                module.is_some_and(|module| {
-                    need.shape.len() == 1 && self.has(format!("{module}{word}"), need)
-                })
-            });
-            let mut needs: Vec<usize> = ids.collect();
-            needs.sort_unstable();
-            Norm {
-                leaf: own,
-                word,
-                needs,
-            }
-        });
-        norms.filter(|norm| !norm.needs.is_empty()).collect()
-    }
-
-    /// Nothing else is to be said of these.
-    fn take(&mut self, norm: &Norm) {
-        let taken: HashSet<usize> = norm.needs.iter().copied().collect();
-        for ids in self.missing.values_mut() {
-            ids.retain(|id| !taken.contains(id));
-        }
-        self.missing.retain(|_, ids| !ids.is_empty());
-        let is_word = |key: &str| leaf(key) == norm.word;
-        self.keys.retain(|key, _| !is_word(key));
     }
 
     /// The part of names by which most is found, and others by which the same is.
@@ -290,7 +243,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             if tried == TRIED || all.iter().any(|best| best.count > size) {
                 break;
             }
-            let kind = match NORMS
+            let kind = match norms::NORMS
                 .iter()
                 .any(|(leaf, words)| *leaf == a && words.contains(&b))
             {
@@ -301,7 +254,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
                 continue;
             }
             tried += 1;
-            all.extend(self.proposal((left, a, b), kind, &needs));
+            all.extend(self.proposal((left, a, b), kind));
         }
         all.sort_by_key(|p| (Reverse(p.count), p.kind, p.edit.clone()));
         let mut all = all.into_iter();
@@ -318,17 +271,8 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         keys.map(|(key, _)| &**key)
     }
 
-    fn is_most(&self, count: usize) -> bool {
-        2 * count > self.expected.needs.len()
-    }
-
     /// What such a part would find, if it is worth saying.
-    fn proposal(
-        &self,
-        (left, need, key): (&str, &str, &str),
-        kind: Kind,
-        needs: &[&str],
-    ) -> Option<Proposal> {
+    fn proposal(&self, (left, need, key): (&str, &str, &str), kind: Kind) -> Option<Proposal> {
         let mut edit = Edit {
             left: left.to_owned(),
             need: need.to_owned(),
@@ -336,30 +280,38 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             behind: Behind::Any,
         };
         // What is there for some layers is no other name of what is there for the others.
-        let is_free = |need: &&&str| kind == Kind::Slip || !self.partly.contains(**need);
-        let fits = needs
-            .iter()
-            .filter(is_free)
-            .filter(|need| self.fits(&edit, need));
-        let fits: Vec<String> = fits.map(|need| (**need).to_owned()).collect();
+        let is_free = |need: &&str| kind == Kind::Slip || !self.partly.contains(*need);
+        let fits = self.all_with(&edit).filter(is_free);
+        let fits = fits.filter(|need| self.fits(&edit, need));
+        let fits: Vec<String> = fits.map(str::to_owned).collect();
         if fits.is_empty() {
             return None;
         }
-        let is_sure = |edit: &Edit, fits: &[String]| {
-            self.is_most(self.count(edit, fits)) || self.is_whole(edit, fits)
-        };
-        if kind == Kind::Other && !is_sure(&edit, &fits) {
+        if kind == Kind::Other && !self.is_whole(&edit, &fits) {
             return None;
         }
         let needs = self.bind(&mut edit, fits)?;
         let count = self.count(&edit, &needs);
+        // A single tensor below one more module may be another one of its kind.
+        let is_known = kind != Kind::Inserted || count > 1 || edit.is_wrapper();
         Some(Proposal {
-            rule: edit.rename(),
+            rule: edit.rename().filter(|_| is_known),
             edit,
             kind,
             needs,
             count,
         })
+    }
+
+    /// The templates of all missing needs with the part; where it is the end of a name, only that name.
+    fn all_with(&self, edit: &Edit) -> impl Iterator<Item = &str> {
+        let start = format!("{}{}", edit.left, edit.need);
+        let is_segment = |part: &str| part.is_empty() || part.ends_with('.');
+        let is_end = !is_segment(&edit.need) || !is_segment(&edit.key);
+        let from = self.missing.range(start.clone()..).map(|(need, _)| &**need);
+        let length = start.len();
+        from.take_while(move |need| need.starts_with(&start))
+            .filter(move |need| !is_end || need.len() == length)
     }
 
     /// How many needs of these templates there are keys for.
@@ -396,7 +348,10 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         let fits: HashSet<&str> = fits.iter().map(|need| &**need).collect();
         let mut needs = self.missing.keys().filter(|name| name.starts_with(&need));
         let mut keys = self.keys.keys().filter(|name| name.starts_with(&key));
-        let is_one = |key: &String| edit.need_of(key).is_some_and(|need| fits.contains(&*need));
+        let is_one = |key: &String| {
+            let need = edit.need_of(key);
+            need.is_some_and(|need| fits.contains(&*need) || self.tied.contains(&need))
+        };
         // A file that has other names with the one part has them as they are.
         let mut own = self.keys.keys().filter(|name| name.starts_with(&need));
         fits.len() >= GROUP
@@ -418,7 +373,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         let need = needs.into_iter().next()?;
         let end = need.get(edit.left.len() + edit.need.len()..)?;
         edit.behind = Behind::End(end.to_owned());
-        Some(vec![need])
+        self.is_harmless(edit).then(|| vec![need])
     }
 
     /// Whether the rule leaves all keys alone that are used, and makes no name of another key.

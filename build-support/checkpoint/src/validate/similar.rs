@@ -52,22 +52,23 @@ fn words(segment: &str) -> Vec<String> {
 /// Whether one word is the other with a letter or two wrong: a third of it at most, two of a long one,
 /// and never the first, by which most words of one kind differ (`encoder`, `decoder`).
 fn is_slip(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let length = a.len().max(b.len());
     let most = match length {
         0..=2 => 0,
         3..=8 => 1,
         _ => 2,
     };
-    let is_number = |word: &str| word.bytes().any(|b| b.is_ascii_digit());
-    !is_number(a)
-        && !is_number(b)
-        && a.as_bytes().first() == b.as_bytes().first()
+    let is_number = |word: &[char]| word.iter().any(char::is_ascii_digit);
+    !is_number(&a)
+        && !is_number(&b)
+        && a.first() == b.first()
         && a.len().abs_diff(b.len()) <= most
-        && letters(a.as_bytes(), b.as_bytes()) <= most
+        && letters(&a, &b) <= most
 }
 
 /// Levenshtein distance.
-fn letters(a: &[u8], b: &[u8]) -> usize {
+fn letters<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut diagonal = row[0];
@@ -91,6 +92,8 @@ mod tests {
             ("layers", "layer", true),
             ("q_proj", "q_prj", true),
             ("lm_head", "lm_heads", true),
+            ("q_proj", "q_projé", true),
+            ("weight", "weíght", true),
             ("LayerNorm", "layer_norm", true),
             ("layernorm", "layer_norm", true),
             ("ln_1", "ln1", true),

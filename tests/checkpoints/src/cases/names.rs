@@ -76,8 +76,7 @@ fn adapters() -> Vec<Case> {
             &[
                 "converted (2): base_model.model.model.layers.0.* (2 keys)",
                 "these are of a LoRA adapter, which loading does not add to the weights: load it on the \
-                 model with PEFT, call `merge_and_unload()` and save the model again; without the \
-                 adapter, take its file out of the folder",
+                 model with PEFT, call `merge_and_unload()` and save the model again",
             ],
         ),
         case(

@@ -93,8 +93,7 @@ pub(super) fn cases() -> Vec<Case> {
                 "dtype: lm_head.weight is BF16 and model.embed_tokens.weight is F16, in the trace they \
                  are one tensor",
                 "loading reads one of them for both: write the checkpoint with equal ones or with only \
-                 one of them (`llama-quantize` takes `--output-tensor-type` and \
-                 `--token-embedding-type`), or untie them in the model and record it again",
+                 one of them, or untie them in the model and record it again",
             ],
         ),
         case(

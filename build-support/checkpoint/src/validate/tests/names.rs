@@ -22,6 +22,30 @@ fn model() -> Vec<(String, Vec<usize>)> {
     params
 }
 
+/// Modules of unlike names are never certain, however much fits.
+#[test]
+fn a_prefix_of_another_name_is_only_a_guess() {
+    for (to, rule) in [
+        ("draft.", r#"("^draft\\.", "model.")"#),
+        ("model.draft.", r#"("^model\\.draft\\.", "model.")"#),
+    ] {
+        let found = said(&renamed(&model(), |name| name.replace("model.", to)));
+        let line = format!(
+            "renamed: model.embed.weight may be called {to}embed.weight in the checkpoint, and 19 others \
+             in the same way: if so, add rename = [{rule}]"
+        );
+        has(&found, &line);
+        let is_fit = |line: &String| line.starts_with("prefix") || line == "everything else fits";
+        assert!(!found.iter().any(is_fit), "{found:#?}");
+    }
+    // One tensor below one more module may be another head.
+    let head = |to: &str| said(&renamed(&model(), |name| name.replace("lm_head", to)));
+    let line = "renamed: lm_head.weight may be called draft.lm_head.weight in the checkpoint";
+    has(&head("draft.lm_head"), line);
+    let line = r#"renamed: lm_head.weight may be called module.lm_head.weight in the checkpoint: if so, add rename = [("^module\\.lm_head\\.weight$", "lm_head.weight")]"#;
+    has(&head("module.lm_head"), line);
+}
+
 /// The report of the model against this file.
 fn said(file: &[(String, Vec<usize>)]) -> Vec<String> {
     let needs = needs(&model());
@@ -53,6 +77,7 @@ fn another_module_is_never_proposed() {
         ("model.norm", "projector.norm"),
         ("lm_head", "value_head"),
         ("lm_head", "medusa.0.lm_head"),
+        ("model.layers", "vision.layers"),
         ("model.layers.2", "model.draft.layers.2"),
         (
             "model.layers.1.self_attn.q_proj",
@@ -139,14 +164,30 @@ fn of_two_that_fit_as_well_none_is_chosen() {
         [of(a), of(b)].concat()
     };
     let found = said(&both("ema.", "student."));
-    let head = "prefix: 21 keys start with `ema.` and as many with `student.`, the trace has them \
-                without it; choose which the model is to have";
+    let head = "prefix: what the trace needs is there under `ema.` (21 keys) and under `student.` (21 \
+                keys); choose which the model is to have";
     let choices = [
         head,
-        r#"  for those of `ema.`, add rename = [("^ema\\.", "")]"#,
-        r#"  for those of `student.`, add rename = [("^student\\.", "")]"#,
+        r#"  for those under `ema.`, add rename = [("^ema\\.", "")]"#,
+        r#"  for those under `student.`, add rename = [("^student\\.", "")]"#,
     ];
     assert_eq!(found, choices);
+    // Nor where one of them lacks a tensor, which strikes no one as the better one.
+    let mut file = both("ema.", "student.");
+    file.pop();
+    let found = said(&file);
+    assert_eq!(found[1..], choices[1..]);
+    assert!(found[0].contains("`student.` (20 keys)"), "{found:#?}");
+    // What is under a part of the names is said too.
+    let mut file = renamed(&model(), |name| format!("online.{name}"));
+    file.extend(renamed(&model()[..20], |name| {
+        name.replace("model.", "ema.")
+    }));
+    let choices = [
+        r#"prefix: 21 keys start with `online.`, the trace has them without it: add rename = [("^online\\.", "")]"#,
+        "  what starts with `ema.` in the checkpoint fits what the trace has below `model.` as well",
+    ];
+    assert_eq!(said(&file), choices);
     let mut file = renamed(&model(), |name| name.replace("lm_head", "a.lm_head"));
     file.push(("b.lm_head.weight".to_owned(), vec![64, 8]));
     let found = said(&file);
@@ -226,13 +267,20 @@ fn an_adapter_is_no_model_and_not_left_out_in_silence() {
         "{found:#?}"
     );
     assert!(
-        found[found.len() - 1].contains("merge_and_unload()"),
+        found[found.len() - 1].ends_with("`merge_and_unload()` and save the model again"),
         "{found:#?}"
     );
     let found = said(&adapter);
     let end = "this is a LoRA adapter, not the model that it is for: load it on its model with PEFT, call \
                `merge_and_unload()`, save the model again, and take that";
     assert_eq!(found[found.len() - 1], end);
+    // A model by other names with one key of an adapter is a model.
+    let other = renamed(&model(), |name| name.replace(['e', 'o'], "_"));
+    let found = said(&[other, adapter[..1].to_vec()].concat());
+    assert!(
+        found.iter().all(|line| !line.contains("LoRA")),
+        "{found:#?}"
+    );
     // A GGUF says of itself what it is.
     let mut snapshot = Snapshot::default();
     snapshot.gguf(true);

@@ -96,6 +96,26 @@ fn a_word_that_is_used_is_no_word_for_another() {
     assert!(text.contains(r#"("\\.beta$", ".bias")"#), "{text}");
 }
 
+/// A rule that would make one name of two keys is none.
+#[test]
+fn words_of_norms_leave_other_keys_alone() {
+    let params = encoder(&["a", "b"]);
+    let mut file = super::renamed(&params, old);
+    file.push(("ls.gamma".to_owned(), vec![4]));
+    file.push(("ls.weight".to_owned(), vec![4]));
+    let needs = needs(&params);
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    let text = validate(&expected, &checkpoint(&tensors(&file))).expect_err("other names");
+    let text = text.to_string();
+    assert!(!text.contains(r#"("\\.gamma$""#), "{text}");
+    assert!(text.contains(r#"("\\.beta$", ".bias")"#), "{text}");
+    let rule = r#"("^a\\.LayerNorm\\.gamma$", "a.LayerNorm.weight")"#;
+    assert!(text.contains(rule), "{text}");
+}
+
 #[test]
 fn one_key_is_proposed_for_one_name() {
     let names = |names: &[&str]| -> Vec<(String, Vec<usize>)> {

@@ -196,7 +196,19 @@ fn a_bias_that_the_trace_does_not_have_is_a_mistake() {
         tensor("head.decoder.bias", Dtype::F32, &[4]),
         tensor("head.bias", Dtype::F32, &[4]),
     ];
-    check(&needs, &file, &[]);
+    assert_eq!(warned(&file, &needs, None)[0], "unused: head.decoder.bias");
+    // Of another shape it is none of that.
+    let needs = [
+        need("head.decoder.weight", &[4, 2]),
+        need("head.bias", &[1]),
+    ];
+    let file = [&file[..2], &[tensor("head.bias", Dtype::F32, &[1])]].concat();
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    let found = lines(&expected, &checkpoint(&file));
+    assert_eq!(found[0], "unexpected: head.decoder.bias");
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! Tensors of norms that are called by another word.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::{Count, Search, leaf};
+
+/// What the two tensors of a norm are called, and what else.
+pub(super) const NORMS: &[(&str, &[&str])] = &[
+    ("weight", &["gamma", "scale", "g"]),
+    ("bias", &["beta", "offset", "shift", "b"]),
+];
+
+/// A tensor of norms by another word, wherever it is.
+pub(super) struct Norm {
+    pub leaf: &'static str,
+    pub word: &'static str,
+    pub needs: Vec<usize>,
+}
+
+impl Search<'_, '_, '_> {
+    /// Missing tensors of norms that are there by other words, where no key that is used has the word,
+    /// and no key that has it would become another.
+    pub(super) fn norms(&self) -> Vec<Norm> {
+        let leaves = |is: fn(&Count) -> bool| -> BTreeSet<&str> {
+            let keys = self.keys.iter().filter(|(_, count)| is(count));
+            keys.map(|(key, _)| leaf(key)).collect()
+        };
+        let (unused, used) = (leaves(|c| c.unused > 0), leaves(|c| c.used > 0));
+        let words = NORMS
+            .iter()
+            .flat_map(|(leaf, words)| words.iter().map(move |word| (*leaf, *word)));
+        let norms = words.filter(|(_, word)| unused.contains(word) && !used.contains(word));
+        let norms = norms.map(|(own, word)| {
+            let missing = self.missing.iter().filter(|(name, _)| leaf(name) == own);
+            let ids = missing.flat_map(|(_, ids)| ids).copied().filter(|&id| {
+                let need = &self.expected.needs[id];
+                let module = need.name.strip_suffix(own);
+                module.is_some_and(|module| {
+                    need.shape.len() == 1 && self.has(format!("{module}{word}"), need)
+                })
+            });
+            let mut needs: Vec<usize> = ids.collect();
+            needs.sort_unstable();
+            Norm {
+                leaf: own,
+                word,
+                needs,
+            }
+        });
+        let mut names = HashSet::new();
+        let is_free = |norm: &Norm| {
+            let keys = self
+                .keys
+                .keys()
+                .filter_map(|key| key.strip_suffix(norm.word));
+            let keys = keys.filter(|module| module.ends_with('.'));
+            let own: Vec<_> = keys
+                .map(|module| format!("{module}{}", norm.leaf))
+                .collect();
+            let is_free = |name: &String| !self.keys.contains_key(name) && !names.contains(name);
+            let all = own.iter().all(is_free);
+            names.extend(own);
+            all
+        };
+        let norms = norms.filter(|norm| !norm.needs.is_empty());
+        norms
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter(is_free)
+            .collect()
+    }
+
+    /// Nothing else is to be said of these.
+    pub(super) fn take(&mut self, norm: &Norm) {
+        let taken: HashSet<usize> = norm.needs.iter().copied().collect();
+        for ids in self.missing.values_mut() {
+            ids.retain(|id| !taken.contains(id));
+        }
+        self.missing.retain(|_, ids| !ids.is_empty());
+        let is_word = |key: &str| leaf(key) == norm.word;
+        self.keys.retain(|key, _| !is_word(key));
+    }
+}
