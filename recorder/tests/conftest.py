@@ -50,10 +50,12 @@ class Recorded:
 
 @pytest.fixture
 def record(tmp_path: Path) -> Any:
-    """Records a model: `record(model, *args, shapes=…, **kwargs)`."""
+    """Records a model: `record(model, *args, shapes=…, states=…, **kwargs)`."""
 
-    def run(model: nn.Module, *args: Any, shapes: Any = None, **kwargs: Any) -> Recorded:
-        recorder = GoldenRecorder(tmp_path)
+    def run(
+        model: nn.Module, *args: Any, shapes: Any = None, states: Any = True, **kwargs: Any
+    ) -> Recorded:
+        recorder = GoldenRecorder(tmp_path, states=states)
         recorder.record(model.eval(), *args, dynamic_shapes=shapes, **kwargs)
         recorder.save("m")
         return Recorded(tmp_path, recorder)

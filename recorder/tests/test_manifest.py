@@ -109,7 +109,8 @@ def test_range_follows_the_models_own_conditions(record):
 
 def test_extended_input_is_a_state(record):
     shapes = [{0: "batch", 1: "sequence"}, {0: "batch", 1: "past"}]
-    got = record(small.Recurrent(), torch.randn(2, 3, 4), torch.randn(2, 5, 4), shapes=shapes)
+    inputs = torch.randn(2, 3, 4), torch.randn(2, 5, 4)
+    got = record(small.Recurrent(), *inputs, shapes=shapes, states=["past"])
     assert got.manifest["states"] == [
         {
             "name": "past",

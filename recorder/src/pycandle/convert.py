@@ -142,7 +142,7 @@ class Converter:
             return  # named with the node that it takes from
         where = self._where(node)
         if node.target is torch.ops.higher_order.with_effects:
-            raises = "_assert" in str(node.args[1])
+            raises = any(word in str(node.args[1]) for word in ("_assert", "check_errors"))
             what = "raises an error for some values" if raises else "has a side effect"
             mend = "leave what comes apart into it out of `decompose`" if raises else "leave it out"
             raise RecordError(
