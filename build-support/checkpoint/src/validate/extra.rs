@@ -53,7 +53,12 @@ pub(super) fn findings(
     let (adapter, unneeded): (Vec<&str>, Vec<&str>) =
         unneeded.iter().partition(|key| adapter::is_part(key));
     let is_missing = missing_biases(expected, found);
-    let is_bias = |key: &&&str| is_bias(key, &used) && !is_missing(key, checkpoint);
+    // A weight that a twin stands for has a bias as well.
+    let pairs = expected.needs.iter().zip(&found.hits);
+    let tied = pairs.filter(|(_, hit)| hit.is_some_and(|hit| hit.tied));
+    let mut weights = used.clone();
+    weights.extend(tied.map(|(need, _)| &*need.name));
+    let is_bias = |key: &&&str| is_bias(key, &weights) && !is_missing(key, checkpoint);
     let (biases, mut others): (Vec<&str>, Vec<&str>) = unneeded.iter().partition(is_bias);
     let (twins, biases): (Vec<&str>, Vec<&str>) = biases
         .iter()
@@ -119,10 +124,10 @@ const BIASES: &str = "the trace has the weights beside these without a bias and 
 const UNUSED: &str = "these lie among the weights that the trace has, but it does not use them: where \
     the model should, record again with the code that this checkpoint is of";
 
-/// Whether it is the bias of a layer whose weight is used.
-fn is_bias(key: &str, used: &HashSet<&str>) -> bool {
+/// Whether it is the bias of a layer that has one of these weights.
+fn is_bias(key: &str, weights: &HashSet<&str>) -> bool {
     let module = key.strip_suffix(".bias");
-    module.is_some_and(|module| used.contains(&*format!("{module}.weight")))
+    module.is_some_and(|module| weights.contains(&*format!("{module}.weight")))
 }
 
 /// Whether the module above has a bias of the same shape, which this then is under another name, if

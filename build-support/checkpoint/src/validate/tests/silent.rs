@@ -197,6 +197,18 @@ fn a_bias_that_the_trace_does_not_have_is_a_mistake() {
         tensor("head.bias", Dtype::F32, &[4]),
     ];
     assert_eq!(warned(&file, &needs, None)[0], "unused: head.decoder.bias");
+    // The same where the weight is absent and a twin stands for it.
+    let twin = Need {
+        tied_to: Some(0),
+        ..needs[0].clone()
+    };
+    let twins = [need("embed.weight", &[4, 2]), twin, needs[1].clone()];
+    let embed = tensor("embed.weight", Dtype::F32, &[4, 2]);
+    let of_twins = [&[embed], &file[1..]].concat();
+    assert_eq!(
+        warned(&of_twins, &twins, None)[0],
+        "unused: head.decoder.bias"
+    );
     // Of another shape it is none of that.
     let needs = [
         need("head.decoder.weight", &[4, 2]),
