@@ -125,7 +125,7 @@ fn keys_are_renamed() {
     file.extend(data);
     std::fs::write(&renamed, file).expect("a file");
     let manifest = fixture("models/llama_manifest.json");
-    let told = "18 keys start with `decoder.h.`";
+    let told = r"if so, add --rename '^decoder\.h\.=model.layers.'";
     check(command(&manifest, &renamed, &out, &[]), 1, told);
     let rule = ["--rename", r"^decoder\.h\.=model.layers."];
     check(command(&manifest, &renamed, &out, &rule), 0, "");
