@@ -147,7 +147,7 @@ fn cut_off(dim: &Dim) -> Option<(&Dim, &Dim)> {
 }
 
 impl Dim {
-    /// The same size by fewer operations, where [`plain`] knows how.
+    /// The same size by fewer operations, where there are such.
     pub fn plain(self) -> Dim {
         self.rebuild(&mut plain)
     }
