@@ -179,7 +179,6 @@ def test_what_is_no_checkpoint_is_one_line(
     assert '"tensors": 1' in capsys.readouterr().out
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say")
 def test_memory_is_that_of_the_largest_tensor(tmp_path: Path) -> None:
     path, out = tmp_path / "pytorch_model.bin", tmp_path / "out.safetensors"
     largest = 64 << 20
