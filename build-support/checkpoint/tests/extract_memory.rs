@@ -1,38 +1,15 @@
 //! How much memory all threads take together while a checkpoint of any size goes through.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use peak_alloc::PeakAlloc;
 use pycandle_checkpoint::extract::{Options, Plan};
 use pycandle_checkpoint::{Checkpoint, Dtype, Expected, Need, validate};
 
-struct Counting;
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// Bytes that are held, and the most of them.
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(held, Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+static HELD: PeakAlloc = PeakAlloc;
 
 /// A sparse file of this header and so many bytes of data.
 fn sparse(path: &Path, json: &str, data: u64) {
@@ -47,8 +24,8 @@ fn sparse(path: &Path, json: &str, data: u64) {
 /// Extracts all of a checkpoint: tensors, bytes of them, and the most bytes that were held for it
 /// beside what opening and validating it keeps; and those with it.
 fn extract(source: &Path, options: &Options) -> (usize, u64, usize, usize) {
-    MOST.store(HELD.load(Relaxed), Relaxed);
-    let before = HELD.load(Relaxed);
+    HELD.reset_peak_usage();
+    let before = HELD.current_usage();
     let checkpoint = Checkpoint::open(source).expect("a checkpoint");
     let need = |tensor: pycandle_checkpoint::Tensor| Need {
         name: tensor.name().to_owned().into(),
@@ -61,13 +38,13 @@ fn extract(source: &Path, options: &Options) -> (usize, u64, usize, usize) {
         ..Expected::DEFAULT
     };
     let found = validate(&expected, &checkpoint).expect("a match");
-    let headers = MOST.load(Relaxed) - before;
-    let kept = HELD.load(Relaxed);
-    MOST.store(kept, Relaxed);
+    let headers = HELD.peak_usage() - before;
+    HELD.reset_peak_usage();
+    let kept = HELD.current_usage();
     let out = source.with_file_name("out.safetensors");
     let plan = Plan::new(&expected, &checkpoint, &found, &out, options).expect("a plan");
     let done = plan.write(&|_| true).expect("no error").expect("no stop");
-    let most = MOST.load(Relaxed);
+    let most = HELD.peak_usage();
     (
         done.tensors,
         done.bytes_in,
