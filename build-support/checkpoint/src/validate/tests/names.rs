@@ -289,15 +289,20 @@ fn an_adapter_is_no_model_and_not_left_out_in_silence() {
         .tensor("v.weight", Dtype::F32, &[1])
         .expect("a new name");
     let file = snapshot.into_checkpoint("m.gguf".as_ref(), "m.gguf".as_ref());
+    has(
+        &of_model(&file),
+        "this file is no model, its `general.type` is `mmproj`: take the file of the model",
+    );
+}
+
+/// What is said of a file where the trace is that of [`model`].
+fn of_model(file: &Checkpoint) -> Vec<String> {
     let needs = needs(&model());
     let expected = Expected {
         needs: &needs,
         ..Expected::DEFAULT
     };
-    has(
-        &lines(&expected, &file),
-        "this file is no model, its `general.type` is `mmproj`: take the file of the model",
-    );
+    lines(&expected, file)
 }
 
 #[test]
@@ -310,13 +315,8 @@ fn a_gguf_of_several_says_which_it_is() {
         .tensor("output_norm.weight", Dtype::F32, &[8])
         .expect("a new name");
     let file = snapshot.into_checkpoint("w/m.gguf".as_ref(), "w/m.gguf".as_ref());
-    let needs = needs(&model());
-    let expected = Expected {
-        needs: &needs,
-        ..Expected::DEFAULT
-    };
     has(
-        &lines(&expected, &file),
+        &of_model(&file),
         "this is shard 2 of 3: open the folder of all of them, `w`",
     );
 }

@@ -76,19 +76,24 @@ fn norms_with_other_words_are_renamed_by_what_the_words_mean() {
     }
 }
 
+/// What is said of a file that has other names than these.
+fn refusal(params: &[(String, Vec<usize>)], file: &[(String, Vec<usize>)]) -> String {
+    let needs = needs(params);
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    let error = validate(&expected, &checkpoint(&tensors(file)));
+    error.expect_err("other names").to_string()
+}
+
 #[test]
 fn a_word_that_is_used_is_no_word_for_another() {
     let mut params = encoder(&["a"]);
     let mut file = super::renamed(&params, old);
     params.push(("b.gamma".to_owned(), vec![8]));
     file.push(("b.gamma".to_owned(), vec![8]));
-    let needs = needs(&params);
-    let expected = Expected {
-        needs: &needs,
-        ..Expected::DEFAULT
-    };
-    let text = validate(&expected, &checkpoint(&tensors(&file))).expect_err("other names");
-    let text = text.to_string();
+    let text = refusal(&params, &file);
     assert!(
         text.contains(r#"("^a\\.LayerNorm\\.gamma$", "a.LayerNorm.weight")"#),
         "{text}"
@@ -103,13 +108,7 @@ fn words_of_norms_leave_other_keys_alone() {
     let mut file = super::renamed(&params, old);
     file.push(("ls.gamma".to_owned(), vec![4]));
     file.push(("ls.weight".to_owned(), vec![4]));
-    let needs = needs(&params);
-    let expected = Expected {
-        needs: &needs,
-        ..Expected::DEFAULT
-    };
-    let text = validate(&expected, &checkpoint(&tensors(&file))).expect_err("other names");
-    let text = text.to_string();
+    let text = refusal(&params, &file);
     assert!(!text.contains(r#"("\\.gamma$""#), "{text}");
     assert!(text.contains(r#"("\\.beta$", ".bias")"#), "{text}");
     let rule = r#"("^a\\.LayerNorm\\.gamma$", "a.LayerNorm.weight")"#;
