@@ -83,3 +83,39 @@ fn twins_of_two_dtypes_are_refused_as_at_build_time() {
         "{text}"
     );
 }
+
+/// A GGUF file of two matrices of one row, which holds the same ones in blocks of two types.
+fn quantized_twins(path: &Path) {
+    let half = half::f16::from_f32(0.125).to_le_bytes();
+    // Nibbles less 8, and bytes, times the scale before them.
+    let q4_0 = [&half[..], &[0x99; 16]].concat();
+    let q8_0 = [&half[..], &[1; 32]].concat();
+    let mut bytes = b"GGUF".to_vec();
+    bytes.extend(3u32.to_le_bytes());
+    bytes.extend([2u64, 0].map(u64::to_le_bytes).concat());
+    for (name, code, offset) in [("a", 2u32, 0u64), ("b", 8, 32)] {
+        bytes.extend(1u64.to_le_bytes());
+        bytes.extend(name.bytes());
+        bytes.extend(2u32.to_le_bytes());
+        bytes.extend([32u64, 1].map(u64::to_le_bytes).concat());
+        bytes.extend(code.to_le_bytes());
+        bytes.extend(offset.to_le_bytes());
+    }
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    bytes.extend(&q4_0);
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    bytes.extend(&q8_0);
+    std::fs::write(path, bytes).expect("a writable folder");
+}
+
+#[test]
+fn quantized_twins_of_two_types_are_one_tensor() -> Result<()> {
+    let dir = folder();
+    let path = dir.path().join("model.gguf");
+    quantized_twins(&path);
+    let [a, b] = &loaded(&path, &TIED, &["a", "b"], &[1, 32])?[..] else {
+        panic!("two parameters");
+    };
+    assert_eq!((a, b), (&vec![0.125; 32], &vec![0.125; 32]));
+    Ok(())
+}
