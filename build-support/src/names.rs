@@ -14,6 +14,7 @@ pub const RUNTIME: &[&str] = &[
     "DType",
     "Device",
     "Embedding",
+    "FileDtype",
     "GroupNorm",
     "KvCache",
     "LayerCache",

@@ -59,6 +59,9 @@ pub use pycandle_checkpoint::Dtype as FileDtype;
 /// # fn main() -> pycandle::Result<()> {
 /// let weights = Weights::open("../tests/models/mlp.safetensors")?;
 /// let model = Mlp::load(&weights, &Device::Cpu)?;
+/// for warning in weights.warnings() {
+///     eprintln!("{warning}"); // what a build would print of this file
+/// }
 /// let x = Tensor::zeros((2, 3, 6), model.dtype(), &Device::Cpu)?;
 /// assert_eq!(model.forward(&x)?.dims(), [2, 3, 5]);
 /// # Ok(())

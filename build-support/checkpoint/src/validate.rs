@@ -166,8 +166,8 @@ pub enum Form {
 /// and `config.json`.
 ///
 /// Dtypes may differ where loading converts: a floating-point tensor of the trace may be stored as
-/// F64, F32, F16, BF16, F8_E4M3 or in blocks of GGUF; an integer of any width as any integer of 8 to
-/// 64 bits but U64; a boolean or U8 as either of the two. Nothing else is converted.
+/// F64, F32, F16, BF16, F8_E4M3 or in blocks of GGUF; an integer as any integer all of whose values it
+/// has, but for U8; U8 also as a boolean. Nothing else is converted.
 ///
 /// # Errors
 /// Everything that does not fit, in one report.

@@ -5,10 +5,11 @@ use pycandle_checkpoint::{shorten, shorten_pairs};
 use quote::quote;
 
 use super::expr::{dtype, float};
+use crate::checkpoint;
 use crate::generate::Expects;
 use crate::graph::Graph;
 use crate::ir::Float;
-use crate::manifest::{Arg, Data, Dtype, Source};
+use crate::manifest::{Arg, Data, Dtype, Manifest, Source};
 
 /// The constant `EXPECTED`; only what is not the default is said.
 pub fn expected(graph: &Graph, expects: &Expects) -> TokenStream {
@@ -25,6 +26,7 @@ pub fn expected(graph: &Graph, expects: &Expects) -> TokenStream {
         quote!(.config(#facts))
     });
     let unread = unread(graph);
+    let dtypes = dtypes(m);
     let largest = largest(graph).map(|number| {
         let number = float(Float::new(number));
         quote!(.largest(#number))
@@ -32,7 +34,7 @@ pub fn expected(graph: &Graph, expects: &Expects) -> TokenStream {
     let strict = expects.strict.then(|| quote!(.strict()));
     quote! {
         const EXPECTED: bind::Expected =
-            bind::Expected::new(#trace, #traced) #tied #renames #unread #config #largest #strict;
+            bind::Expected::new(#trace, #traced) #tied #renames #unread #dtypes #config #largest #strict;
     }
 }
 
@@ -60,6 +62,24 @@ fn unread(graph: &Graph) -> Option<TokenStream> {
         })
         .collect();
     (!unread.is_empty()).then(|| quote!(.unread(&[#(#unread),*])))
+}
+
+/// The parameters of whose dtype Candle has only a wider one, in which files may hold what the trace
+/// cannot.
+fn dtypes(m: &Manifest) -> Option<TokenStream> {
+    let narrow = |dtype| {
+        use Dtype::*;
+        matches!(dtype, Bool | Int8 | Int16 | Int32)
+    };
+    let params = m.params.iter().filter(|p| narrow(p.dtype));
+    let dtypes = shorten(params.map(|p| (&*p.name, p.dtype))).into_iter();
+    let dtypes: Vec<_> = dtypes
+        .map(|(pattern, dtype)| {
+            let dtype = crate::names::ident(&format!("{:?}", checkpoint::dtype(dtype)));
+            quote!((#pattern, FileDtype::#dtype))
+        })
+        .collect();
+    (!dtypes.is_empty()).then(|| quote!(.dtypes(&[#(#dtypes),*])))
 }
 
 /// The largest finite number that stands in the trace itself for an operation in the model's dtype,

@@ -22,6 +22,7 @@ use crate::{Error, Result};
 use param::Cell;
 
 pub(crate) use needs::needs;
+pub(crate) use param::untied;
 
 pub use needs::RequiredKey;
 pub use param::Param;
@@ -46,6 +47,7 @@ pub use scope::Scope;
 /// assert_eq!(weights.metadata("format"), None);
 /// let scope = weights.scope(pycandle::DType::F32, &Device::Cpu);
 /// assert_eq!(scope.weights().len(), 1);
+/// assert!(weights.warnings().is_empty()); // no model was loaded from it yet
 /// # Ok(())
 /// # }
 /// ```
@@ -57,6 +59,7 @@ struct Inner {
     /// One for every shard.
     maps: Vec<Mmap>,
     tensors: Mutex<Loaded>,
+    warnings: Mutex<Vec<String>>,
 }
 
 /// Cells by key, heads whose rows change their order, and dtype; several where handles are on several
@@ -93,6 +96,7 @@ impl Weights {
             checkpoint,
             maps,
             tensors: Mutex::default(),
+            warnings: Mutex::default(),
         }))
     }
 
@@ -143,6 +147,23 @@ impl Weights {
         self.0.checkpoint.metadata(key).and_then(Value::as_text)
     }
 
+    /// What a build would warn of, said of this checkpoint by the models that were loaded from it: what
+    /// may be a mistake, though everything fits. Each once.
+    pub fn warnings(&self) -> Vec<String> {
+        // A panic while the lock is held leaves the list whole.
+        let warnings = self.0.warnings.lock();
+        warnings.unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    pub(crate) fn warn(&self, warnings: Vec<String>) {
+        let mut all = self.0.warnings.lock().unwrap_or_else(|e| e.into_inner());
+        for warning in warnings {
+            if !all.contains(&warning) {
+                all.push(warning);
+            }
+        }
+    }
+
     /// The root of the module tree, for a model that computes in `dtype` on `device`.
     pub fn scope(&self, dtype: DType, device: &Device) -> Scope {
         Scope::new(self.clone(), dtype, device)
@@ -154,6 +175,25 @@ impl Weights {
         let range = tensor.range();
         let (start, end) = (range.start.try_into().ok()?, range.end.try_into().ok()?);
         self.0.maps.get(tensor.shard())?.get(start..end)
+    }
+
+    /// Whether what stands for one tensor is: the same bytes in the same order of rows, or a matrix in
+    /// blocks of another type, which cannot be equal.
+    pub(crate) fn is_same(&self, (a, of_a): (&str, Rows), (b, of_b): (&str, Rows)) -> bool {
+        let (Some(one), Some(other)) = (self.find(a), self.find(b)) else {
+            return false;
+        };
+        let place = |tensor: &Tensor<'_>| (tensor.shard(), tensor.range());
+        if place(&one) == place(&other) {
+            return of_a == of_b;
+        }
+        let is_blocks = one.dtype().is_quantized() || other.dtype().is_quantized();
+        one.dtype() != other.dtype() && is_blocks
+            || one.dtype() == other.dtype()
+                && of_a == of_b
+                && self
+                    .bytes(a)
+                    .is_some_and(|bytes| self.bytes(b) == Some(bytes))
     }
 
     /// The file that holds a tensor, for messages.

@@ -265,7 +265,7 @@ impl Param {
 }
 
 /// What to say about tied keys that hold different tensors.
-fn untied(key: &str, twin: &str, how: &str) -> String {
+pub(crate) fn untied(key: &str, twin: &str, how: &str) -> String {
     format!(
         "`{key}` and `{twin}` are one tensor in the trace and differ here ({how}): save the \
          checkpoint with one of them, or record the model with both untied"

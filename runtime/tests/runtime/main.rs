@@ -8,6 +8,7 @@ mod load;
 mod params;
 mod parity;
 mod reported;
+mod silent;
 mod which;
 
 use std::path::Path;

@@ -41,6 +41,8 @@ fn manifest(tensors: &Tensors, config: &Json) -> Vec<u8> {
         .map(|(name, dtype, shape)| {
             let (kind, dtype) = match *dtype {
                 "I64" => ("buffer", "int64"),
+                "I32" => ("buffer", "int32"),
+                "BOOL" => ("buffer", "bool"),
                 _ => ("parameter", "float32"),
             };
             json!({"name": name, "kind": kind, "dtype": dtype, "shape": shape,

@@ -248,15 +248,19 @@ fn converted(found: &Found<'_>) -> Finding {
 }
 
 /// Whether loading makes the traced dtype of this one; the rule is that of
-/// [`validate`](super::validate()).
+/// [`validate`](super::validate()). PyTorch wraps integers that the traced dtype has no room for, and
+/// makes `true` of all bytes but 0; loading would keep both.
 fn converts(file: Dtype, form: Form, traced: Dtype) -> bool {
     use Dtype::*;
     match traced {
         F64 | F32 | F16 | BF16 => {
             form == Form::Blocks || matches!(file, F64 | F32 | F16 | BF16 | F8_E4M3)
         }
-        Bool | U8 => matches!(file, Bool | U8),
-        I8 | I16 | U16 | I32 | U32 | I64 => matches!(file, I8 | I16 | U16 | I32 | U32 | I64),
+        U8 => matches!(file, Bool | U8),
+        I16 => matches!(file, I8 | I16),
+        I32 => matches!(file, I8 | I16 | U16 | I32),
+        U32 => matches!(file, U16 | U32),
+        I64 => matches!(file, I8 | I16 | U16 | I32 | U32 | I64),
         _ => file == traced,
     }
 }

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device};
-use pycandle_checkpoint::{expand, expand_pairs, validate};
+use pycandle_checkpoint::{Source, expand, expand_pairs, validate};
 
-use crate::weights::needs;
-use crate::{RequiredKey, Result, Scope, Weights};
+use crate::weights::{needs, untied};
+use crate::{Error, FileDtype, RequiredKey, Result, Scope, Weights};
 
 /// What a generated model says of the checkpoints that it can be loaded from; its parameters it says
 /// by asking for them, but for those that it never reads.
@@ -16,6 +16,7 @@ pub struct Expected {
     dtype: DType,
     tied: Pairs,
     unread: Unread,
+    dtypes: Dtypes,
     renames: Pairs,
     config: Option<&'static str>,
     largest: f64,
@@ -23,6 +24,7 @@ pub struct Expected {
 }
 
 type Pairs = &'static [(&'static str, &'static str)];
+type Dtypes = &'static [(&'static str, FileDtype)];
 type Unread = &'static [(&'static str, &'static [usize], DType)];
 
 impl Expected {
@@ -33,6 +35,7 @@ impl Expected {
             dtype,
             tied: &[],
             unread: &[],
+            dtypes: &[],
             renames: &[],
             config: None,
             largest: 0.0,
@@ -50,6 +53,12 @@ impl Expected {
     /// of [`pycandle_checkpoint::shorten`].
     pub const fn unread(self, unread: Unread) -> Self {
         Self { unread, ..self }
+    }
+
+    /// Dtypes of the trace that Candle has none for, by patterns of [`pycandle_checkpoint::shorten`]:
+    /// the model asks for wider ones, in which a file may hold other numbers.
+    pub const fn dtypes(self, dtypes: Dtypes) -> Self {
+        Self { dtypes, ..self }
     }
 
     /// Names in the trace and what they are called in checkpoints, resolved when the code was
@@ -81,7 +90,8 @@ impl Expected {
     }
 }
 
-/// Binds a model to a checkpoint, of which only headers are read.
+/// Binds a model to a checkpoint, of which only headers are read, and of tied tensors that it holds
+/// several times whether they are equal.
 ///
 /// The model is built twice: on nothing, to see what it asks for, and then on the tensors that
 /// validation found for that. Fails with everything in which the checkpoint does not fit.
@@ -94,23 +104,63 @@ pub fn load<M>(
 ) -> Result<M> {
     super::dtype(expected.dtype, dtype, expected.largest)?;
     let keys = asked(dtype, expected, &from_scope)?;
+    let mut needs = needs(&keys);
+    let dtypes = expected.dtypes.iter();
+    let dtypes = dtypes.flat_map(|&(pattern, dtype)| expand(pattern).map(move |n| (n, dtype)));
+    let dtypes: HashMap<String, FileDtype> = dtypes.collect();
+    for need in &mut needs {
+        need.dtype = dtypes.get(&*need.name).copied().unwrap_or(need.dtype);
+    }
     let validated = validate(
         &pycandle_checkpoint::Expected {
             trace: expected.trace,
-            needs: &needs(&keys),
+            needs: &needs,
             renames: expected.renames,
             config: expected.config,
             strict: expected.strict,
         },
         weights.checkpoint(),
     )?;
-    let sources: HashMap<_, _> = keys
-        .into_iter()
-        .map(|key| key.name)
-        .zip(validated.sources)
-        .collect();
-    let scope = tied(weights.scope(dtype, device), expected);
-    from_scope(&scope.with_sources(sources))
+    drop(needs);
+    let sources = sources(weights, keys, validated.sources)?;
+    weights.warn(validated.warnings);
+    from_scope(&weights.scope(dtype, device).with_sources(sources))
+}
+
+/// Where each parameter is, tied ones where the first of them is; fails with all tied tensors that
+/// differ.
+fn sources(
+    weights: &Weights,
+    keys: Vec<RequiredKey>,
+    sources: Vec<Source>,
+) -> Result<HashMap<String, Source>> {
+    let mut all = HashMap::with_capacity(keys.len());
+    let mut problems = Vec::new();
+    // What others are tied to is asked for before them.
+    for (key, source) in keys.into_iter().zip(sources) {
+        let first = key.tied_to.and_then(|first| {
+            let source: &Source = all.get(&first)?;
+            let mut source = source.clone();
+            source.key.get_or_insert_with(|| first.into());
+            Some(source)
+        });
+        let source = match first {
+            Some(first) => {
+                let own = source.key.as_deref().unwrap_or(&key.name);
+                let of_first = first.key.as_deref().unwrap_or(own);
+                if !weights.is_same((of_first, first.rows), (own, source.rows)) {
+                    problems.push(untied(of_first, own, "their values"));
+                }
+                first
+            }
+            None => source,
+        };
+        all.insert(key.name, source);
+    }
+    match problems.is_empty() {
+        true => Ok(all),
+        false => Err(Error::file(weights.path(), problems)),
+    }
 }
 
 /// What a model needs of a checkpoint.

@@ -20,6 +20,12 @@ pub(super) fn cases() -> Vec<Case> {
     };
     let base = |name: &str| format!("base.{}", gamma(name));
     let forged = |name: &str| name.replace("model.norm", "model.norm\u{1b}[2J\nerror: ");
+    let narrow = |mask, steps| -> Tensors {
+        vec![
+            ("model.mask".to_owned(), mask, vec![1]),
+            ("model.steps".to_owned(), steps, vec![1]),
+        ]
+    };
     let counters = || [("model.count".to_owned(), "I64", vec![1])];
     vec![
         case(
@@ -76,6 +82,22 @@ pub(super) fn cases() -> Vec<Case> {
         .with(
             MANIFEST,
             manifest(&[llama(2, "F32"), counters().to_vec()].concat(), &json!({})),
+        ),
+        case(
+            "dtype_of_narrow",
+            &[llama(2, "F16"), narrow("U8", "I64")].concat(),
+            &[
+                "dtype: model.mask is U8, the trace has BOOL",
+                "dtype: model.steps is I64, the trace has I32",
+                "loading makes BOOL only of BOOL: convert these tensors in the checkpoint, or record \
+                 again with the model that it is of",
+                "loading makes I32 only of I8, I16, U16 or I32: convert these tensors in the checkpoint, \
+                 or record again with the model that it is of",
+            ],
+        )
+        .with(
+            MANIFEST,
+            manifest(&[llama(2, "F32"), narrow("BOOL", "I32")].concat(), &json!({})),
         ),
         case(
             "dtype_of_floats",
