@@ -356,7 +356,7 @@ impl Lowered {
     /// Its expressions.
     pub fn exprs(&self) -> Vec<&Expr> {
         match self {
-            Lowered::One(e) | Lowered::Tuple(e) => vec![e],
+            Lowered::One(e) | Lowered::Tuple(e, _) => vec![e],
             Lowered::Each(parts) => parts.iter().map(|(_, e)| e).collect(),
         }
     }

@@ -188,8 +188,8 @@ pub enum Lowered {
     One(Expr),
     /// Independent expressions for some outputs, by output index.
     Each(Vec<(usize, Expr)>),
-    /// One expression that returns all outputs as a tuple.
-    Tuple(Expr),
+    /// One expression that returns all outputs, this many, as a tuple.
+    Tuple(Expr, usize),
 }
 
 /// A literal in a constructor; the ones that differ between equal structs become arguments of `load`.

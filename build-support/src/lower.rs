@@ -86,8 +86,7 @@ impl Lowered {
         let makes = |i: usize| match self {
             Lowered::One(_) => i == 0,
             Lowered::Each(parts) => parts.iter().any(|(part, _)| *part == i),
-            // All functions with several results have two.
-            Lowered::Tuple(_) => node.out.len() == 2,
+            Lowered::Tuple(_, n) => node.out.len() == *n,
         };
         (0..node.out.len()).find(|&i| read.contains(&node.out[i]) && !makes(i))
     }

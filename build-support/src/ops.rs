@@ -15,6 +15,7 @@ mod index;
 mod nn;
 mod pool;
 mod products;
+mod recurrent;
 mod reduce;
 mod shape;
 pub(crate) mod shapes;
@@ -55,6 +56,7 @@ const FAMILIES: &[(&str, &[Row])] = &[
     ("Layers", nn::ROWS),
     ("Pooling and resizing", pool::ROWS),
     ("Products", products::ROWS),
+    ("Recurrent layers", recurrent::ROWS),
     ("Reduction", reduce::ROWS),
     ("Shape", shape::ROWS),
 ];

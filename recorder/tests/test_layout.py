@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -96,16 +98,42 @@ def test_two_sequences_of_any_batch_and_length(tmp_path, make, traced):
         recorder.record_goldens(model, inputs(*sizes), case="x")
 
 
-@pytest.mark.parametrize("traced", [1, 3])
-@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
-def test_recurrent_layers_of_any_batch(tmp_path, kind, traced):
-    model = First(kind(4, 6, 2, batch_first=True)).eval()
-    names = ["aten.gru", "aten.lstm", "aten.rnn_tanh"]
-    recorder = GoldenRecorder(tmp_path, decompose=names)
-    shapes = {"inputs": [{0: "batch"}]}
-    assert recorder.record(model, draw(traced, 5, 4), dynamic_shapes=shapes).conditions == ()
-    for batch in (1, 2, 5):
-        recorder.record_goldens(model, (draw(batch, 5, 4),), case="x")
+@pytest.mark.parametrize("traced", [(1, 1), (3, 5)])
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN, partial(nn.RNN, nonlinearity="relu")])
+def test_recurrent_layers_of_any_batch_and_length(tmp_path, kind, traced):
+    model = First(kind(4, 6, 2, batch_first=True, bidirectional=True)).eval()
+    recorder = GoldenRecorder(tmp_path)
+    shapes = {"inputs": [BATCH_AND_LENGTH]}
+    manifest = recorder.record(model, draw(*traced, 4), dynamic_shapes=shapes)
+    assert manifest.conditions == () and [s.min for s in manifest.symbols] == [0, 1]
+    for batch, length in ((1, 1), (2, 7), (5, 1), (1, 3)):
+        recorder.record_goldens(model, (draw(batch, length, 4),), case="x")
+
+
+def test_a_recurrent_layer_takes_a_state_of_its_batch(tmp_path):
+    class Stepped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.LSTM(4, 6, proj_size=3)
+
+        def forward(self, x, h, c):
+            return self.cell(x, (h, c))
+
+    sizes = ({0: "length", 1: "batch"}, {1: "batch"}, {1: "batch"})
+    recorder = GoldenRecorder(tmp_path)
+    given = draw(5, 2, 4), draw(1, 2, 3), draw(1, 2, 6)
+    manifest = recorder.record(Stepped().eval(), *given, dynamic_shapes=sizes)
+    assert [value.name for value in manifest.outputs] == ["output_0", "output_1_0", "output_1_1"]
+    apart = ({0: "length", 1: "batch"}, {1: "other"}, {1: "other"})
+    with pytest.raises(RecordError, match="other"):
+        recorder.record(Stepped().eval(), *given, dynamic_shapes=apart)
+
+
+def test_a_recurrent_layer_that_is_taken_apart_keeps_its_length(tmp_path):
+    model = First(nn.GRU(4, 6, batch_first=True)).eval()
+    recorder = GoldenRecorder(tmp_path, decompose=["aten.gru"])
+    with pytest.raises(RecordError, match="length"):
+        recorder.record(model, draw(2, 5, 4), dynamic_shapes={"inputs": [BATCH_AND_LENGTH]})
 
 
 def test_batch_norm_takes_an_empty_batch(tmp_path):

@@ -204,7 +204,7 @@ impl<'a> Builder<'a> {
                     self.stmts.push(Stmt::Let(var, expr));
                 }
             }
-            Lowered::Tuple(expr) => {
+            Lowered::Tuple(expr, _) => {
                 let expr = self.localise(expr.clone(), None);
                 let vars = out.iter().map(|v| Some(self.define(*v))).collect();
                 self.stmts.push(Stmt::LetTuple(vars, expr));

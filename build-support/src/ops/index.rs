@@ -153,10 +153,8 @@ fn extreme(c: &Ctx, name: &'static str) -> Result<Lowered, Why> {
     let x = c.tensor("self")?;
     let dim = c.dim("dim", x.rank())?;
     let keepdim = Expr::Bool(c.bool_or("keepdim", false)?);
-    Ok(Lowered::Tuple(op(
-        name,
-        [x.expr, int(dim as i64), keepdim],
-    )?))
+    let both = op(name, [x.expr, int(dim as i64), keepdim])?;
+    Ok(Lowered::Tuple(both, 2))
 }
 
 fn order(c: &Ctx) -> Result<[Expr; 4], Why> {
@@ -167,7 +165,7 @@ fn order(c: &Ctx) -> Result<[Expr; 4], Why> {
 }
 
 fn sort(c: &Ctx) -> Result<Lowered, Why> {
-    Ok(Lowered::Tuple(op("sort", order(c)?)?))
+    Ok(Lowered::Tuple(op("sort", order(c)?)?, 2))
 }
 
 fn argsort(c: &Ctx) -> Result<Expr, Why> {
@@ -183,8 +181,6 @@ fn topk(c: &Ctx) -> Result<Lowered, Why> {
     };
     let largest = Expr::Bool(c.bool_or("largest", true)?);
     let sorted = Expr::Bool(c.bool_or("sorted", true)?);
-    Ok(Lowered::Tuple(op(
-        "topk",
-        [x.expr, k, int(dim as i64), largest, sorted],
-    )?))
+    let both = op("topk", [x.expr, k, int(dim as i64), largest, sorted])?;
+    Ok(Lowered::Tuple(both, 2))
 }

@@ -8,6 +8,7 @@ mod args;
 mod create;
 mod joins;
 mod network;
+mod recurrent;
 mod reduce;
 mod samples;
 mod views;
@@ -49,6 +50,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     create::RULES,
     joins::RULES,
     network::RULES,
+    recurrent::RULES,
     reduce::RULES,
     views::RULES,
 ];

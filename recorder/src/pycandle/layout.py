@@ -39,13 +39,15 @@ _INDIFFERENT = frozenset(
         "contiguous",
     }
 )
-_RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
 # The function of a name may ask more than its operator: instance_norm refuses a length of 1.
-_INDIFFERENT_OPS = (
-    _INDIFFERENT
-    | _RECURRENT
-    | {"batch_norm", "group_norm", "instance_norm", "conv1d", "conv2d", "conv3d"}
-)
+_INDIFFERENT_OPS = _INDIFFERENT | {
+    "batch_norm",
+    "group_norm",
+    "instance_norm",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+}
 
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
@@ -139,7 +141,7 @@ def only_conditions_of(
 ) -> Iterator[dict[OpOverload, Decomposition]]:
     """Inside, only the decompositions that it yields ask anything of the sizes of a program.
 
-    The rest of the program asked when it was traced. Those of recurrent layers multiply matrices.
+    The rest of the program asked when it was traced.
     """
     evaluate_expr = ShapeEnv.evaluate_expr
     asking: ContextVar[bool] = ContextVar("asking", default=False)
@@ -149,17 +151,17 @@ def only_conditions_of(
         with nullcontext() if asks else self.suppress_guards():
             return evaluate_expr(self, expr, *args, **kwargs)
 
-    def asked(op: OpOverload, decomposition: Decomposition) -> Decomposition:
+    def asked(decomposition: Decomposition) -> Decomposition:
         @wraps(decomposition)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with _set(asking, True), _set(_inside, op._opname in _RECURRENT):
+            with _set(asking, True):
                 return decomposition(*args, **kwargs)
 
         return run
 
     ShapeEnv.evaluate_expr = evaluate  # type: ignore
     try:
-        yield {op: asked(op, decomposition) for op, decomposition in table.items()}
+        yield {op: asked(decomposition) for op, decomposition in table.items()}
     finally:
         ShapeEnv.evaluate_expr = evaluate_expr  # type: ignore[method-assign]
 

@@ -66,13 +66,19 @@ def bind(
     symbols: dict[str, list[sympy.Symbol]] = {}
     sums: list[tuple[sympy.Symbol, str]] = []
     unnamed: list[tuple[sympy.Symbol, str]] = []
+    fixed: list[str] = []
     for name, shape, spec in zip(inputs, shapes, given, strict=True):
         for axis, size in enumerate(shape):
-            symbol = sympy.sympify(size.node.expr) if isinstance(size, torch.SymInt) else None
-            if symbol is None or not symbol.is_Symbol:
-                continue
             said = spec.get(axis)
             text = said if isinstance(said, str) else getattr(said, "__name__", None)
+            symbol = _expr(size)
+            if symbol.is_Integer and text is not None:
+                fixed.append(
+                    f"the model: the size `{text}` (axis {axis} of `{name}`) can only be {size}; "
+                    "leave that axis out of dynamic_shapes"
+                )
+            if not symbol.is_Symbol:
+                continue
             if text is None:
                 unnamed.append((symbol, f"{name}_{axis}"))
             elif not text.isidentifier():
@@ -86,6 +92,8 @@ def bind(
                     f"makes equal ({known.merged.get(symbol, 'where they meet')}): give both one "
                     "name, or trace with sizes that differ, if the model takes either"
                 )
+    if fixed:
+        raise RecordError("\n".join(fixed))
     for symbol, text in sums:
         table.bind(symbol, _sum_of(text, set(symbols)))
     for symbol, text in unnamed:

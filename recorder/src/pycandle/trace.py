@@ -34,6 +34,7 @@ from .failures import quiet
 from .guards import noted
 from .layout import layout_is_free, only_conditions_of
 from .meta import as_on_cpu, check_values
+from .recurrent import sequences_stay_open
 from .schema import Condition, Symbol
 from .shared import shared_sizes
 
@@ -76,6 +77,7 @@ def trace(
         stack.enter_context(torch.no_grad())
         stack.enter_context(_known_results(model))
         stack.enter_context(_open_sizes())
+        stack.enter_context(sequences_stay_open())
         stack.enter_context(huggingface.traceable(model))
         args, kwargs = stack.enter_context(as_on_cpu(model, (args, kwargs)))
         inputs = argument_leaves(model, args, kwargs)
