@@ -65,8 +65,8 @@ impl Parsed {
         match from.u32(format_args!("the version"))? {
             2 | 3 => {}
             version if (2..=3).contains(&version.swap_bytes()) => {
-                let text = "file is big-endian by its version at byte 4: convert it with \
-                            llama.cpp's `gguf_convert_endian.py`";
+                let text = "file is big-endian by its version at byte 4, which llama.cpp's \
+                            `gguf_convert_endian.py` mends";
                 return Err(text.into());
             }
             version => {

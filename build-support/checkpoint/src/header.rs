@@ -96,7 +96,9 @@ pub(crate) const CUT: &str = "the file was cut, copy or download it again";
 /// Adds what mends a damaged file to the first problem, unless that says so already.
 pub(crate) fn mended(mut problems: Vec<String>, mend: &str) -> Vec<String> {
     if let Some(first) = problems.first_mut()
-        && !first.contains("the file was cut")
+        && !["the file was cut", "`gguf_convert_endian.py`"]
+            .iter()
+            .any(|mend| first.contains(mend))
     {
         first.push_str(": ");
         first.push_str(mend);

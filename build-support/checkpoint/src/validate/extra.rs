@@ -13,18 +13,19 @@ use crate::open::Checkpoint;
 /// Keys that nothing needs, but for those that belong to a quantized weight or hold a file's tables;
 /// sorted.
 pub(super) fn unneeded<'c>(checkpoint: &'c Checkpoint, found: &Found<'_>) -> Vec<&'c str> {
-    let mut known = found.used();
+    let used = found.used();
     let packed = found.hits.iter().flatten().filter(|hit| hit.is_packed());
     let beside: Vec<String> = packed
         .flat_map(|hit| forms::beside(hit.tensor.name(), hit.form))
         .collect();
-    known.extend(beside.iter().map(|key| &**key));
+    let mut known: HashSet<&str> = beside.iter().map(|key| &**key).collect();
     known.extend(&found.scales);
     if checkpoint.is_gguf() {
         known.extend(gguf::TABLES);
     }
     let keys = checkpoint.iter().map(|tensor| tensor.name());
-    let is_unknown = |key: &&str| !known.contains(key) && !key.starts_with(PADDING);
+    let is_unknown =
+        |key: &&str| !used.contains(key) && !known.contains(key) && !key.starts_with(PADDING);
     let mut unknown: Vec<&str> = keys.filter(is_unknown).collect();
     unknown.sort_unstable();
     unknown
@@ -56,18 +57,18 @@ pub(super) fn findings(
     // A weight that a twin stands for has a bias as well.
     let pairs = expected.needs.iter().zip(&found.hits);
     let tied = pairs.filter(|(_, hit)| hit.is_some_and(|hit| hit.tied));
-    let mut weights = used.clone();
-    weights.extend(tied.map(|(need, _)| &*need.name));
-    let is_bias = |key: &&&str| is_bias(key, &weights) && !is_missing(key, checkpoint);
+    let tied: HashSet<&str> = tied.map(|(need, _)| &*need.name).collect();
+    let is_weight = |key: &str| used.contains(key) || tied.contains(key);
+    let is_bias = |key: &&&str| is_bias(key, is_weight) && !is_missing(key, checkpoint);
     let (biases, mut others): (Vec<&str>, Vec<&str>) = unneeded.iter().partition(is_bias);
     let (twins, biases): (Vec<&str>, Vec<&str>) = biases
         .iter()
-        .partition(|key| is_above(key, &used, checkpoint));
+        .partition(|key| is_above(key, used, checkpoint));
     if !expected.strict {
         // Of what is missing they may be the other names.
         let is_whole = found.hits.iter().all(Option::is_some);
         others = match is_whole {
-            true => more_of_blocks(&others, &used, checkpoint, compared),
+            true => more_of_blocks(&others, used, checkpoint, compared),
             false => Vec::new(),
         };
     }
@@ -124,10 +125,10 @@ const BIASES: &str = "the trace has the weights beside these without a bias and 
 const UNUSED: &str = "these lie among the weights that the trace has, but it does not use them: where \
     the model should, record again with the code that this checkpoint is of";
 
-/// Whether it is the bias of a layer that has one of these weights.
-fn is_bias(key: &str, weights: &HashSet<&str>) -> bool {
+/// Whether it is the bias of a layer whose weight is one of these.
+fn is_bias(key: &str, is_weight: impl Fn(&str) -> bool) -> bool {
     let module = key.strip_suffix(".bias");
-    module.is_some_and(|module| weights.contains(&*format!("{module}.weight")))
+    module.is_some_and(|module| is_weight(&format!("{module}.weight")))
 }
 
 /// Whether the module above has a bias of the same shape, which this then is under another name, if

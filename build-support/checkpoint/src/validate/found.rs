@@ -1,6 +1,7 @@
 //! Where each need is in the checkpoint.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use super::forms::{Forms, Scales};
@@ -18,6 +19,7 @@ pub(super) struct Found<'c> {
     pub twice: Vec<(usize, usize)>,
     /// Scales of what was found.
     pub scales: Vec<&'c str>,
+    used: OnceCell<HashSet<&'c str>>,
 }
 
 /// A tensor that is a need.
@@ -50,6 +52,7 @@ impl<'c> Found<'c> {
             hits,
             converted,
             scales: Vec::new(),
+            used: OnceCell::new(),
         }
     }
 
@@ -63,7 +66,8 @@ impl<'c> Found<'c> {
         if !coded.any(|(need, hit)| is_coded(need, hit)) {
             return;
         }
-        let (scales, used) = (Scales::new(finder.checkpoint), self.used());
+        let scales = Scales::new(finder.checkpoint);
+        let used = self.used.take().unwrap_or_else(|| self.keys());
         for (need, hit) in expected.needs.iter().zip(&mut self.hits) {
             let Some(hit) = hit.as_mut().filter(|hit| is_coded(need, hit)) else {
                 continue;
@@ -75,10 +79,16 @@ impl<'c> Found<'c> {
                 hit.form = Form::Scaled;
             }
         }
+        self.used = OnceCell::from(used);
     }
 
-    /// The keys that are a need.
-    pub fn used(&self) -> HashSet<&'c str> {
+    /// The keys that are a need; to ask for when everything has been looked for.
+    pub fn used(&self) -> &HashSet<&'c str> {
+        self.used.get_or_init(|| self.keys())
+    }
+
+    /// The keys that are a need so far.
+    pub fn keys(&self) -> HashSet<&'c str> {
         let hits = self.hits.iter().flatten();
         hits.map(|hit| hit.tensor.name()).collect()
     }

@@ -1,6 +1,7 @@
 //! Many names shown as few: `model.layers.{16..31}.* (9 keys each)`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::names::{self, number};
 use crate::ranges::products;
@@ -8,9 +9,13 @@ use crate::ranges::products;
 /// Ranges of numbers that are spelled out.
 const SHOWN: usize = 12;
 
-/// Names by their template and by something that a line says of them.
+/// Names by something that a line says of them, and by their template.
 #[derive(Debug)]
-pub(super) struct Groups<K>(BTreeMap<(String, K), Members>);
+pub(super) struct Groups<K> {
+    by_what: BTreeMap<K, BTreeMap<Box<str>, Members>>,
+    /// Where a template is written before it is looked up.
+    template: String,
+}
 
 #[derive(Debug, Default)]
 struct Members {
@@ -21,43 +26,61 @@ struct Members {
 
 impl<K: Ord> Default for Groups<K> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self {
+            by_what: BTreeMap::new(),
+            template: String::new(),
+        }
     }
 }
 
-impl<K: Ord + Clone> Groups<K> {
+impl<K: Ord> Groups<K> {
     /// Adds a name.
     pub fn add(&mut self, name: &str, what: K) {
-        let (template, numbers) = names::split(name);
-        let members = self.0.entry((template, what)).or_default();
-        members.numbers.extend(numbers);
+        let Self { by_what, template } = self;
+        let is_template = names::write_template(name, template);
+        if !is_template {
+            name.clone_into(template);
+        }
+        let templates = by_what.entry(what).or_default();
+        // Most names have the template of another.
+        let members = match templates.get_mut(template.as_str()) {
+            Some(members) => members,
+            None => templates.entry(template.as_str().into()).or_default(),
+        };
+        if is_template {
+            members.numbers.extend(name.split('.').filter_map(number));
+        }
         members.count += 1;
     }
 
     /// Number of names.
     pub fn len(&self) -> usize {
-        self.0.values().map(|members| members.count).sum()
+        let members = self.by_what.values().flat_map(BTreeMap::values);
+        members.map(|members| members.count).sum()
     }
 
-    /// Patterns of names, with what is said of them.
-    pub fn lines(&self) -> impl Iterator<Item = (String, &K)> {
-        self.0.iter().flat_map(|((template, what), members)| {
-            let width = match members.count {
-                0 => 0,
-                count => members.numbers.len() / count,
-            };
-            let patterns = patterns(template, width, &members.numbers);
+    /// Patterns of names, with what is said of them; in the order of their templates.
+    pub fn lines(&self) -> impl Iterator<Item = (Cow<'_, str>, &K)> {
+        let groups = self.by_what.iter().flat_map(|(what, templates)| {
+            let templates = templates.iter();
+            templates.map(move |(template, members)| (&**template, what, members))
+        });
+        let mut groups: Vec<_> = groups.collect();
+        groups.sort_unstable_by_key(|&(template, what, _)| (template, what));
+        groups.into_iter().flat_map(|(template, what, members)| {
+            let patterns = patterns(template, members);
             patterns.into_iter().map(move |pattern| (pattern, what))
         })
     }
 }
 
 /// The template with ranges for its numbers, as few times as they are a product of ranges.
-fn patterns(template: &str, width: usize, numbers: &[u32]) -> Vec<String> {
+fn patterns<'t>(template: &'t str, members: &Members) -> Vec<Cow<'t, str>> {
+    let width = members.numbers.len() / members.count.max(1);
     if width == 0 {
-        return vec![template.to_owned()];
+        return vec![template.into()];
     }
-    let mut rows: Vec<&[u32]> = numbers.chunks_exact(width).collect();
+    let mut rows: Vec<&[u32]> = members.numbers.chunks_exact(width).collect();
     rows.sort_unstable();
     rows.dedup();
     products(&rows)
@@ -68,7 +91,7 @@ fn patterns(template: &str, width: usize, numbers: &[u32]) -> Vec<String> {
                 "*" => ranges.next().map_or_else(|| "*".to_owned(), cut),
                 _ => segment.to_owned(),
             });
-            segments.collect::<Vec<_>>().join(".")
+            segments.collect::<Vec<_>>().join(".").into()
         })
         .collect()
 }
@@ -81,54 +104,88 @@ fn cut(ranges: String) -> String {
     }
 }
 
-/// Names as few lines; `all` are the names among which a whole layer or expert is known.
+/// Names as few lines, of which so many are written, and how many more there are; `all` are the names
+/// among which a whole layer or expert is known.
 pub(super) fn summary<'a>(
     names: impl Iterator<Item = &'a str> + Clone,
     all: impl Iterator<Item = &'a str>,
-) -> Vec<String> {
+    shown: usize,
+) -> (Vec<String>, usize) {
     let mut below: HashMap<&str, (usize, usize)> = HashMap::new();
-    for name in names.clone() {
-        for place in numbered(name) {
-            below.entry(place).or_default().0 += 1;
+    for (place, count) in runs(names.clone()) {
+        for place in up_to(place) {
+            below.entry(place).or_default().0 += count;
         }
     }
-    for name in all {
-        for place in numbered(name) {
+    for (place, count) in runs(all) {
+        for place in up_to(place) {
             // A place with nothing in it is not asked for.
             if let Some((_, all)) = below.get_mut(place) {
-                *all += 1;
+                *all += count;
             }
         }
     }
-    let mut counted: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut groups = Groups::default();
+    let (mut groups, mut said) = (Groups::default(), HashSet::new());
+    let mut last = (None, false);
     for name in names {
-        let whole = numbered(name).find(|place| {
-            let counts = below.get(place);
-            counts.is_some_and(|&(here, all)| here > 1 && here == all)
-        });
-        match whole {
-            Some(place) => *counted.entry(place).or_default() += 1,
-            None => groups.add(name, 0),
+        let place = innermost(name);
+        if last.0 != Some(place) {
+            let whole = up_to(place).find(|place| {
+                let counts = below.get(place);
+                counts.is_some_and(|&(here, all)| here > 1 && here == all)
+            });
+            last = (Some(place), whole.is_some());
+            if let Some(place) = whole.filter(|place| said.insert(*place)) {
+                groups.add(place, below[place].0);
+            }
+        }
+        if !last.1 {
+            groups.add(name, 0);
         }
     }
-    for (place, count) in counted {
-        groups.add(place, count);
-    }
-    let lines = groups.lines().map(|(pattern, &count)| match count {
-        0 => pattern,
+    let mut lines = groups.lines();
+    let first = lines.by_ref().take(shown);
+    let first = first.map(|(pattern, &count)| match count {
+        0 => pattern.into_owned(),
         _ if pattern.contains('{') => format!("{pattern}.* ({count} keys each)"),
         _ => format!("{pattern}.* ({count} keys)"),
     });
-    lines.collect()
+    (first.collect(), lines.count())
+}
+
+/// The innermost place of names that follow one another, and how many they are: most names follow one
+/// of the same place.
+fn runs<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = (&'a str, usize)> {
+    let mut places = names.map(innermost).peekable();
+    std::iter::from_fn(move || {
+        let place = places.next()?;
+        let mut count = 1;
+        while places.next_if_eq(&place).is_some() {
+            count += 1;
+        }
+        Some((place, count))
+    })
+}
+
+/// The last of the places in a name; empty where there is none.
+fn innermost(name: &str) -> &str {
+    numbered(name).last().unwrap_or("")
+}
+
+/// A place and those around it, outermost first.
+fn up_to(place: &str) -> impl Iterator<Item = &str> {
+    numbered(place).chain(Some(place).filter(|place| !place.is_empty()))
 }
 
 /// The places in a name that end with a number and have something below, outermost first.
 fn numbered(name: &str) -> impl Iterator<Item = &str> {
-    let dots = name.match_indices('.').map(|(dot, _)| &name[..dot]);
-    dots.filter(|place| {
-        let last = place.rsplit_once('.').map_or(*place, |(_, last)| last);
-        number(last).is_some()
+    // Names are short, and searching for a character begins anew for each.
+    let mut start = 0;
+    let dots = name.bytes().enumerate().filter(|&(_, byte)| byte == b'.');
+    dots.filter_map(move |(dot, _)| {
+        let last = &name[start..dot];
+        start = dot + 1;
+        number(last).map(|_| &name[..dot])
     })
 }
 
@@ -138,8 +195,11 @@ mod tests {
 
     #[track_caller]
     fn check(keys: &[&str], all: &[&str], expected: &[&str]) {
-        let lines = summary(keys.iter().copied(), all.iter().copied());
-        assert_eq!(lines, expected);
+        for shown in [0, 1, usize::MAX] {
+            let (lines, more) = summary(keys.iter().copied(), all.iter().copied(), shown);
+            assert_eq!(lines, expected[..shown.min(expected.len())]);
+            assert_eq!(lines.len() + more, expected.len());
+        }
     }
 
     #[test]

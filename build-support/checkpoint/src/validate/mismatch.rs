@@ -190,16 +190,22 @@ impl Finding {
         names: impl Iterator<Item = &'a str> + Clone,
         all: impl Iterator<Item = &'a str>,
     ) -> Self {
-        let lines = groups::summary(names, all);
-        match (&*lines, count) {
-            ([only], 1) => Self::new(class, count, [format!("{}: {only}", class.name())]),
-            ([only], n) => Self::new(class, count, [format!("{} ({n}): {only}", class.name())]),
-            (_, n) => Self::new(
-                class,
-                count,
-                lines.into_iter().map(|line| format!("  {line}")),
-            )
-            .under(format!("{} ({n}):", class.name())),
+        let (lines, more) = groups::summary(names, all, SHOWN);
+        let name = class.name();
+        let lines = match (&*lines, count) {
+            ([only], 1) => vec![format!("{name}: {only}")],
+            ([only], n) if more == 0 => vec![format!("{name} ({n}): {only}")],
+            (_, n) => {
+                let head = format!("{name} ({n}):");
+                let lines = lines.into_iter().map(|line| format!("  {line}"));
+                let more = (more > 0).then(|| self::more(more));
+                std::iter::once(head).chain(lines).chain(more).collect()
+            }
+        };
+        Self {
+            class,
+            count,
+            lines: lines.into_iter().map(Line::from).collect(),
         }
     }
 
@@ -302,7 +308,11 @@ fn cut(mut lines: impl Iterator<Item = Line>) -> Vec<Line> {
     let mut shown: Vec<_> = lines.by_ref().take(SHOWN).collect();
     let rest = lines.count();
     if rest > 0 {
-        shown.push(format!("  and {rest} more").into());
+        shown.push(more(rest).into());
     }
     shown
+}
+
+fn more(count: usize) -> String {
+    format!("  and {count} more")
 }

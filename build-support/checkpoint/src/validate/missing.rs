@@ -12,10 +12,10 @@ use super::renamed;
 const TIES: usize = 3;
 
 /// Needs that are not there, names that they may have, and twins that stand for one another.
-pub(super) fn findings(
+pub(super) fn findings<'c>(
     expected: &Expected<'_>,
-    finder: &Finder<'_>,
-    found: &Found<'_>,
+    finder: &Finder<'c>,
+    found: &Found<'c>,
     prefixes: &mut Prefixes,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();

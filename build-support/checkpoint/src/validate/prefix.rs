@@ -28,9 +28,6 @@ struct Prefix {
     heads: BTreeSet<String>,
 }
 
-/// A need that is there, what stands behind the prefix in its name, and what it is.
-type Moved<'e, 'c> = (usize, &'e str, Hit<'c>);
-
 /// The prefix that a checkpoint has in place of another.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
@@ -98,21 +95,28 @@ pub(super) fn findings<'c>(
     if finder.checkpoint.is_gguf() || !is_most(missing.len(), expected) {
         return all;
     }
-    let used = found.used();
+    let used = found.keys();
     let best = best(expected, finder, &missing, &used);
     let (mut alike, unlike): (Vec<Prefix>, Vec<Prefix>) =
         best.into_iter().partition(Prefix::is_part);
     if alike.len() > 1 {
-        let all_moved = alike.iter().map(|p| p.moved(expected, finder, &missing));
+        let all_moved = alike
+            .iter()
+            .map(|p| p.moved(expected, finder, &missing, |_, _| ()));
         let all_moved: Vec<_> = all_moved.collect();
+        alike[0].moved(expected, finder, &missing, |id, hit| {
+            found.hits[id] = Some(hit);
+        });
         all.lines = choice(&mut alike, &used, &all_moved);
-        all.count = apply(found, &all_moved[0]).len();
+        all.count = all_moved[0].len();
         return all;
     }
     let Some(mut prefix) = alike.pop() else {
         return all;
     };
-    let mut moved = apply(found, &prefix.moved(expected, finder, &missing));
+    let mut moved = prefix.moved(expected, finder, &missing, |id, hit| {
+        found.hits[id] = Some(hit);
+    });
     all.count = moved.len();
     prefix.widen(&mut moved);
     all.lines.push(Line::from(prefix.describe(moved.len())));
@@ -129,26 +133,13 @@ pub(super) fn findings<'c>(
     all
 }
 
-/// Puts what a prefix finds into `found`; what stands behind the prefix in the needs.
-fn apply<'e, 'c>(found: &mut Found<'c>, moved: &[Moved<'e, 'c>]) -> Vec<&'e str> {
-    let moved = moved.iter().map(|&(id, rest, hit)| {
-        found.hits[id] = Some(hit);
-        rest
-    });
-    moved.collect()
-}
-
 /// Whether so many are most of the needs.
 fn is_most(count: usize, expected: &Expected<'_>) -> bool {
     2 * count > expected.needs.len()
 }
 
 /// Prefixes that fit, each with the rename that takes it.
-fn choice(
-    prefixes: &mut [Prefix],
-    used: &HashSet<&str>,
-    all_moved: &[Vec<Moved<'_, '_>>],
-) -> Vec<Line> {
+fn choice(prefixes: &mut [Prefix], used: &HashSet<&str>, all_moved: &[Vec<&str>]) -> Vec<Line> {
     let place = |key: &str| match key {
         "" => "without a prefix".to_owned(),
         key => format!("under `{key}`"),
@@ -163,9 +154,8 @@ fn choice(
         .iter_mut()
         .zip(all_moved)
         .filter_map(|(prefix, moved)| {
-            let moved: Vec<&str> = moved.iter().map(|(_, rest, _)| *rest).collect();
             let mut line = Line::from(format!("  for those {}, add", place(&prefix.key)));
-            line.renames.push(prefix.rename(used, &moved)?);
+            line.renames.push(prefix.rename(used, moved)?);
             Some(line)
         });
     std::iter::once(Line::from(head)).chain(choices).collect()
@@ -324,18 +314,22 @@ impl Prefix {
         Some(format!("{}{rest}", self.key))
     }
 
-    /// What this finds.
+    /// Finds what it can: what stands behind the prefix in the names of those needs.
     fn moved<'e, 'c>(
         &self,
         expected: &'e Expected<'_>,
         finder: &Finder<'c>,
         missing: &[usize],
-    ) -> Vec<Moved<'e, 'c>> {
+        mut found: impl FnMut(usize, Hit<'c>),
+    ) -> Vec<&'e str> {
+        let mut key = self.key.clone();
         let moved = missing.iter().filter_map(|&id| {
             let need = &expected.needs[id];
             let rest = need.name.strip_prefix(&self.need)?;
-            let hit = finder.locate(&format!("{}{rest}", self.key), need)?;
-            Some((id, rest, hit))
+            key.truncate(self.key.len());
+            key.push_str(rest);
+            found(id, finder.locate(&key, need)?);
+            Some(rest)
         });
         moved.collect()
     }

@@ -35,7 +35,7 @@ pub(super) struct Search<'s, 'e, 'c> {
     pub expected: &'s Expected<'e>,
     pub finder: &'s Finder<'c>,
     prefixes: &'s Prefixes,
-    used: HashSet<&'c str>,
+    used: &'s HashSet<&'c str>,
     /// Templates of missing needs, with those needs.
     pub missing: BTreeMap<String, Vec<usize>>,
     /// Those of them of which a part is not missing.
@@ -60,10 +60,10 @@ struct Proposal {
 
 /// What is missing may be there by these names, and of what else it may be in these pieces; the renames
 /// are for keys that another prefix has been mended in, and what mends that is said first.
-pub(super) fn findings(
+pub(super) fn findings<'c>(
     expected: &Expected<'_>,
-    finder: &Finder<'_>,
-    found: &Found<'_>,
+    finder: &Finder<'c>,
+    found: &Found<'c>,
     prefixes: &mut Prefixes,
 ) -> (Option<Finding>, Vec<String>) {
     if prefixes.is_choice() {
@@ -146,7 +146,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
     fn new(
         expected: &'s Expected<'e>,
         finder: &'s Finder<'c>,
-        found: &Found<'c>,
+        found: &'s Found<'c>,
         prefixes: &'s Prefixes,
     ) -> Option<Self> {
         let used = found.used();

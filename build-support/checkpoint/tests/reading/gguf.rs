@@ -135,10 +135,15 @@ fn what_is_allowed() {
 fn not_a_file_that_is_read() {
     check(|f| f.version = 1, "GGUF version at byte 4 is 1");
     check(|f| f.version = 4, "GGUF version at byte 4 is 4");
-    check(
-        |f| f.version = 3u32.swap_bytes(),
-        "big-endian by its version at byte 4",
-    );
+    let mend =
+        "big-endian by its version at byte 4, which llama.cpp's `gguf_convert_endian.py` mends";
+    check(|f| f.version = 3u32.swap_bytes(), mend);
+    let big = Gguf {
+        version: 3u32.swap_bytes(),
+        ..Gguf::default()
+    };
+    let text = outcome(&big.bytes()).expect_err("another order of bytes");
+    assert!(text.ends_with(mend), "{text}");
 }
 
 #[test]
