@@ -132,7 +132,10 @@ fn one_by_one(search: &Search<'_, '_, '_>, numbers: &[u32], shape: &[usize]) -> 
         })
     });
     let keys: Vec<(usize, String)> = keys.collect();
-    match keys.iter().map(|(rows, _)| rows).sum::<usize>() == matrix[axis(matrix)] {
+    let rows = keys
+        .iter()
+        .try_fold(0usize, |sum, (rows, _)| sum.checked_add(*rows));
+    match rows == Some(matrix[axis(matrix)]) {
         true => keys.into_iter().map(|(_, key)| key).collect(),
         false => Vec::new(),
     }
@@ -142,10 +145,8 @@ impl Place<'_> {
     /// What may be meant by what; parts outside of layers have nothing to do with one another.
     fn line(&self, in_layer: bool) -> Option<String> {
         let rows = |parts: &[Part<'_>]| -> Option<usize> {
-            parts
-                .iter()
-                .map(|part| part.shape.get(axis(part.shape)))
-                .sum()
+            let mut sizes = parts.iter().map(|part| part.shape.get(axis(part.shape)));
+            sizes.try_fold(0usize, |sum, rows| sum.checked_add(*rows?))
         };
         let list = |parts: &[Part<'_>], word: &str| {
             let names: Vec<&str> = parts.iter().map(|part| &*part.name).collect();
