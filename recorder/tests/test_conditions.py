@@ -357,6 +357,30 @@ def test_a_decomposition_asks_as_the_model_does(tmp_path):
     assert taken == {0: [True] * 4, 2: [False, True, False, False]}
 
 
+def test_as_many_as_another_size_from_the_end(tmp_path):
+    manifest, recorder, model = recorded(
+        tmp_path, lambda x, y: y[:, -x.shape[0] :], draw(3), draw(2, 5), shapes=(A, {1: "b"})
+    )
+    assert limits(manifest)["a"] == (1, None)  # of none from the end, torch gives all
+    sizes = ((3, 5), (1, 5), (5, 3), (2, 2), (4, 1), (0, 3))
+    taken = right_or_refused(recorder, model, *([(a,), (2, b)] for a, b in sizes))
+    assert taken == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize(
+    "pooled",
+    [
+        lambda x: F.adaptive_avg_pool1d(x, 3),
+        lambda x: F.adaptive_avg_pool2d(x[:, :, None].expand(-1, -1, 7, -1), (2, 3)),
+        lambda x: x.roll((1, 2), (1, 2)),
+    ],
+)
+def test_what_asks_of_memory_alone_leaves_every_batch(tmp_path, pooled):
+    manifest, recorder, model = recorded(tmp_path, pooled, draw(2, 4, 6))
+    assert limits(manifest) == {"a": (0, None)} and holds(manifest) == []
+    assert right_or_refused(recorder, model, (1, 4, 6), (3, 4, 6)) == [True, True]
+
+
 class Net(nn.Module):
     """Batch, two sequences that depend on each other, and a cut of them."""
 

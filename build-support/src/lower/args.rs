@@ -307,6 +307,16 @@ impl<'g> Ctx<'g> {
         }
     }
 
+    /// A list of sizes, each of which may be symbolic.
+    pub fn size_list(&self, name: &str) -> Result<Vec<Dim>, Why> {
+        let one = |a: &Arg| match a {
+            Arg::Int(i) => Ok(Dim::Size(*i)),
+            Arg::Sym(d) => Ok(d.clone()),
+            other => Err(expected(name, "a list of sizes", Some(other))),
+        };
+        self.list(name)?.iter().map(one).collect()
+    }
+
     /// A number as a float.
     pub fn float(&self, name: &str) -> Result<f64, Why> {
         match self.node.arg(name) {

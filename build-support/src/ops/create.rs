@@ -62,6 +62,11 @@ fn fill(c: &Ctx) -> Result<Expr, Why> {
 /// booleans by whether they are zero.
 pub(super) fn of_number(c: &Ctx, name: &str, dtype: Dtype, shape: &[Dim]) -> Result<Expr, Why> {
     let shape = Expr::Shape(shape.to_vec());
+    let open = c.size(name).ok().filter(|d| !matches!(d, Dim::Size(_)));
+    if let Some(size) = open.filter(|_| dtype != Dtype::Bool) {
+        let x = op("full_int", [Expr::SizeAsInt(size), shape, Expr::Device])?;
+        return Ok(crate::lower::cast(c, x, Dtype::Int64, dtype));
+    }
     let value = match c.scalar(name)? {
         Scalar::Int(i) if storage(dtype) == Dtype::Int64 => {
             return op("full_int", [int(i), shape, Expr::Device]);

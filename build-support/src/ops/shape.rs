@@ -292,20 +292,21 @@ fn repeat(c: &Ctx) -> Result<Expr, Why> {
     } else {
         "dims"
     };
-    let Ok(given) = c.ints(name) else {
-        return why("the number of repeats is symbolic: use `expand` and `reshape`");
-    };
+    let given = c.size_list(name)?;
     // Fewer counts than dimensions are those of the last dimensions.
-    let mut repeats = vec![1; out_shape(c, 0)?.len().saturating_sub(given.len())];
-    for n in given {
-        let Ok(n) = usize::try_from(n) else {
-            return why(format!(
-                "argument `{name}` holds {n}, it cannot be negative"
-            ));
-        };
-        repeats.push(n);
+    let mut repeats = vec![int(1_i64); out_shape(c, 0)?.len().saturating_sub(given.len())];
+    for count in given {
+        repeats.push(match count {
+            Dim::Size(n) if n < 0 => {
+                return why(format!(
+                    "argument `{name}` holds {n}, it cannot be negative"
+                ));
+            }
+            Dim::Size(n) => int(n),
+            size => Expr::Size(size),
+        });
     }
-    op("repeat", [x.expr, ints(&repeats)])
+    op("repeat", [x.expr, Expr::Slice(repeats)])
 }
 
 fn repeat_interleave(c: &Ctx) -> Result<Expr, Why> {

@@ -1,5 +1,7 @@
 """Takes out of a traced graph what computes nothing: assertions, aliases, empty cats, dead code.
 
+What PyTorch has several names for gets one.
+
 The graph is functional, so a copy is its source. Strides are not part of a manifest: whether torch
 needed a copy before a `view` depends on them, and two equal layers may differ in it.
 """
@@ -27,6 +29,15 @@ _ALIASES = (
     "lift_fresh",
     "lift_fresh_copy",
 )
+_SYNONYMS = {
+    **{"absolute": "abs", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "arctan2": "atan2"},
+    **{"clip": "clamp", "concat": "cat", "concatenate": "cat", "divide": "div", "fix": "trunc"},
+    **{"ger": "outer", "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le"},
+    **{"multiply": "mul", "negative": "neg", "not_equal": "ne", "subtract": "sub"},
+    **{"special_erf": "erf", "special_expit": "sigmoid", "special_expm1": "expm1"},
+    **{"special_log1p": "log1p", "special_logsumexp": "logsumexp", "special_softmax": "softmax"},
+    **{"swapaxes": "transpose", "swapdims": "transpose"},
+}
 
 
 def clean(graph: Graph) -> None:
@@ -40,12 +51,26 @@ def clean(graph: Graph) -> None:
             graph.erase_node(node)
         elif name == "_unsafe_view":
             node.target = torch.ops.aten.view.default
+        elif name in _SYNONYMS:
+            _rename(node, getattr(torch.ops.aten, _SYNONYMS[name]))
     for node in list(graph.nodes):
         if _aten_name(node) == "cat":
             _drop_empty_operands(node)
     for node in reversed(list(graph.nodes)):
         if node.op in ("call_function", "get_attr") and not node.users:
             graph.erase_node(node)
+
+
+def _rename(node: Node, packet: torch._ops.OpOverloadPacket) -> None:
+    """One name for what PyTorch has several of, where both take arguments of the same types."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    wanted = _types(node.target)
+    others = (getattr(packet, name) for name in packet.overloads())
+    node.target = next((op for op in others if _types(op) == wanted), node.target)
+
+
+def _types(op: torch._ops.OpOverload) -> list[tuple[str, bool]]:
+    return [(str(a.type), a.kwarg_only) for a in op._schema.arguments]
 
 
 def _aten_name(node: Node) -> str | None:

@@ -51,6 +51,7 @@ def convert(
     return Converter(model, trace, name, states).run()
 
 
+_SLICES = (torch.ops.aten.slice.Tensor, torch.ops.aten.slice_scatter.default)
 _NOT_VALUES = ("pin_memory", "layout", "non_blocking")  # say nothing about the result's values
 
 
@@ -198,6 +199,9 @@ class Converter:
 
     def _arg(self, value: Any, argument: Any, node: fx.Node) -> Arg:
         if isinstance(value, fx.Node):
+            total = _from_the_start(value, argument.name, node)
+            if total is not None:
+                return self._size(total, node)
             return self._reference(value, node)
         if isinstance(value, (list, tuple)):
             return tuple(self._arg(v, argument, node) for v in value)
@@ -223,14 +227,17 @@ class Converter:
             return self._source(value, self.calls.module(self.calls.of(user)))
         result = value.meta.get("val")
         if isinstance(result, torch.SymInt):
-            dim = self.trace.table.dim(result, self._where(user))
-            return dim if isinstance(dim, int) else SymArg(dim)
+            return self._size(result, user)
         if isinstance(result, int) and not isinstance(result, bool):
             return result
         raise RecordError(
             f"{self._where(user)}: the argument `{value.name}` ({value.target}) is neither a "
             "tensor nor a size"
         )
+
+    def _size(self, size: torch.SymInt, user: fx.Node) -> Arg:
+        dim = self.trace.table.dim(size, self._where(user))
+        return dim if isinstance(dim, int) else SymArg(dim)
 
     def _source(self, value: fx.Node, module: str) -> ParamRef | ConstRef:
         kind, name = self.sources[value]
@@ -295,6 +302,22 @@ class Converter:
         held, file = self.trace.constants, f"{self.name}_constants.safetensors"
         listed = [constants.describe(n, held[n], file) for n in names]
         return tuple(listed), {n: held[n].detach().cpu() for n in names}
+
+
+def _from_the_start(bound: fx.Node, name: str, node: fx.Node) -> torch.SymInt | None:
+    """The bound of a slice that is a size and counts from the end, as every run has it."""
+    if node.target not in _SLICES or name not in ("start", "end"):
+        return None
+    value = bound.meta.get("val")
+    traced: Any = value.node.hint if isinstance(value, torch.SymInt) else None
+    if not isinstance(value, torch.SymInt) or traced is None or traced >= 0:
+        return None
+    at = node.target._schema.arguments  # type: ignore[union-attr]
+    index = next(i for i, a in enumerate(at) if a.name == "dim")
+    dim: Any = node.args[index] if index < len(node.args) else node.kwargs.get("dim", 0)
+    source: Any = node.args[0]
+    total = torch.sym_max(value + source.meta["val"].shape[dim], 0)
+    return total if isinstance(total, torch.SymInt) else None
 
 
 def _flat(values: Any) -> list[Any]:

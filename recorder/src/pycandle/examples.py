@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException
 
+from .arguments import var_keyword
 from .errors import RecordError
-from .huggingface import cache_of, traceable
+from .huggingface import cache_of, is_growing, traceable
 from .meta import as_on_cpu
 
 BATCH, SEQUENCE, PAST = 2, 5, 3
@@ -25,12 +27,19 @@ class Example:
 
 
 def example(model: nn.Module, cache: bool = True, seed: int = 0) -> Example:
-    """Inputs for a text or image model: open batch and sequence, a KV cache for causal models."""
+    """Inputs for a model of text, images, both or sound: open batch and sequence, and a KV cache
+    for causal models.
+    """
     generator = torch.Generator().manual_seed(seed)
     config: Any = model.config
     main = str(getattr(model, "main_input_name", ""))
+    takes = inspect.signature(model.forward).parameters
     if main == "pixel_values":
-        return _image(config, generator)
+        return _with_text(config, takes, _image(config, generator), generator)
+    if main == "input_values" and hasattr(config, "conv_stride"):
+        return _waveform(config, generator)
+    if main == "input_features" and hasattr(config, "max_source_positions"):
+        return _spectrogram(config, generator)
     if main != "input_ids":
         raise RecordError(
             f"no default inputs for {type(model).__name__}, whose main input is `{main}`; record "
@@ -39,7 +48,8 @@ def example(model: nn.Module, cache: bool = True, seed: int = 0) -> Example:
     if getattr(config, "is_encoder_decoder", False):
         return _encoder_decoder(config, generator)
     geometry = cache_geometry(model) if cache and _is_causal(model) else None
-    return _text(model, geometry, generator)
+    text = _text(model, geometry, generator)
+    return _with_images(config, takes, text, generator)
 
 
 def _is_causal(model: nn.Module) -> bool:
@@ -50,18 +60,24 @@ def _is_causal(model: nn.Module) -> bool:
 
 
 def cache_geometry(model: nn.Module) -> list[tuple[tuple[int, int], tuple[int, int]]] | None:
-    """Per layer, (heads, head size) of the keys and the values; None without such a cache."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer
+    """Per layer, (heads, head size) of the keys and the values; None without such a cache.
+
+    None, too, where the model cannot be run without values: tracing it says where and why.
+    """
+    from transformers.cache_utils import DynamicCache
 
     ids = torch.zeros(1, 2, dtype=torch.long, device="meta")
     twin = _on_meta(model)
     with torch.no_grad(), as_on_cpu(twin, ids) as given, traceable(twin):
-        cache = twin(input_ids=given, use_cache=True).past_key_values
+        try:
+            cache = getattr(twin(input_ids=given, use_cache=True), "past_key_values", None)
+        except DataDependentOutputException:
+            return None
     if not isinstance(cache, DynamicCache) or not cache.layers:
         return None
-    if not all(isinstance(layer, DynamicLayer) and layer.is_initialized for layer in cache.layers):
-        return None
     layers: list[Any] = list(cache.layers)
+    if not all(is_growing(layer) and layer.is_initialized for layer in layers):
+        return None
     return [
         ((x.keys.shape[1], x.keys.shape[3]), (x.values.shape[1], x.values.shape[3])) for x in layers
     ]
@@ -97,7 +113,7 @@ def _text(model: nn.Module, geometry: Any, generator: torch.Generator) -> Exampl
         open_sizes = {0: "batch", 2: "past"}
         shapes["past_key_values"] = [{"key": open_sizes, "value": open_sizes}] * len(geometry)
         kwargs["use_cache"] = True
-    elif "use_cache" in takes:
+    elif "use_cache" in takes or (var_keyword(model) and hasattr(config, "use_cache")):
         kwargs["use_cache"] = False
     return Example(kwargs, shapes)
 
@@ -134,10 +150,54 @@ def _encoder_decoder(config: Any, generator: torch.Generator) -> Example:
     return Example(kwargs, shapes)
 
 
+def _spectrogram(config: Any, generator: torch.Generator) -> Example:
+    """As much sound as an encoder takes, no less, and the beginning of what is said in it."""
+    frames = 2 * config.max_source_positions
+    heard = torch.randn(BATCH, config.num_mel_bins, frames, generator=generator)
+    text = _ids(config.vocab_size, generator)
+    kwargs = {"input_features": heard, "decoder_input_ids": text, "use_cache": False}
+    target = {0: "batch", 1: "target"}
+    return Example(kwargs, {"input_features": {0: "batch"}, "decoder_input_ids": target})
+
+
+def _waveform(config: Any, generator: torch.Generator) -> Example:
+    """Sound of so many samples that the convolutions make a few frames of it."""
+    samples = 4 * SEQUENCE
+    for kernel, stride in reversed(list(zip(config.conv_kernel, config.conv_stride, strict=True))):
+        samples = (samples - 1) * stride + kernel
+    heard = torch.randn(BATCH, samples, generator=generator)
+    return Example({"input_values": heard}, {"input_values": {0: "batch", 1: "samples"}})
+
+
+def _with_images(config: Any, takes: Any, text: Example, generator: torch.Generator) -> Example:
+    """For a model that compares texts with images, some of these, too; their number is its own.
+
+    Where images take the place of tokens in the text, text alone is traced.
+    """
+    in_text = any(getattr(config, f"image_token_{n}", None) is not None for n in ("id", "index"))
+    if "pixel_values" not in takes or in_text or not hasattr(config, "vision_config"):
+        return text
+    image = _image(config, generator)
+    kwargs = {**text.kwargs, **image.kwargs}
+    return Example(kwargs, {**text.dynamic_shapes, "pixel_values": {0: "images"}})
+
+
+def _with_text(config: Any, takes: Any, image: Example, generator: torch.Generator) -> Example:
+    """For a model that reads a text beside each image, that, too."""
+    if "input_ids" not in takes or not hasattr(config, "text_config"):
+        return image
+    ids = _ids(config.get_text_config().vocab_size, generator)
+    both = {0: "batch", 1: "sequence"}
+    text = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    text = {name: value for name, value in text.items() if name in takes}
+    return Example({**image.kwargs, **text}, {**image.dynamic_shapes, **dict.fromkeys(text, both)})
+
+
 def _image(config: Any, generator: torch.Generator) -> Example:
     vision = getattr(config, "vision_config", config)
     size = getattr(vision, "image_size", 224)
     height, width = (size, size) if isinstance(size, int) else tuple(size)
     channels = getattr(vision, "num_channels", 3)
-    pixels = torch.randn(BATCH, channels, height, width, generator=generator)
+    frames = [vision.num_frames] if hasattr(vision, "num_frames") else []
+    pixels = torch.randn(BATCH, *frames, channels, height, width, generator=generator)
     return Example({"pixel_values": pixels}, {"pixel_values": {0: "batch"}})

@@ -167,6 +167,14 @@ def _pair(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return (layer["key"], layer["value"]) if isinstance(layer, dict) else tuple(layer)
 
 
+def is_growing(layer: Any) -> bool:
+    """Whether a layer of a cache is keys and values that grow, and nothing else."""
+    from transformers import cache_utils
+
+    mixin = getattr(cache_utils, "LinearAttentionCacheLayerMixin", ())
+    return isinstance(layer, cache_utils.DynamicLayer) and not isinstance(layer, mixin)
+
+
 def cache_of(tensors: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
     """A DynamicCache that holds these keys and values, one pair per layer."""
     register_cache()

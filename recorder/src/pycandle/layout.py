@@ -40,14 +40,11 @@ _INDIFFERENT = frozenset(
     }
 )
 # The function of a name may ask more than its operator: instance_norm refuses a length of 1.
-_INDIFFERENT_OPS = _INDIFFERENT | {
-    "batch_norm",
-    "group_norm",
-    "instance_norm",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-}
+_INDIFFERENT_OPS = (
+    _INDIFFERENT
+    | {"batch_norm", "group_norm", "instance_norm", "conv1d", "conv2d", "conv3d"}
+    | {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "roll"}
+)
 
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)

@@ -12,7 +12,6 @@ import torch
 import torch.fx.experimental._config as fx_config
 from torch import nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import OutputKind
 from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from torch.utils import _pytree as pytree
 
@@ -34,6 +33,8 @@ from .failures import quiet
 from .guards import noted
 from .layout import layout_is_free, only_conditions_of
 from .meta import as_on_cpu, check_values
+from .mutation import refuse_hidden_state
+from .pairs import as_pairs
 from .recurrent import sequences_stay_open
 from .schema import Condition, Symbol
 from .shared import shared_sizes
@@ -94,9 +95,10 @@ def trace(
                 )
             with only_conditions_of(table) as asking:
                 program = exported.run_decompositions(asking)
+                as_pairs(program)
         asked = sizes.asked(exported, guards.asked)
     refuse_undone(table, exported, program)
-    _refuse_mutation(program)
+    refuse_hidden_state(program)
     sizes_of, symbols, conditions = sizes.bind(
         program, [leaf.name for leaf in inputs], given, asked
     )
@@ -168,16 +170,3 @@ def _output_leaves(program: ExportedProgram) -> tuple[tuple[Leaf, ...], str | No
     found = list(leaves(tree))
     structured = spec.type not in (None, tuple, list, dict)
     return tuple(found), f"{spec.type.__module__}.{spec.type.__qualname__}" if structured else None
-
-
-def _refuse_mutation(program: ExportedProgram) -> None:
-    changed = [
-        spec.target
-        for spec in program.graph_signature.output_specs
-        if spec.kind in (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION)
-    ]
-    if changed:
-        raise RecordError(
-            f"forward changes {', '.join(f'`{c}`' for c in changed)}; a recorded model has no "
-            "hidden state: pass it as an argument and return it"
-        )
