@@ -74,6 +74,8 @@ pub enum Expr {
     Size(Dim),
     /// A size where the function takes a signed integer.
     SizeAsInt(Dim),
+    /// A size where the function takes a float.
+    SizeAsFloat(Dim),
     /// A shape, as a slice of sizes.
     Shape(Vec<Dim>),
     /// A shape, as a tuple of sizes.
@@ -210,6 +212,8 @@ pub enum LayerArg {
     Lit(&'static str, Lit),
     /// An array of literals, with their names; the last is also that of those behind it.
     Array(&'static [&'static str], Vec<Lit>),
+    /// As [`Self::Array`], as a tuple: a shape.
+    Tuple(&'static [&'static str], Vec<Lit>),
     /// A struct literal of the runtime: type, then fields.
     Struct(&'static str, Vec<(&'static str, LayerArg)>),
 }

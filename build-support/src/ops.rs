@@ -152,6 +152,14 @@ fn ints(values: &[usize]) -> Expr {
     Expr::Slice(values.iter().map(|&v| int(v)).collect())
 }
 
+/// A size where the function takes a signed integer.
+fn signed(size: &Dim) -> Expr {
+    match size {
+        Dim::Size(n) => int(*n),
+        size => Expr::SizeAsInt(size.clone()),
+    }
+}
+
 /// One size, or several as a tuple.
 fn one_or_tuple(sizes: &[usize]) -> Expr {
     match sizes {
@@ -223,6 +231,14 @@ fn number(c: &Ctx, name: &str) -> Result<f64, Why> {
             "argument `{name}` is {i}, which a float cannot hold exactly: make it a tensor in the model"
         )),
         _ => c.float(name),
+    }
+}
+
+/// A number argument as a float, which may be a size.
+fn number_or_size(c: &Ctx, name: &str) -> Result<Expr, Why> {
+    match c.size(name) {
+        Ok(size) if !matches!(size, Dim::Size(_)) => Ok(Expr::SizeAsFloat(size)),
+        _ => number(c, name).map(float),
     }
 }
 

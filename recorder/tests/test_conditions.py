@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
+import sympy
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._sympy import functions as sf
 
 from pycandle import GoldenRecorder, RecordError
 from pycandle.dims import evaluate
 from pycandle.schema import DimExpr
+from pycandle.wholes import whole
 
 A, B = {0: "a"}, {0: "b"}
 draw = torch.randn
@@ -414,3 +418,53 @@ def _dim(form):
         ((op, operands),) = form.items()
         return DimExpr(op, tuple(_dim(o) for o in operands))
     return form
+
+
+@pytest.mark.parametrize(
+    ("function", "taken"),
+    [
+        (lambda x: x[: math.floor(x.shape[0] * 0.75)], range(12)),
+        (lambda x: F.pad(x, (0, 0, 0, math.ceil(x.shape[0] / 7) * 7 - x.shape[0])), range(12)),
+        (lambda x: x + torch.arange(x.shape[0] - 1, -1, -1.0)[:, None], range(12)),
+        (lambda x: F.interpolate(x[None], scale_factor=1.5), range(1, 12)),
+        (lambda x: x * 2 if x.shape[0] / 2 > 2.25 else x + 1, range(5, 12)),
+        (lambda x: x[: math.ceil((x.shape[0] / 3 + 1) / 7)], range(12)),
+    ],
+)
+def test_sizes_that_went_through_a_float_are_whole(tmp_path, function, taken):
+    _, recorder, model = recorded(tmp_path, function, draw(6, 2))
+    got = right_or_refused(recorder, model, *((n, 2) for n in taken))
+    assert got == [True] * len(taken)
+
+
+def test_what_rounds_where_it_matters_stays_a_float():
+    n = sympy.Symbol("n")
+    third, tenth = sf.FloatTrueDiv(sf.ToFloat(n), sympy.Float(3.0)), sympy.Float(0.1)
+    kept = [
+        sf.FloorToInt(tenth * sf.ToFloat(n)),
+        sf.FloorToInt(third * sympy.Float(3.0)),
+        sf.FloorToInt(third + sf.FloatTrueDiv(sf.ToFloat(2 * n), sympy.Float(3.0))),
+        sf.TruncToInt(sympy.Float(0.5) * (sf.ToFloat(n) - 8)),
+        sympy.Eq(third, sf.FloatTrueDiv(sf.ToFloat(n), sympy.Float(7.0))),
+    ]
+    assert [whole(expr) for expr in kept] == kept
+    halves = sf.CeilToInt(sympy.Float(0.5) * sf.ToFloat(n) - sympy.Float(1.5))
+    for size in range(9):
+        assert whole(halves).subs(n, size) == math.ceil(0.5 * size - 1.5)
+
+
+def test_int_of_a_number_takes_the_traced_size(tmp_path):
+    with pytest.raises(RecordError, match=r"write `int\(…\)` of a size with `//`"):
+        recorded(tmp_path, lambda x: x[: int(x.shape[0] * 0.75)], draw(12, 2))
+
+
+def test_a_number_of_sizes_that_need_not_be_whole_is_no_argument(tmp_path):
+    with pytest.raises(RecordError, match=r"is the number `IntTrueDiv\(a, 2\)`, .* a tensor"):
+        recorded(tmp_path, lambda x: x / (x.shape[0] / 2), draw(12, 2))
+
+
+def test_the_last_of_a_size_is_one_where_there_is_any(tmp_path):
+    function = lambda x: x.cumsum(0) / (x.cumsum(0)[-1:] + 3)  # noqa: E731
+    manifest, recorder, model = recorded(tmp_path, function, draw(4, 2))
+    assert limits(manifest) == {"a": (1, None)}
+    assert right_or_refused(recorder, model, (0, 2), (1, 2), (5, 2)) == [False, True, True]

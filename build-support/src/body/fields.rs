@@ -79,6 +79,7 @@ impl Builder<'_> {
             }
             Expr::Size(d) => Expr::Size(self.dim(&d)),
             Expr::SizeAsInt(d) => Expr::SizeAsInt(self.dim(&d)),
+            Expr::SizeAsFloat(d) => Expr::SizeAsFloat(self.dim(&d)),
             Expr::Shape(dims) => Expr::Shape(dims.iter().map(|d| self.dim(d)).collect()),
             Expr::Dims(dims) => Expr::Dims(dims.iter().map(|d| self.dim(d)).collect()),
             Expr::Append {

@@ -158,6 +158,7 @@ impl Expr {
         match self {
             Expr::Size(d) => Expr::Size(d.rebuild(f)),
             Expr::SizeAsInt(d) => Expr::SizeAsInt(d.rebuild(f)),
+            Expr::SizeAsFloat(d) => Expr::SizeAsFloat(d.rebuild(f)),
             Expr::Shape(dims) => Expr::Shape(all(dims, f)),
             Expr::Dims(dims) => Expr::Dims(all(dims, f)),
             other => other,
@@ -188,7 +189,7 @@ impl LayerArg {
     fn lits(&mut self, f: &mut impl FnMut(&str, &mut Lit)) {
         match self {
             LayerArg::Lit(name, lit) => f(name, lit),
-            LayerArg::Array(names, lits) => {
+            LayerArg::Array(names, lits) | LayerArg::Tuple(names, lits) => {
                 for (i, lit) in lits.iter_mut().enumerate() {
                     let name = names.get(i).or(names.last());
                     f(name.unwrap_or(&"size"), lit);

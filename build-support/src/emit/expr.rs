@@ -145,7 +145,8 @@ impl Scope {
             }
             Expr::Bool(b) => quote!(#b),
             Expr::Size(d) => self.size(d),
-            Expr::SizeAsInt(d) => self.size_as_int(d),
+            Expr::SizeAsInt(d) => self.size_as(d, &quote!(i64)),
+            Expr::SizeAsFloat(d) => self.size_as(d, &quote!(f64)),
             Expr::Shape(dims) => {
                 let dims = dims.iter().map(|d| self.size(d));
                 quote!(&[#(#dims),*])
@@ -301,6 +302,10 @@ pub fn layer_arg(arg: &LayerArg, holes: &[String]) -> TokenStream {
             let lits = lits.iter().map(|l| lit(l, holes));
             quote!([#(#lits),*])
         }
+        LayerArg::Tuple(_, lits) => {
+            let lits = lits.iter().map(|l| lit(l, holes));
+            quote!((#(#lits),*))
+        }
         LayerArg::Struct(name, fields) => {
             let name = ident(name);
             let set: Vec<_> = fields
@@ -325,7 +330,7 @@ fn is_default(field: &str, arg: &LayerArg) -> bool {
     let default = Lit::Int(i64::from(field != "padding"));
     match arg {
         LayerArg::Lit(_, lit) => *lit == default,
-        LayerArg::Array(_, lits) => lits.iter().all(|l| *l == default),
+        LayerArg::Array(_, lits) | LayerArg::Tuple(_, lits) => lits.iter().all(|l| *l == default),
         LayerArg::Struct(..) => false,
     }
 }

@@ -19,14 +19,18 @@ impl Scope {
         }
     }
 
-    /// A size where the function takes `i64`.
-    pub fn size_as_int(&self, dim: &Dim) -> TokenStream {
+    /// A size where the function takes `i64`, or another type of numbers below zero.
+    pub fn size_as(&self, dim: &Dim, ty: &TokenStream) -> TokenStream {
         let dim = dim.clone().plain();
-        if dim.can_be_negative() {
+        let negative = dim.can_be_negative();
+        if negative && ty.to_string() == "i64" {
             return self.signed(&dim, false);
         }
-        let size = self.size_in(&dim, true);
-        quote!(#size as i64)
+        let size = match negative {
+            true => self.signed(&dim, true),
+            false => self.size_in(&dim, true),
+        };
+        quote!(#size as #ty)
     }
 
     /// A size without a negative part, in `usize`.
@@ -42,8 +46,16 @@ impl Scope {
                 let name = ident(&self.sizes[s.0]);
                 quote!(#name)
             }
-            Dim::FloorDiv(a, b) => infix(&[leaf(a), leaf(b)], quote!(/), nested),
+            Dim::FloorDiv(a, b) => match rounded_up(a, b) {
+                Some(a) => {
+                    let (a, b) = (leaf(&a), self.size_in(b, false));
+                    quote!(#a.div_ceil(#b))
+                }
+                None => infix(&[leaf(a), leaf(b)], quote!(/), nested),
+            },
             Dim::Mod(a, b) => infix(&[leaf(a), leaf(b)], quote!(%), nested),
+            Dim::Max(d) => chain(d, "max", leaf, |d| self.size_in(d, false)),
+            Dim::Min(d) => chain(d, "min", leaf, |d| self.size_in(d, false)),
             other => operation(other, nested, leaf),
         }
     }
@@ -68,6 +80,12 @@ impl Scope {
             // Python's floor division and remainder, for a divisor above zero.
             Dim::FloorDiv(a, b) => method(a, "div_euclid", b),
             Dim::Mod(a, b) => method(a, "rem_euclid", b),
+            Dim::Max(d) => chain(d, "max", leaf, |d| self.signed(d, false)),
+            Dim::Min(d) => chain(d, "min", leaf, |d| self.signed(d, false)),
+            Dim::Sub(a, b) if **a == ZERO => {
+                let b = leaf(b);
+                if nested { quote!((-#b)) } else { quote!(-#b) }
+            }
             other => operation(other, nested, leaf),
         }
     }
@@ -75,23 +93,46 @@ impl Scope {
 
 /// Arithmetic that is written the same for signed and unsigned sizes.
 fn operation(dim: &Dim, nested: bool, leaf: impl Fn(&Dim) -> TokenStream) -> TokenStream {
-    let chain = |dims: &[Dim], name: &str| {
-        // A literal has no type of its own to call a method on.
-        let mut dims = dims.to_vec();
-        dims.sort_by_key(|d| matches!(d, Dim::Size(_)));
-        let name = ident(name);
-        let mut sizes = dims.iter().map(&leaf);
-        let first = sizes.next().unwrap_or_default();
-        sizes.fold(first, |a, b| quote!(#a.#name(#b)))
-    };
     let all = |dims: &[Dim]| dims.iter().map(&leaf).collect::<Vec<_>>();
     match dim {
         Dim::Add(d) => infix(&all(d), quote!(+), nested),
         Dim::Mul(d) => infix(&all(d), quote!(*), nested),
-        Dim::Max(d) => chain(d, "max"),
-        Dim::Min(d) => chain(d, "min"),
         Dim::Sub(a, b) => infix(&[leaf(a), leaf(b)], quote!(-), nested),
         other => leaf(other),
+    }
+}
+
+/// The method of one size with the others, which are its `arguments`.
+fn chain(
+    dims: &[Dim],
+    name: &str,
+    receiver: impl Fn(&Dim) -> TokenStream,
+    argument: impl Fn(&Dim) -> TokenStream,
+) -> TokenStream {
+    // A literal has no type of its own to call a method on.
+    let mut dims = dims.to_vec();
+    dims.sort_by_key(|d| matches!(d, Dim::Size(_)));
+    let name = ident(name);
+    let first = dims.first().map(receiver).unwrap_or_default();
+    let rest = dims.iter().skip(1).map(argument);
+    rest.fold(first, |a, b| quote!(#a.#name(#b)))
+}
+
+/// What `top / bottom` is the quotient of, rounded up: `(size + 3) / 4` is of `size`.
+fn rounded_up(top: &Dim, bottom: &Dim) -> Option<Dim> {
+    let (Dim::Add(terms), Dim::Size(n)) = (top, bottom) else {
+        return None;
+    };
+    let less = Dim::Size(n - 1);
+    let rest: Vec<_> = terms
+        .iter()
+        .filter(|term| **term != less)
+        .cloned()
+        .collect();
+    match (terms.len() - rest.len(), &rest[..]) {
+        (1, [one]) => Some(one.clone()),
+        (1, [_, ..]) => Some(Dim::Add(rest)),
+        _ => None,
     }
 }
 
@@ -125,10 +166,18 @@ fn plain(dim: Dim) -> Dim {
             }
             _ => Dim::Sub(a, b),
         },
+        Dim::Mul(d) if d.contains(&MINUS_ONE) => {
+            let rest: Vec<_> = d.iter().filter(|d| **d != MINUS_ONE).cloned().collect();
+            match (d.len() - rest.len(), &rest[..]) {
+                (1, [one]) => Dim::Sub(Box::new(ZERO), Box::new(one.clone())),
+                _ => Dim::Mul(d),
+            }
+        }
         other => other,
     }
 }
 
+const MINUS_ONE: Dim = Dim::Size(-1);
 const ZERO: Dim = Dim::Size(0);
 
 /// The parts of `max(a - b, 0)`, neither of which can be negative.

@@ -1,9 +1,9 @@
 //! Elementwise arithmetic, with PyTorch's type promotion made explicit.
 
-use super::{Row, Rule, float, int, op, some, why};
+use super::{Row, Rule, float, int, number_or_size, op, signed, some, why};
 use crate::ir::Expr;
 use crate::lower::{Ctx, Operand, Why, storage};
-use crate::manifest::{Dtype, Scalar};
+use crate::manifest::{Dim, Dtype, Scalar};
 
 pub const ROWS: &[Row] = &[
     ("aten._to_copy.default", Rule::Fn(to_copy)),
@@ -96,6 +96,8 @@ pub const ROWS: &[Row] = &[
 enum Other {
     Tensor(Operand),
     Float(f64),
+    /// A size beside floats.
+    Size(Dim),
     Int(Expr),
 }
 
@@ -106,14 +108,11 @@ fn other(c: &Ctx, name: &str) -> Result<Other, Why> {
     if let Ok(size) = c.size(name) {
         return Ok(if c.out_dtype().is_float() {
             match size {
-                crate::manifest::Dim::Size(i) => Other::Float(i as f64),
-                _ => return why("a float tensor and a symbolic size are combined"),
+                Dim::Size(i) => Other::Float(i as f64),
+                size => Other::Size(size),
             }
         } else {
-            Other::Int(match size {
-                crate::manifest::Dim::Size(i) => Expr::Int(i),
-                dim => Expr::SizeAsInt(dim),
-            })
+            Other::Int(signed(&size))
         });
     }
     Ok(match c.scalar(name)? {
@@ -157,6 +156,7 @@ fn with_scalar_of(
     match scalar {
         Other::Int(i) => op(names.1, [x, i]),
         Other::Float(f) => op(names.0, [x, float(f)]),
+        Other::Size(size) => op(names.0, [x, Expr::SizeAsFloat(size)]),
         Other::Tensor(_) => why("expected a number"),
     }
 }
@@ -168,7 +168,7 @@ fn scaled(c: &Ctx, value: Other, alpha: f64) -> Result<Other, Why> {
     Ok(match value {
         Other::Float(f) => Other::Float(f * alpha),
         Other::Int(Expr::Int(i)) => Other::Int(Expr::Int(i.wrapping_mul(alpha as i64))),
-        Other::Int(_) => return why("`alpha` with a symbolic size"),
+        Other::Int(_) | Other::Size(_) => return why("`alpha` with a symbolic size"),
         Other::Tensor(t) => {
             let x = t.cast(c, c.out_dtype());
             let scaled = if c.out_dtype().is_float() {
@@ -260,18 +260,21 @@ fn div_mode(c: &Ctx) -> Result<Expr, Why> {
 fn both(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
     let b = match other(c, "other")? {
         Other::Tensor(b) => b.cast(c, c.out_dtype()),
-        Other::Int(Expr::Int(i)) => constant(c, i as f64),
-        Other::Float(f) => constant(c, f),
-        Other::Int(_) => return why("a tensor and a symbolic size are combined"),
+        Other::Int(Expr::Int(i)) => constant(c, float(i as f64)),
+        Other::Float(f) => constant(c, float(f)),
+        Other::Size(size) | Other::Int(Expr::SizeAsInt(size)) => {
+            constant(c, Expr::SizeAsFloat(size))
+        }
+        Other::Int(_) => return why("a tensor and an expression are combined"),
     };
     op(name, [c.tensor("self")?.cast(c, c.out_dtype()), b])
 }
 
 /// A tensor of one number.
-fn constant(c: &Ctx, value: f64) -> Expr {
+fn constant(c: &Ctx, value: Expr) -> Expr {
     let dtype = c.dtype_expr(c.out_dtype());
     let shape = Expr::Shape(Vec::new());
-    Expr::Op("full", vec![float(value), shape, dtype, Expr::Device])
+    Expr::Op("full", vec![value, shape, dtype, Expr::Device])
 }
 
 fn floor_divide(c: &Ctx) -> Result<Expr, Why> {
@@ -369,7 +372,11 @@ fn rpow(c: &Ctx) -> Result<Expr, Why> {
 
 fn clamp(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?.cast(c, c.out_dtype());
-    op("clamp", [x, c.float_opt("min")?, c.float_opt("max")?])
+    let bound = |name| match c.given(name) {
+        true => number_or_size(c, name).map(|b| some(Some(b))),
+        false => Ok(Expr::None),
+    };
+    op("clamp", [x, bound("min")?, bound("max")?])
 }
 
 fn clamp_tensor(c: &Ctx) -> Result<Expr, Why> {
@@ -485,7 +492,7 @@ pub fn result_type(a: &Operand, b: &Operand) -> Dtype {
     }
 }
 
-fn promote(a: Dtype, b: Dtype) -> Dtype {
+pub fn promote(a: Dtype, b: Dtype) -> Dtype {
     use Dtype::{Bfloat16, Float16, Float32, Int16, Uint8};
     match (a.min(b), a.max(b)) {
         (a, b) if a == b => a,

@@ -1,7 +1,7 @@
 //! Comparison, logic and selection.
 
 use super::create::{of_number, truth};
-use super::{Row, Rule, arith, float, int, number, op, why};
+use super::{Row, Rule, arith, float, int, number, number_or_size, op};
 use crate::ir::Expr;
 use crate::lower::{Ctx, Operand, Why};
 use crate::manifest::{Dim, Dtype, Scalar};
@@ -106,11 +106,7 @@ fn compare(c: &Ctx, [tensors, float_name, int_name]: [&'static str; 3]) -> Resul
         }
         Ok(Dim::Size(_)) | Err(_) => {}
         Ok(size) if !a.dtype.is_float() => return op(int_name, [a.expr, Expr::SizeAsInt(size)]),
-        Ok(_) => {
-            return why(
-                "compares floats with a size that varies: make the size a tensor, or compare integers",
-            );
-        }
+        Ok(_) => return op(float_name, [a.expr, number_or_size(c, "other")?]),
     }
     let x = match c.scalar("other")? {
         // An integer tensor against a float is compared in the default float dtype.

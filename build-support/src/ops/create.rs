@@ -1,6 +1,6 @@
 //! Tensors made from nothing but sizes.
 
-use super::{Row, Rule, float, int, number, op, why};
+use super::{Row, Rule, float, int, number, op, signed, why};
 use crate::ir::Expr;
 use crate::lower::{Ctx, Why, storage};
 use crate::manifest::{Dim, Dtype, Scalar};
@@ -87,16 +87,15 @@ pub(super) fn truth(c: &Ctx, name: &str) -> Result<f64, Why> {
 
 fn arange(c: &Ctx) -> Result<Expr, Why> {
     let dtype = c.out_dtype();
-    let whole = |name: &str| !c.given(name) || c.size(name).is_ok();
-    if ["start", "end", "step"].into_iter().all(whole) {
-        if dtype == Dtype::Int64
-            && let Some((start, end)) = range(c)
-        {
+    if let [Ok(start), Ok(end), Ok(step)] =
+        [("start", 0), ("end", 0), ("step", 1)].map(|(name, default)| whole(c, name, default))
+    {
+        let negative = |size: &Dim| matches!(size, Dim::Size(n) if *n < 0);
+        if dtype == Dtype::Int64 && step == Dim::Size(1) && !negative(&start) && !negative(&end) {
             return op("range", [Expr::Size(start), Expr::Size(end), Expr::Device]);
         }
-        let bounds = [("start", 0), ("end", 0), ("step", 1)];
-        let [start, end, step] = bounds.map(|(name, default)| arange_bound(c, name, default));
-        let x = op("arange_int", [start?, end?, step?, Expr::Device])?;
+        let bounds = [&start, &end, &step].map(signed);
+        let x = op("arange_int", bounds.into_iter().chain([Expr::Device]))?;
         // Sizes are exact integers: counted in i64, then cast.
         return Ok(crate::lower::cast(c, x, Dtype::Int64, dtype));
     }
@@ -119,26 +118,18 @@ fn linspace(c: &Ctx) -> Result<Expr, Why> {
     op("linspace", [start, end, steps, dtype, Expr::Device])
 }
 
-/// Start and end of a range of sizes in steps of one.
-fn range(c: &Ctx) -> Option<(Dim, Dim)> {
-    let size = |name: &str| match c.size(name) {
-        Ok(Dim::Size(n)) if n < 0 => None,
-        Ok(size) => Some(size),
-        Err(_) if !c.given(name) => Some(Dim::Size(0)),
-        Err(_) => None,
-    };
-    let one = !c.given("step") || c.int("step").ok()? == 1;
-    one.then_some((size("start")?, size("end")?))
-}
-
-fn arange_bound(c: &Ctx, name: &str, default: i64) -> Result<Expr, Why> {
+/// An argument of `arange` that is a size; beside one that is symbolic, a float such as -1.0 is too.
+fn whole(c: &Ctx, name: &str, default: i64) -> Result<Dim, Why> {
     if !c.given(name) {
-        return Ok(int(default));
+        return Ok(Dim::Size(default));
     }
-    Ok(match c.size(name)? {
-        Dim::Size(i) => int(i),
-        size => Expr::SizeAsInt(size),
-    })
+    let symbolic = ["start", "end"]
+        .iter()
+        .any(|n| matches!(c.size(n), Ok(d) if !matches!(d, Dim::Size(_))));
+    match c.float(name) {
+        Ok(f) if symbolic && f.fract() == 0.0 && f.abs() < 2f64.powi(53) => Ok(Dim::Size(f as i64)),
+        _ => c.size(name),
+    }
 }
 
 fn eye(c: &Ctx) -> Result<Expr, Why> {

@@ -3,9 +3,9 @@
 //! Operands are contracted from left to right. A label that no later operand and no output needs
 //! is summed: in a matrix product when both operands have it, else before.
 
-use super::{Row, Rule, int, ints, method, op, why};
+use super::{Row, Rule, arith, int, ints, method, op, why};
 use crate::ir::Expr;
-use crate::lower::{Ctx, Operand, Why};
+use crate::lower::{Ctx, Operand, Why, cast};
 use crate::manifest::{Dim, Dtype};
 
 pub const ROWS: &[Row] = &[("aten.einsum.default", Rule::Fn(einsum))];
@@ -40,12 +40,18 @@ fn einsum(c: &Ctx) -> Result<Expr, Why> {
             operands.len()
         ));
     }
-    let terms = inputs.iter().zip(operands).map(|(text, x)| term(text, x));
-    let terms = terms.collect::<Result<Vec<_>, _>>()?;
     let output = match output {
         Some(text) => labels(text, c.out_shape().len())?,
-        None => implicit(&terms),
+        None => {
+            let all = inputs
+                .iter()
+                .zip(&operands)
+                .map(|(text, x)| labels(text, x.rank()));
+            implicit(&all.collect::<Result<Vec<_>, _>>()?.concat())
+        }
     };
+    let terms = inputs.iter().zip(operands).map(|(text, x)| term(text, x));
+    let terms = terms.collect::<Result<Vec<_>, _>>()?;
     let mut rest = terms.into_iter();
     let Some(mut acc) = rest.next() else {
         return why("has no operand");
@@ -53,6 +59,7 @@ fn einsum(c: &Ctx) -> Result<Expr, Why> {
     while let Some(next) = rest.next() {
         let needed = |l: &Label| output.contains(l) || rest.as_slice().iter().any(|t| t.has(l));
         acc = contract(
+            c,
             acc.without(&next, needed)?,
             next.without(&acc, needed)?,
             needed,
@@ -93,8 +100,7 @@ fn labels(text: &str, rank: usize) -> Result<Vec<Label>, Why> {
 }
 
 /// Without an arrow: the ellipsis, then the letters that occur once, in alphabetical order.
-fn implicit(terms: &[Term]) -> Vec<Label> {
-    let all: Vec<Label> = terms.iter().flat_map(|t| t.labels.clone()).collect();
+fn implicit(all: &[Label]) -> Vec<Label> {
     let hidden = all.iter().filter_map(|l| match l {
         Label::Ellipsis(i) => Some(*i + 1),
         Label::Letter(_) => None,
@@ -172,6 +178,15 @@ impl Term {
         self.labels.contains(label)
     }
 
+    fn cast(self, c: &Ctx, dtype: Dtype) -> Term {
+        let expr = cast(c, self.expr, self.dtype, dtype);
+        Term {
+            expr,
+            dtype,
+            ..self
+        }
+    }
+
     fn size(&self, label: &Label) -> Dim {
         let at = self.labels.iter().position(|l| l == label);
         at.map_or(Dim::Size(1), |i| self.shape[i].clone())
@@ -247,7 +262,7 @@ fn product(mut sizes: Vec<Dim>) -> Dim {
 }
 
 /// One product of two operands, each label of which is needed or in both.
-fn contract(a: Term, b: Term, needed: impl Fn(&Label) -> bool) -> Result<Term, Why> {
+fn contract(c: &Ctx, a: Term, b: Term, needed: impl Fn(&Label) -> bool) -> Result<Term, Why> {
     let pick = |from: &Term, test: &dyn Fn(&Label) -> bool| -> Vec<Label> {
         from.labels.iter().copied().filter(|l| test(l)).collect()
     };
@@ -264,13 +279,20 @@ fn contract(a: Term, b: Term, needed: impl Fn(&Label) -> bool) -> Result<Term, W
         Dim::Size(1) => b.size(l),
         size => size,
     };
-    let dtype = a.dtype;
+    // PyTorch promotes what it multiplies element by element, and no product of matrices.
+    let dtype = arith::promote(a.dtype, b.dtype);
     let labels = [&batch[..], &left, &right].concat();
     let shape: Vec<Dim> = labels.iter().map(joined).collect();
     if shared.is_empty() || !dtype.is_float() {
         let all = [&labels[..], &shared].concat();
         let product = Term {
-            expr: op("mul", [spread(a, &all)?, spread(b, &all)?])?,
+            expr: op(
+                "mul",
+                [
+                    spread(a.cast(c, dtype), &all)?,
+                    spread(b.cast(c, dtype), &all)?,
+                ],
+            )?,
             shape: all.iter().map(|_| Dim::Size(1)).collect(),
             labels: all,
             dtype,

@@ -150,7 +150,7 @@ fn layer_norm(c: &Ctx) -> Result<Expr, Why> {
         let sizes = dims.iter().map(|&d| Lit::Int(d)).collect();
         let size = match dims[..] {
             [d] => LayerArg::Lit("dim", Lit::Int(d)),
-            _ => LayerArg::Array(&["dim"], sizes),
+            _ => LayerArg::Tuple(&["dim"], sizes),
         };
         let params = [("weight", weight.as_ref()), ("bias", bias.as_ref())];
         if let Some(layer) = layer(&x, ("LayerNorm", ""), &params, Some(vec![size, eps(e)])) {

@@ -2,7 +2,7 @@
 
 use super::{
     Row, Rule, count, exact_dims, float, int, ints, method, number, op, out_shape, out_size,
-    size_at, why,
+    signed, size_at, why,
 };
 use crate::ir::{Expr, Lowered};
 use crate::lower::{Ctx, Operand, Why};
@@ -322,21 +322,19 @@ fn repeat_interleave(c: &Ctx) -> Result<Expr, Why> {
 /// Padding is given last dimension first; the runtime takes one pair per dimension.
 fn pad(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
-    let pad = c.ints("pad")?;
+    let pad = c.size_list("pad")?;
     if !pad.len().is_multiple_of(2) || pad.len() > 2 * x.rank() {
         return why(format!(
-            "argument `pad` is {pad:?} for {} dimensions",
+            "argument `pad` has {} numbers for {} dimensions",
+            pad.len(),
             x.rank()
         ));
     }
-    let mut pairs = vec![(0, 0); x.rank()];
+    let mut pairs = vec![Expr::Tuple(vec![int(0), int(0)]); x.rank()];
     for (i, pair) in pad.chunks_exact(2).enumerate() {
-        pairs[x.rank() - 1 - i] = (pair[0], pair[1]);
+        pairs[x.rank() - 1 - i] = Expr::Tuple(pair.iter().map(signed).collect());
     }
-    let pairs = pairs
-        .into_iter()
-        .map(|(a, b)| Expr::Tuple(vec![int(a), int(b)]));
-    let pairs = Expr::Slice(pairs.collect());
+    let pairs = Expr::Slice(pairs);
     match c.str_or("mode", "constant")? {
         "constant" => {
             let value = match c.given("value") {

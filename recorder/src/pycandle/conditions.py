@@ -318,8 +318,13 @@ def _unsayable(asked: Asked) -> RecordError:
         return depends_on_values(asked.at or "the model")
     names = sorted(str(s) for s in asked.condition.free_symbols)
     listed = ", ".join(f"`{n}`" for n in names)
+    rounded = (
+        "write `int(…)` of a size with `//`, which keeps it open; or "
+        if asked.condition.has(sf.TruncToInt)
+        else ""
+    )
     return RecordError(
         f"{asked.at or 'the model'}: the trace holds only where `{asked.condition}`, which a "
-        f"manifest cannot say; leave {listed} out of dynamic_shapes, or give a range in which it "
-        f'always holds, as `Dim("{names[0] if names else "n"}", min=2, max=64)`'
+        f"manifest cannot say; {rounded}leave {listed} out of dynamic_shapes, or give a range in "
+        f'which it always holds, as `Dim("{names[0] if names else "n"}", min=2, max=64)`'
     )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import Any
 
+import sympy
 import torch
 from torch import fx, nn
 from torch.export.graph_signature import InputKind, OutputKind
@@ -137,8 +138,8 @@ class Converter:
         return Value(name, dtype_name(tensor.dtype, where), shape)
 
     def _read_call(self, node: fx.Node) -> None:
-        if isinstance(node.meta.get("val"), (torch.SymInt, int)):
-            return  # a size: resolved where it is used
+        if _is_number(node):
+            return  # resolved where it is used
         if node.target is operator.getitem:
             return  # named with the node that it takes from
         where = self._where(node)
@@ -230,6 +231,14 @@ class Converter:
             return self._size(result, user)
         if isinstance(result, int) and not isinstance(result, bool):
             return result
+        if isinstance(result, torch.SymFloat):
+            number = self.trace.table.named(sympy.sympify(result.node.expr))
+            raise RecordError(
+                f"{self._where(user)}: an argument is the number `{number}`, which is computed "
+                "from sizes and need not be whole: make it a tensor, as "
+                "`x.new_full((), x.shape[1]).sqrt()` is one, or leave the axes that it comes from "
+                "out of dynamic_shapes"
+            )
         raise RecordError(
             f"{self._where(user)}: the argument `{value.name}` ({value.target}) is neither a "
             "tensor nor a size"
@@ -318,6 +327,15 @@ def _from_the_start(bound: fx.Node, name: str, node: fx.Node) -> torch.SymInt | 
     source: Any = node.args[0]
     total = torch.sym_max(value + source.meta["val"].shape[dim], 0)
     return total if isinstance(total, torch.SymInt) else None
+
+
+def _is_number(node: fx.Node) -> bool:
+    """Whether `node` computes with sizes alone; what is taken of a tensor is another matter."""
+    value = node.meta.get("val")
+    return isinstance(value, (torch.SymInt, int)) or (
+        isinstance(value, (torch.SymFloat, torch.SymBool))
+        and not isinstance(node.target, torch._ops.OpOverload)
+    )
 
 
 def _flat(values: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from torch.utils._sympy import functions as sf
 
 from .errors import RecordError
 from .schema import Dim, DimExpr, Shape
+from .wholes import whole
 
 
 class SymbolTable:
@@ -29,7 +30,7 @@ class SymbolTable:
 
     def named(self, expr: sympy.Expr) -> sympy.Expr:
         """`expr` over the manifest's symbols."""
-        return expr.xreplace(self._dims)
+        return whole(expr.xreplace(self._dims))
 
     def dim(self, size: object, where: str) -> Dim:
         """The manifest form of an int or SymInt; `where` is said in the error."""

@@ -24,18 +24,20 @@ from torch._dynamo.source import (
 from torch._subclasses import fake_impls
 from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.symbol import SymT
 
 from .errors import RecordError
 
 
 @contextmanager
-def shared_sizes(names: Mapping[str, Mapping[int, Any]]) -> Iterator[None]:
+def shared_sizes(names: Mapping[str, Mapping[int, Any]], least: int = 0) -> Iterator[None]:
     """Inside, the axes that `names` calls alike, by path of the input, get one symbol.
 
     A size may be 0, which torch's own symbols rule out: `if n == 0` would leave no condition.
     Where it is open whether an index counts from the end, as of `x[:, -n:]`, which is all of `x`
     for n = 0, the traced sizes decide, and that is a condition.
+    With `least` it is that or more.
     """
     original = ShapeEnv.create_symbol
     make_symbol = symbolic_shapes.make_symbol
@@ -53,6 +55,8 @@ def shared_sizes(names: Mapping[str, Mapping[int, Any]]) -> Iterator[None]:
         if known is None:
             symbol = original(self, val, source, *args, **kwargs)
             if isinstance(symbol, sympy.Symbol):
+                if least:
+                    self.constrain_symbol_range(symbol, least, int_oo)
                 made[(id(self), name)] = (symbol, path)
             return symbol
         symbol, first = known

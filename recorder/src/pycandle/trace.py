@@ -13,6 +13,7 @@ import torch.fx.experimental._config as fx_config
 from torch import nn
 from torch.export import ExportedProgram
 from torch.fx._lazy_graph_module import _use_lazy_graph_module
+from torch.nn.modules import transformer
 from torch.utils import _pytree as pytree
 
 from . import huggingface, sizes
@@ -88,15 +89,26 @@ def trace(
             named |= {f"{rest}.{path}": axes for path, axes in named.items()}  # as torch names them
         stack.enter_context(_without_collection())
         stack.enter_context(_use_lazy_graph_module(True))  # writes no Python for graphs in between
-        with noted(named) as guards:
-            with layout_is_free(), shared_sizes(named):
-                exported = torch.export.export(
-                    model, args, kwargs, dynamic_shapes=shapes.for_torch(), strict=False
-                )
-            with only_conditions_of(table) as asking:
-                program = exported.run_decompositions(asking)
-                as_pairs(program)
-        asked = sizes.asked(exported, guards.asked)
+        stack.enter_context(_masks_as_given())
+
+        def exported_from(least: int) -> tuple[ExportedProgram, ExportedProgram, sizes.Open]:
+            with noted(named) as guards:
+                with layout_is_free(), shared_sizes(named, least):
+                    exported = torch.export.export(
+                        model, args, kwargs, dynamic_shapes=shapes.for_torch(), strict=False
+                    )
+                with only_conditions_of(table) as asking:
+                    program = exported.run_decompositions(asking)
+                    as_pairs(program)
+            return exported, program, sizes.asked(exported, guards.asked)
+
+        try:
+            exported, program, asked = exported_from(0)
+        except RuntimeError as error:
+            # Of nothing at all, `x[:, -1:]` takes nothing: its size is not always 1.
+            if "Max(0, " not in str(error):
+                raise
+            exported, program, asked = exported_from(1)
     refuse_undone(table, exported, program)
     refuse_hidden_state(program)
     sizes_of, symbols, conditions = sizes.bind(
@@ -136,6 +148,18 @@ def _known_results(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def _masks_as_given() -> Iterator[None]:
+    """`nn.TransformerEncoder` compares the values of a mask with those of a causal one, to choose a
+    faster kernel that gives the same; inside, only a model that says `is_causal` gets that."""
+    before = transformer._detect_is_causal_mask
+    transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: is_causal is True
+    try:
+        yield
+    finally:
+        transformer._detect_is_causal_mask = before
 
 
 @contextmanager
