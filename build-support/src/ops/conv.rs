@@ -11,6 +11,7 @@ pub const ROWS: &[Row] = &[
     ("aten.conv1d.padding", Rule::Fn(|c| conv(c, &CONV1D))),
     ("aten.conv2d.default", Rule::Fn(|c| conv(c, &CONV2D))),
     ("aten.conv2d.padding", Rule::Fn(|c| conv(c, &CONV2D))),
+    ("aten.conv3d.default", Rule::Fn(conv3d)),
     (
         "aten.conv_transpose1d.default",
         Rule::Fn(|c| transposed(c, "conv_transpose1d", 1)),
@@ -150,4 +151,17 @@ fn transposed(c: &Ctx, function: &'static str, dims: usize) -> Result<Expr, Why>
         setting("dilation", 1)?,
     ];
     op(function, args)
+}
+
+fn conv3d(c: &Ctx) -> Result<Expr, Why> {
+    let (x, weight) = (c.tensor("input")?, c.tensor("weight")?);
+    if x.rank() != 5 {
+        return why("the input is not a batch of volumes: give it a first dimension of size 1");
+    }
+    let setting = |name, default| Ok::<_, Why>(one_or_tuple(&c.sizes(name, default, 3)?));
+    let (stride, padding) = (setting("stride", 1)?, setting("padding", 0)?);
+    let (dilation, groups) = (setting("dilation", 1)?, int(c.int_or("groups", 1)?));
+    let bias = exprs(c.tensor_opt("bias")?.as_ref());
+    let args = [x.expr, weight.expr, bias, stride, padding, dilation, groups];
+    op("conv3d", args)
 }

@@ -11,12 +11,20 @@ pub const ROWS: &[Row] = &[
         Rule::Fn(|c| adaptive(c, "adaptive_avg_pool2d", 2)),
     ),
     (
+        "aten._adaptive_avg_pool3d.default",
+        Rule::Fn(|c| adaptive(c, "adaptive_avg_pool3d", 3)),
+    ),
+    (
         "aten.adaptive_avg_pool1d.default",
         Rule::Fn(|c| adaptive(c, "adaptive_avg_pool1d", 1)),
     ),
     (
         "aten.adaptive_avg_pool2d.default",
         Rule::Fn(|c| adaptive(c, "adaptive_avg_pool2d", 2)),
+    ),
+    (
+        "aten.adaptive_avg_pool3d.default",
+        Rule::Fn(|c| adaptive(c, "adaptive_avg_pool3d", 3)),
     ),
     (
         "aten.adaptive_max_pool1d.default",
@@ -26,8 +34,15 @@ pub const ROWS: &[Row] = &[
         "aten.adaptive_max_pool2d.default",
         Rule::Many(|c| first(adaptive(c, "adaptive_max_pool2d", 2))),
     ),
-    ("aten.avg_pool1d.default", Rule::Fn(avg_pool1d)),
+    (
+        "aten.avg_pool1d.default",
+        Rule::Fn(|c| avg_pool(c, "avg_pool1d", 1)),
+    ),
     ("aten.avg_pool2d.default", Rule::Fn(avg_pool2d)),
+    (
+        "aten.avg_pool3d.default",
+        Rule::Fn(|c| avg_pool(c, "avg_pool3d", 3)),
+    ),
     ("aten.col2im.default", Rule::Fn(col2im)),
     ("aten.im2col.default", Rule::Fn(im2col)),
     (
@@ -183,14 +198,17 @@ fn interpolated(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
     op(name, [x, size, corners])
 }
 
-fn avg_pool1d(c: &Ctx) -> Result<Expr, Why> {
+fn avg_pool(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
+    if c.given("divisor_override") {
+        return why("argument `divisor_override` is given: multiply what the mean gives");
+    }
     let x = c.tensor("self")?;
-    let (kernel, stride) = windows(c, 1)?;
+    let (kernel, stride) = windows(c, dims)?;
     let ceil = Expr::Bool(c.bool_or("ceil_mode", false)?);
     let count = Expr::Bool(c.bool_or("count_include_pad", true)?);
-    let settings = [kernel, stride, c.sizes("padding", 0, 1)?].map(|v| one_or_tuple(&v));
+    let settings = [kernel, stride, c.sizes("padding", 0, dims)?].map(|v| one_or_tuple(&v));
     let [kernel, stride, padding] = settings;
-    op("avg_pool1d", [x.expr, kernel, stride, padding, ceil, count])
+    op(name, [x.expr, kernel, stride, padding, ceil, count])
 }
 
 /// Size and stride of the windows; the stride is the size unless given.

@@ -297,6 +297,33 @@ scalar_functions! {
     /// # Ok::<(), pycandle::Error>(())
     /// ```
     asin: asin;
+    /// The number with this hyperbolic cosine. (`aten.acosh`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[1f32], &Device::Cpu)?;
+    /// assert_eq!(ops::acosh(&x)?.to_vec1::<f32>()?, [0.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
+    acosh: acosh;
+    /// The number with this hyperbolic sine. (`aten.asinh`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[0f32], &Device::Cpu)?;
+    /// assert_eq!(ops::asinh(&x)?.to_vec1::<f32>()?, [0.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
+    asinh: asinh;
+    /// The number with this hyperbolic tangent. (`aten.atanh`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[0f32], &Device::Cpu)?;
+    /// assert_eq!(ops::atanh(&x)?.to_vec1::<f32>()?, [0.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
+    atanh: atanh;
     /// The angle, in radians, with this cosine. (`aten.acos`)
     ///
     /// ```

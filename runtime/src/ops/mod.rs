@@ -52,6 +52,7 @@ mod scatter;
 mod shape;
 mod sort;
 mod upsample;
+mod volume;
 mod windows;
 
 mod isa;
@@ -86,6 +87,7 @@ pub use scatter::*;
 pub use shape::*;
 pub use sort::*;
 pub use upsample::*;
+pub use volume::*;
 pub use windows::*;
 
 use crate::Result;

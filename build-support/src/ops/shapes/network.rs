@@ -6,6 +6,7 @@ use super::{At, Given, No, Rule, Shape, is, one, same, wrong};
 
 pub const RULES: &[(&str, Rule)] = &[
     ("aten._adaptive_avg_pool2d.default", adaptive::<2>),
+    ("aten._adaptive_avg_pool3d.default", adaptive::<3>),
     (
         "aten._native_batch_norm_legit_no_training.default",
         batch_norm,
@@ -13,15 +14,18 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten._weight_norm.default", weight_norm),
     ("aten.adaptive_avg_pool1d.default", adaptive::<1>),
     ("aten.adaptive_avg_pool2d.default", adaptive::<2>),
+    ("aten.adaptive_avg_pool3d.default", adaptive::<3>),
     ("aten.adaptive_max_pool1d.default", adaptive_max::<1>),
     ("aten.adaptive_max_pool2d.default", adaptive_max::<2>),
     ("aten.avg_pool1d.default", pool::<1>),
     ("aten.avg_pool2d.default", pool::<2>),
+    ("aten.avg_pool3d.default", pool::<3>),
     ("aten.col2im.default", col2im),
     ("aten.conv1d.default", conv::<1>),
     ("aten.conv1d.padding", conv::<1>),
     ("aten.conv2d.default", conv::<2>),
     ("aten.conv2d.padding", conv::<2>),
+    ("aten.conv3d.default", conv::<3>),
     ("aten.conv_transpose1d.default", conv_transpose::<1>),
     ("aten.conv_transpose2d.input", conv_transpose::<2>),
     ("aten.dropout.default", same),
