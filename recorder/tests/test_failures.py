@@ -122,7 +122,7 @@ def test_an_output_that_is_a_size_is_an_error(tmp_path):
 
 
 def test_a_size_that_is_a_fraction_is_an_error(tmp_path):
-    model = Inner(lambda x: nn.functional.interpolate(x, scale_factor=1.5)).eval()
+    model = Inner(lambda x: nn.functional.interpolate(x, scale_factor=1.1)).eval()
     says = r"in the model \(.*: a size is computed with Float, .*`size=` in place of `scale_factor="
     with pytest.raises(RecordError, match=says):
         GoldenRecorder(tmp_path).record(model, torch.randn(1, 3, 2, 4), dynamic_shapes=[{2: "a"}])

@@ -120,7 +120,7 @@ fn chain(
 
 /// What `top / bottom` is the quotient of, rounded up: `(size + 3) / 4` is of `size`.
 fn rounded_up(top: &Dim, bottom: &Dim) -> Option<Dim> {
-    let (Dim::Add(terms), Dim::Size(n)) = (top, bottom) else {
+    let (Dim::Add(terms), Dim::Size(n @ 2..)) = (top, bottom) else {
         return None;
     };
     let less = Dim::Size(n - 1);
