@@ -13,6 +13,8 @@ from transformers import (
     BertModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
     Qwen2MoeConfig,
@@ -61,6 +63,44 @@ def test_records_a_causal_folder_with_cache_and_goldens(folder, tmp_path, capsys
     assert ranges == {"batch": (0, None), "sequence": (0, None), "past": (0, None)}
     with safe_open(out / "tiny-llama_trace.safetensors", "pt") as file:
         assert "model.layers.1.mlp#0.out.0" in file.keys()  # noqa: SIM118
+
+
+def test_a_size_can_be_fixed(folder, tmp_path):
+    args = ["record", str(folder), "--out", str(tmp_path), "--name", "m", "--quiet"]
+    assert main([*args, "--fix", "sequence=1"]) == 0
+    manifest = json.loads((tmp_path / "m_manifest.json").read_text())
+    assert [s["name"] for s in manifest["symbols"]] == ["batch", "past"]
+    ids, mask = manifest["inputs"][:2]
+    assert (ids["shape"], mask["shape"]) == (["batch", 1], ["batch", {"add": ["past", 1]}])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("sequence", "write it as sequence=64"),
+        ("sequence=0", "write it as sequence=64"),
+        ("tokens=3", "`tokens` cannot be fixed; of these inputs, `sequence` can, and without"),
+        ("batch=1", "without a cache `batch, past`"),
+    ],
+)
+def test_a_size_that_cannot_be_fixed_is_an_error(folder, tmp_path, capsys, given, says):
+    args = ["record", str(folder), "--out", str(tmp_path), "--quiet"]
+    assert main([*args, "--fix", given]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_a_size_that_the_model_fixes_can_be_given(tmp_path, capsys):
+    config = MambaConfig(
+        vocab_size=20, hidden_size=8, state_size=4, num_hidden_layers=1, time_step_rank=2
+    )
+    MambaForCausalLM(config).save_pretrained(tmp_path / "mamba")
+    args = ["record", str(tmp_path / "mamba"), "--out", str(tmp_path), "--quiet"]
+    assert main(args) == 1
+    assert "the size `sequence` (axis 1 of" in (said := capsys.readouterr().err)
+    assert "`--fix NAME=SIZE`" in said
+    assert main([*args, "--fix", "sequence=7"]) == 0
+    manifest = json.loads((tmp_path / "mamba_manifest.json").read_text())
+    assert manifest["inputs"][0]["shape"] == ["batch", 7]
 
 
 def test_equal_layers_have_equal_bodies(folder, tmp_path):

@@ -18,7 +18,7 @@ import torch
 
 from .checkpoint import Checkpoint
 from .errors import MissingWeightsError, RecordError, quoted, shown
-from .examples import example
+from .examples import example, fixed
 from .failures import first_line
 from .meta import meta_device
 from .recorder import GoldenRecorder, check_name
@@ -93,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OP",
         help="trace this operator as simpler ones, e.g. aten.glu; may be given several times",
     )
+    record.add_argument(
+        "--fix",
+        action="append",
+        default=[],
+        metavar="NAME=SIZE",
+        help="trace for this size alone, e.g. sequence=64; may be given several times",
+    )
     record.add_argument("--seed", type=int, default=0, help="seed of the random inputs")
     pickled = commands.add_parser(
         "unpickle", help="rewrite a checkpoint of torch.save (.bin, .pt) as safetensors"
@@ -126,15 +133,17 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     name = args.name or _stem(path)
     check_name(name)
     most = _bytes(args.max_memory)
+    sizes = _sizes(args.fix)
     cls, config = _class_of(path, args.cls)
     dtype = _dtype(args.dtype, config)
     say(f"building {cls.__name__} on meta in {str(dtype).removeprefix('torch.')}")
     recorder = GoldenRecorder(args.out, seed=args.seed, decompose=args.decompose)
     with _in_one_line(cls, "exported"):
         model = _build(cls, config, dtype)
-        given = example(model, cache=not args.no_cache, seed=args.seed)
+        given = fixed(example(model, cache=not args.no_cache, seed=args.seed), sizes)
         say("tracing")
-        manifest = recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
+        with _fixable():
+            manifest = recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
     recorder.use_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
     say(f"{len(manifest.nodes)} nodes, {len(manifest.parameters)} parameters{_caches(manifest)}")
     written = recorder.save(name)
@@ -259,3 +268,25 @@ def _bytes(text: str | None) -> int | None:
         raise RecordError(f"--max-memory {text} is not a size; write it as 8G or 8GiB")
     base = 1024 if found["binary"] else 1000
     return int(float(found["number"]) * base ** _UNITS.index(found["unit"]))
+
+
+def _sizes(given: list[str]) -> dict[str, int]:
+    sizes = {}
+    for text in given:
+        name, equals, size = text.partition("=")
+        if not equals or not size.isdecimal() or not int(size):
+            raise RecordError(f"--fix {text} is not a size; write it as sequence=64")
+        sizes[name] = int(size)
+    return sizes
+
+
+@contextmanager
+def _fixable() -> Iterator[None]:
+    """Says of a size that cannot stay open how this command closes it."""
+    try:
+        yield
+    except RecordError as error:
+        if "dynamic_shapes" not in str(error):
+            raise
+        said = "here, `--fix NAME=SIZE` leaves a size out of dynamic_shapes"
+        raise RecordError(f"{error}; {said}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from .arguments import var_keyword
-from .errors import RecordError
+from .errors import RecordError, quoted
 from .huggingface import cache_of, is_growing, traceable
 from .meta import as_on_cpu
 
@@ -50,6 +51,42 @@ def example(model: nn.Module, cache: bool = True, seed: int = 0) -> Example:
     geometry = cache_geometry(model) if cache and _is_causal(model) else None
     text = _text(model, geometry, generator)
     return _with_images(config, takes, text, generator)
+
+
+def fixed(given: Example, sizes: Mapping[str, int]) -> Example:
+    """`given` with some of its open sizes closed, at these values; what was drawn is repeated.
+
+    Raises RecordError for a name that is not among its open sizes, or is one of a cache.
+    """
+    tensors = {n: axes for n, axes in given.dynamic_shapes.items() if isinstance(axes, dict)}
+    layers = [layer for n, layer in given.dynamic_shapes.items() if n not in tensors]
+    in_cache = {text for layer in layers for axes in layer[0].values() for text in axes.values()}
+    drawn = {
+        text: given.kwargs[name].shape[axis]
+        for name, axes in tensors.items()
+        for axis, text in axes.items()
+        if text.isidentifier() and text not in in_cache
+    }
+    if unknown := sorted(sizes.keys() - drawn.keys()):
+        raise RecordError(
+            f"{quoted(', '.join(unknown))} cannot be fixed; of these inputs, "
+            f"{quoted(', '.join(drawn)) if drawn else 'nothing'} can"
+            + (f", and without a cache {quoted(', '.join(sorted(in_cache)))}" if in_cache else "")
+        )
+    kwargs, left = dict(given.kwargs), {**given.dynamic_shapes, **{name: {} for name in tensors}}
+    for name, axes in tensors.items():
+        for axis, text in axes.items():
+            terms = text.split(" + ")
+            more = sum(sizes[term] - drawn[term] for term in terms if term in sizes)
+            kwargs[name] = _cycled(kwargs[name], axis, kwargs[name].shape[axis] + more)
+            if not sizes.keys() >= set(terms):
+                left[name][axis] = " + ".join(str(sizes.get(term, term)) for term in terms)
+    return Example(kwargs, left)
+
+
+def _cycled(tensor: torch.Tensor, axis: int, size: int) -> torch.Tensor:
+    """As many of `tensor` along `axis`, beginning anew where it ends."""
+    return tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
 
 
 def _is_causal(model: nn.Module) -> bool:
