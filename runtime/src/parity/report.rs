@@ -225,7 +225,7 @@ impl ParityReport {
     /// The tensor furthest off: relative to PyTorch's own error, or absolutely without a truth.
     pub fn worst(&self) -> Option<&Row> {
         let burden = |row: &&Row| match (row.rel, row.limit) {
-            (Some(rel), _) if rel == 0.0 => 0.0, // of zeros there is no limit
+            (Some(0.0), _) => 0.0, // of zeros there is no limit
             (Some(rel), Some(limit)) if rel.is_finite() && limit > 0.0 => rel / limit,
             (Some(_), _) => f64::INFINITY,
             _ => -1.0,
