@@ -74,7 +74,7 @@ pub fn snake(name: &str) -> String {
     })
 }
 
-/// A class name as a type identifier.
+/// A class name as a type identifier; an acronym is a word like any other: `Lstm` for `LSTM`.
 pub fn camel(name: &str) -> String {
     let mut out = String::new();
     let mut upper = true;
@@ -87,6 +87,9 @@ pub fn camel(name: &str) -> String {
         } else {
             out.push(c);
         }
+    }
+    if out.len() > 2 && out.chars().all(|c| c.is_ascii_uppercase()) {
+        out[1..].make_ascii_lowercase();
     }
     if out.is_empty() || out.starts_with(|c: char| c.is_ascii_digit()) {
         out.insert(0, 'M');

@@ -468,3 +468,14 @@ def test_the_last_of_a_size_is_one_where_there_is_any(tmp_path):
     manifest, recorder, model = recorded(tmp_path, function, draw(4, 2))
     assert limits(manifest) == {"a": (1, None)}
     assert right_or_refused(recorder, model, (0, 2), (1, 2), (5, 2)) == [False, True, True]
+
+
+@pytest.mark.parametrize("part", [lambda x: x[:, :1], lambda x: x[:, :1].expand(-1, x.shape[1])])
+def test_the_first_of_a_sequence_broadcasts(tmp_path, part):
+    shapes = [{0: "batch", 1: "length"}]
+    manifest, recorder, model = recorded(
+        tmp_path, lambda x: x - part(x), torch.randn(2, 5), shapes=shapes
+    )
+    assert limits(manifest)["length"] == (1, None)
+    for batch, length in ((1, 1), (3, 2), (2, 9)):
+        recorder.record_goldens(model, (torch.randn(batch, length),), case="x")

@@ -38,6 +38,9 @@ def real(z):
         lambda z, t: real(torch.stack([z[0], t], -1)[:, 1:].permute(2, 0, -2)),
         lambda z, t: real(z.flatten(1).unsqueeze(-1).expand(-1, -1, 2)),
         lambda z, t: real(t[torch.tensor([2, 0])] * z[:, 1:3].squeeze(-1)),
+        lambda z, t: ((z + t).to(torch.float64), (z + t).to(torch.bfloat16)),
+        lambda z, t: real(z * torch.tensor(0.5, dtype=torch.float64) * z.shape[0]),
+        lambda z, t: real(torch.stack([z, z * 2.0])).sum(0) * real(t),
     ],
 )
 def test_complex_numbers_are_pairs(tmp_path, function):
@@ -56,6 +59,8 @@ def test_complex_numbers_are_pairs(tmp_path, function):
         (lambda z, t: real(z.exp()), r"aten.exp.default in the model \(.*:\d+\) is computed"),
         (lambda z, t: real(z + 1.0), "a sum of a complex and a real number"),
         (lambda z, t: real(t / z), "a quotient of two complex numbers"),
+        (lambda z, t: real(torch.add(z, t, alpha=2)), "aten.add.Tensor with .*alpha.* has no form"),
+        (lambda z, t: real(z.real * 1j), "aten.mul.Tensor with a complex number has no form"),
     ],
 )
 def test_other_uses_of_complex_numbers_are_refused(tmp_path, function, said):

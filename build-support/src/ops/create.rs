@@ -91,7 +91,8 @@ fn arange(c: &Ctx) -> Result<Expr, Why> {
         [("start", 0), ("end", 0), ("step", 1)].map(|(name, default)| whole(c, name, default))
     {
         let negative = |size: &Dim| matches!(size, Dim::Size(n) if *n < 0);
-        if dtype == Dtype::Int64 && step == Dim::Size(1) && !negative(&start) && !negative(&end) {
+        let from_zero = !start.can_be_negative() && !negative(&end);
+        if dtype == Dtype::Int64 && step == Dim::Size(1) && from_zero {
             return op("range", [Expr::Size(start), Expr::Size(end), Expr::Device]);
         }
         let bounds = [&start, &end, &step].map(signed);

@@ -45,15 +45,11 @@ pub(super) fn expression(dim: &json::Dim<'_>, symbols: &Symbols<'_>) -> Result<D
         (_, n) => return Err(format!("the operator takes two or more operands, not {n}")),
     };
     if pair && let (Some(right), Some(left)) = (operands.pop(), operands.pop()) {
-        if right == Dim::Size(0) && op != json::DimOp::Sub {
-            return Err("division by zero".to_owned());
-        }
-        let (left, right) = (Box::new(left), Box::new(right));
-        return Ok(match op {
-            json::DimOp::Sub => Dim::Sub(left, right),
-            json::DimOp::FloorDiv => Dim::FloorDiv(left, right),
-            _ => Dim::Mod(left, right),
-        });
+        return match op {
+            json::DimOp::Sub => Ok(Dim::Sub(Box::new(left), Box::new(right))),
+            json::DimOp::FloorDiv => floor_div(left, right),
+            _ => modulo(left, right),
+        };
     }
     Ok(match op {
         json::DimOp::Add => Dim::Add(operands),
@@ -61,6 +57,41 @@ pub(super) fn expression(dim: &json::Dim<'_>, symbols: &Symbols<'_>) -> Result<D
         json::DimOp::Max => Dim::Max(operands),
         _ => Dim::Min(operands),
     })
+}
+
+/// `left // right`; a divisor below zero changes the signs of both, as it does in Python.
+fn floor_div(left: Dim, right: Dim) -> Result<Dim, String> {
+    let (left, right) = match divisor(&right)? {
+        Some(positive) => (negated(left), positive),
+        None => (left, right),
+    };
+    Ok(Dim::FloorDiv(Box::new(left), Box::new(right)))
+}
+
+/// `left % right`, which has the sign of `right`.
+fn modulo(left: Dim, right: Dim) -> Result<Dim, String> {
+    Ok(match divisor(&right)? {
+        Some(positive) => negated(Dim::Mod(Box::new(negated(left)), Box::new(positive))),
+        None => Dim::Mod(Box::new(left), Box::new(right)),
+    })
+}
+
+/// What a divisor below zero is without its sign; `None` for another.
+fn divisor(dim: &Dim) -> Result<Option<Dim>, String> {
+    let below_zero = "a divisor in it can be below 0";
+    match dim {
+        Dim::Size(0) => Err("division by zero".to_owned()),
+        Dim::Size(n @ ..0) => Ok(Some(Dim::Size(n.checked_neg().ok_or(below_zero)?))),
+        Dim::Mul(factors) if factors.iter().any(|f| matches!(f, Dim::Size(..0))) => {
+            Err(below_zero.to_owned())
+        }
+        Dim::Sub(from, _) if matches!(**from, Dim::Size(..1)) => Err(below_zero.to_owned()),
+        _ => Ok(None),
+    }
+}
+
+fn negated(dim: Dim) -> Dim {
+    Dim::Sub(Box::new(Dim::Size(0)), Box::new(dim))
 }
 
 /// A size in a condition, which is computed before anything else is known of the inputs: no divisor

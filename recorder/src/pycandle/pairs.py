@@ -49,6 +49,7 @@ class _Pairs:
         self.graph: Graph = program.graph
         self.made: dict[Node, Node] = {}
         self.at: Node
+        self.first: Node
 
     def run(self, graph: Graph) -> None:
         """Rewrites node after node, in order."""
@@ -57,6 +58,7 @@ class _Pairs:
             for spec in self.program.graph_signature.input_specs
             if spec.kind in (InputKind.CONSTANT_TENSOR, InputKind.BUFFER) and not spec.persistent
         }
+        self.first = next(n for n in graph.nodes if n.op != "placeholder")
         for node in list(graph.nodes):
             if node.op == "placeholder" and node.name in held and _is_complex(node):
                 self._constant(node, held[node.name])
@@ -64,6 +66,7 @@ class _Pairs:
                 self.at = node
                 with graph.inserting_before(node):
                     found = self._rule(node)
+                self._hold(node, found)
                 if _is_complex(node):
                     self.made[node] = found
                 else:
@@ -75,6 +78,13 @@ class _Pairs:
                     "`torch.view_as_real`"
                 )
 
+    def _hold(self, node: Node, found: Node) -> None:
+        """Raises RecordError unless `found` has the dtype and the rank of what it stands for."""
+        old, new = node.meta["val"], found.meta["val"]
+        dtype = old.dtype.to_real() if old.is_complex() else old.dtype
+        if (new.dtype, new.dim()) != (dtype, old.dim() + old.is_complex()):
+            raise self._no_pair(f"{node.target}, of these dtypes and shapes,")
+
     def _concerned(self, node: Node) -> bool:
         return _is_complex(node) or any(n in self.made for n in node.all_input_nodes)
 
@@ -83,7 +93,10 @@ class _Pairs:
         assert isinstance(constants[name], torch.Tensor)
         constants[name] = torch.view_as_real(constants[name].resolve_conj()).contiguous()
         node.meta["val"] = _view_as_real(node.meta["val"])
-        self.made[node] = node
+        # A node of its own: what takes the placeholder itself still has to become pairs.
+        self.at = node
+        with self.graph.inserting_before(self.first):
+            self.made[node] = self._call(aten.alias.default, node)
 
     def _call(self, op: Any, *args: Any, **kwargs: Any) -> Node:
         """A new node, of the place in the model that is being rewritten."""
@@ -96,7 +109,7 @@ class _Pairs:
 
     def _parts(self, node: Node) -> tuple[Node, Node]:
         pair = self.made[node]
-        if pair.target is aten.stack.default and pair.args[1] == -1:
+        if pair.target is aten.stack.default and pair.args[1:] == (-1,):
             parts: Any = pair.args[0]
             return parts[0], parts[1]
         return self._call(aten.select.int, pair, -1, 0), self._call(aten.select.int, pair, -1, 1)
@@ -107,6 +120,8 @@ class _Pairs:
     def _rule(self, node: Node) -> Node:
         op, args = node.target, node.args
         first: Any = args[0]
+        if op in _MADE and (node.kwargs or any(isinstance(arg, complex) for arg in args)):
+            raise self._no_pair(f"{op} with {dict(node.kwargs) or 'a complex number'}")
         if op in _MADE:
             return _MADE[op](self, *args)
         z = self.made.get(first) if isinstance(first, Node) else None
@@ -134,7 +149,8 @@ class _Pairs:
 
     def _cast(self, node: Node, z: Any) -> Node:
         if not _is_complex(node):
-            return self._call(aten.select.int, z, -1, 0)
+            real = self._call(aten.select.int, z, -1, 0)
+            return self._call(aten._to_copy.default, real, dtype=node.meta["val"].dtype)
         return self._call(aten._to_copy.default, z, dtype=node.meta["val"].dtype.to_real())
 
     def polar(self, length: Node, angle: Node) -> Node:
@@ -197,7 +213,10 @@ class _Pairs:
 
     def _beside(self, y: Any) -> Any:
         """A real factor, for both parts."""
-        return self._call(aten.unsqueeze.default, y, -1) if isinstance(y, Node) else y
+        value = y.meta["val"] if isinstance(y, Node) else None
+        if not isinstance(value, torch.Tensor) or value.dim() == 0:
+            return y
+        return self._call(aten.unsqueeze.default, y, -1)
 
 
 _MADE: dict[Any, Callable[..., Node]] = {
