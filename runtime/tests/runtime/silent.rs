@@ -50,7 +50,7 @@ fn tied_tensors_that_differ_are_one_error_before_anything_runs() -> Result<()> {
     assert_eq!(b.weight().tensor()?.id(), a.weight().tensor()?.id());
 
     save_with(&[1., 3.], &[1., 2., 3., 5.], &[5., 7.]);
-    let text = open_pair(&path).err().expect("three pairs").to_string();
+    let text = open_pair(&path).expect_err("three pairs").to_string();
     for (first, twin) in [
         ("a.bias", "b.bias"),
         ("a.weight", "b.weight"),
