@@ -3,6 +3,7 @@
 //! A row names the op and says what it becomes. Nothing else in the crate knows what an op means,
 //! but for the clean-up of no-ops in [`crate::graph`] and the patterns of [`crate::fuse`].
 
+mod activation;
 mod apart;
 mod arith;
 mod attention;
@@ -44,6 +45,7 @@ pub enum Rule {
 pub type Row = (&'static str, Rule);
 
 const FAMILIES: &[(&str, &[Row])] = &[
+    ("Activation", activation::ROWS),
     ("Arithmetic", arith::ROWS),
     ("Attention and fused forms", attention::ROWS),
     ("Bits", bits::ROWS),

@@ -18,7 +18,6 @@ pub const ROWS: &[Row] = &[
     ("aten.atan2.default", Rule::Fn(atan2)),
     ("aten.atanh.default", Rule::Op("atanh")),
     ("aten.ceil.default", Rule::Op("ceil")),
-    ("aten.celu.default", Rule::Fn(celu)),
     ("aten.clamp.Tensor", Rule::Fn(clamp_tensor)),
     ("aten.clamp.default", Rule::Fn(clamp)),
     ("aten.clamp_max.Tensor", Rule::Fn(clamp_tensor)),
@@ -35,7 +34,6 @@ pub const ROWS: &[Row] = &[
         "aten.dropout.default",
         Rule::Refuse("is active: call model.eval() before recording"),
     ),
-    ("aten.elu.default", Rule::Fn(elu)),
     ("aten.erf.default", Rule::Op("erf")),
     ("aten.exp.default", Rule::Op("exp")),
     ("aten.expm1.default", Rule::Op("expm1")),
@@ -44,23 +42,15 @@ pub const ROWS: &[Row] = &[
     ("aten.floor_divide.default", Rule::Fn(floor_divide)),
     ("aten.fmod.Scalar", Rule::Fn(fmod)),
     ("aten.fmod.Tensor", Rule::Fn(fmod)),
-    ("aten.gelu.default", Rule::Fn(gelu)),
-    ("aten.glu.default", Rule::Fn(glu)),
-    ("aten.hardsigmoid.default", Rule::Op("hardsigmoid")),
-    ("aten.hardswish.default", Rule::Op("hardswish")),
-    ("aten.hardtanh.default", Rule::Fn(hardtanh)),
-    ("aten.leaky_relu.default", Rule::Fn(leaky_relu)),
     ("aten.lerp.Scalar", Rule::Fn(lerp)),
     ("aten.log.default", Rule::Op("log")),
     ("aten.log10.default", Rule::Op("log10")),
     ("aten.log1p.default", Rule::Op("log1p")),
     ("aten.log2.default", Rule::Op("log2")),
-    ("aten.log_sigmoid.default", Rule::Op("logsigmoid")),
     ("aten.max.other", Rule::Fn(maximum)),
     ("aten.maximum.default", Rule::Fn(maximum)),
     ("aten.min.other", Rule::Fn(minimum)),
     ("aten.minimum.default", Rule::Fn(minimum)),
-    ("aten.mish.default", Rule::Op("mish")),
     ("aten.mul.Scalar", Rule::Fn(mul)),
     ("aten.mul.Tensor", Rule::Fn(mul)),
     ("aten.nan_to_num.default", Rule::Fn(nan_to_num)),
@@ -69,20 +59,14 @@ pub const ROWS: &[Row] = &[
     ("aten.pow.Tensor_Scalar", Rule::Fn(pow)),
     ("aten.pow.Tensor_Tensor", Rule::Fn(pow_tensor)),
     ("aten.reciprocal.default", Rule::Op("reciprocal")),
-    ("aten.relu.default", Rule::Op("relu")),
-    ("aten.relu6.default", Rule::Fn(relu6)),
     ("aten.remainder.Scalar", Rule::Fn(remainder)),
     ("aten.remainder.Tensor", Rule::Fn(remainder)),
     ("aten.round.default", Rule::Op("round")),
     ("aten.rsqrt.default", Rule::Op("rsqrt")),
     ("aten.rsub.Scalar", Rule::Fn(rsub)),
-    ("aten.selu.default", Rule::Fn(selu)),
-    ("aten.sigmoid.default", Rule::Op("sigmoid")),
     ("aten.sign.default", Rule::Op("sign")),
-    ("aten.silu.default", Rule::Op("silu")),
     ("aten.sin.default", Rule::Op("sin")),
     ("aten.sinh.default", Rule::Op("sinh")),
-    ("aten.softplus.default", Rule::Fn(softplus)),
     ("aten.sqrt.default", Rule::Op("sqrt")),
     ("aten.square.default", Rule::Fn(square)),
     ("aten.sub.Scalar", Rule::Fn(sub)),
@@ -332,12 +316,6 @@ fn nan_to_num(c: &Ctx) -> Result<Expr, Why> {
 }
 
 /// The first half along a dimension, scaled by the sigmoid of the second.
-fn glu(c: &Ctx) -> Result<Expr, Why> {
-    let x = c.tensor("self")?;
-    let dim = c.dim_or("dim", -1, x.rank())?;
-    op("glu", [x.expr, int(dim as i64)])
-}
-
 fn minimum(c: &Ctx) -> Result<Expr, Why> {
     let (a, b) = (c.tensor("self")?, c.tensor("other")?);
     op(
@@ -388,72 +366,6 @@ fn clamp_tensor(c: &Ctx) -> Result<Expr, Why> {
     let (min, max) = (bound("min")?, bound("max")?);
     let x = min.map_or(Ok(x.clone()), |min| op("maximum", [x, min]))?;
     max.map_or(Ok(x.clone()), |max| op("minimum", [x, max]))
-}
-
-fn clamp_between(c: &Ctx, min: f64, max: f64) -> Result<Expr, Why> {
-    let bounds = [some(Some(float(min))), some(Some(float(max)))];
-    let [min, max] = bounds;
-    op("clamp", [c.tensor("self")?.expr, min, max])
-}
-
-fn hardtanh(c: &Ctx) -> Result<Expr, Why> {
-    clamp_between(c, c.float_or("min_val", -1.0)?, c.float_or("max_val", 1.0)?)
-}
-
-fn relu6(c: &Ctx) -> Result<Expr, Why> {
-    clamp_between(c, 0.0, 6.0)
-}
-
-fn gelu(c: &Ctx) -> Result<Expr, Why> {
-    let x = c.tensor("self")?.expr;
-    match c.str_or("approximate", "none")? {
-        "none" => op("gelu", [x]),
-        "tanh" => op("gelu_tanh", [x]),
-        other => why(format!(
-            "argument `approximate` is `{other}`, expected `none` or `tanh`"
-        )),
-    }
-}
-
-fn softplus(c: &Ctx) -> Result<Expr, Why> {
-    let (beta, threshold) = (c.float_or("beta", 1.0)?, c.float_or("threshold", 20.0)?);
-    op(
-        "softplus",
-        [c.tensor("self")?.expr, float(beta), float(threshold)],
-    )
-}
-
-fn elu(c: &Ctx) -> Result<Expr, Why> {
-    let number = |name| c.float_or(name, 1.0);
-    elu_scaled(
-        c,
-        [number("alpha")?, number("scale")?, number("input_scale")?],
-    )
-}
-
-fn celu(c: &Ctx) -> Result<Expr, Why> {
-    let alpha = c.float_or("alpha", 1.0)?;
-    elu_scaled(c, [alpha, 1.0, 1.0 / alpha])
-}
-
-/// The constants are those of `torch.selu`.
-fn selu(c: &Ctx) -> Result<Expr, Why> {
-    elu_scaled(c, [1.673_263_242_354_377_2, 1.050_700_987_355_480_5, 1.0])
-}
-
-/// With alpha, and the scales of the result and of the input.
-fn elu_scaled(c: &Ctx, numbers: [f64; 3]) -> Result<Expr, Why> {
-    let x = c.tensor("self")?.expr;
-    let [alpha, scale, input_scale] = numbers.map(float);
-    match numbers {
-        [_, 1.0, 1.0] => op("elu", [x, alpha]),
-        _ => op("elu_scaled", [x, alpha, scale, input_scale]),
-    }
-}
-
-fn leaky_relu(c: &Ctx) -> Result<Expr, Why> {
-    let slope = c.float_or("negative_slope", 0.01)?;
-    op("leaky_relu", [c.tensor("self")?.expr, float(slope)])
 }
 
 fn to_copy(c: &Ctx) -> Result<Expr, Why> {

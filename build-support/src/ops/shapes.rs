@@ -62,8 +62,14 @@ fn rule(op: &str) -> Option<Rule> {
         Some(rules[at].1)
     });
     let elementwise = || {
-        use super::{arith, bits, compare};
-        let families = [arith::ROWS, bits::ROWS, bits::LEFT_SHIFTS, compare::ROWS];
+        use super::{activation, arith, bits, compare};
+        let families = [
+            activation::ROWS,
+            arith::ROWS,
+            bits::ROWS,
+            bits::LEFT_SHIFTS,
+            compare::ROWS,
+        ];
         let mut rows = families.into_iter().flatten();
         rows.any(|(name, _)| *name == op)
             .then_some(broadcast as Rule)

@@ -8,20 +8,12 @@ use std::process::{Command, Output};
 
 use pycandle_test_checkpoints::cases;
 
-use package::{ATTRIBUTE, LOCK, Package, WEIGHTS};
+use package::{ATTRIBUTE, CODEGEN, LOCK, Package, WEIGHTS};
 
 #[test]
 fn a_build_goes_on_without_the_weights() {
     let package = Package::new();
-    let codegen = [
-        "codegen",
-        "--manifest",
-        "m/llama_manifest.json",
-        "--weights",
-        WEIGHTS,
-        "--out",
-        "-",
-    ];
+    let codegen = [CODEGEN, &["--out", "-"]].concat();
     let source = package.gives(&codegen, 0, &["pub struct Llama"]);
     package.gives(
         &["lock", "--weights", WEIGHTS],
@@ -183,14 +175,7 @@ fn check_says_what_was_not_compared() {
     std::fs::create_dir(package.path("m/config.json")).expect("a folder");
     let said = "warning: unread: no config was compared: m/config.json: ";
     package.gives(&["check"], 0, &[said]);
-    let codegen = [
-        "codegen",
-        "--manifest",
-        "m/llama_manifest.json",
-        "--weights",
-        WEIGHTS,
-    ];
-    package.gives(&[&codegen[..], &["--out", "-"]].concat(), 0, &[said]);
+    package.gives(&[CODEGEN, &["--out", "-"]].concat(), 0, &[said]);
     let inspect = [
         "inspect",
         "--manifest",

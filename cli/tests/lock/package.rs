@@ -70,4 +70,12 @@ impl Package {
 }
 
 pub const WEIGHTS: &str = "m/model.safetensors";
+/// Generates the code of the package's model.
+pub const CODEGEN: &[&str] = &[
+    "codegen",
+    "--manifest",
+    "m/llama_manifest.json",
+    "--weights",
+    WEIGHTS,
+];
 pub const LOCK: &str = "m/model.safetensors.lock.json";
