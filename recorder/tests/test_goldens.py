@@ -254,3 +254,28 @@ def test_rounding_that_differs_in_half_precision_is_no_other_path():
     goldens.compare(golden, expected, lambda: None)
     with pytest.raises(RecordError, match="differs"):
         goldens.compare(golden, expected, lambda: {"y": truth * 1.001})
+
+
+class Counting(nn.Module):
+    """Gives something else the second time, without a buffer that would say so."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.inner(x) * self.calls
+
+
+def test_goldens_of_a_checkpoint_are_those_of_the_model(tmp_path):
+    with meta_device():
+        model = Counting().eval()
+    recorder = GoldenRecorder(tmp_path)
+    recorder.record(model, torch.zeros(1, 3, device="meta"))
+    weights = nn.Linear(3, 2).state_dict()
+    state = {f"inner.{name}": tensor for name, tensor in weights.items()}
+    recorder.record_goldens(state, (torch.randn(1, 3),))
+    with pytest.raises(RecordError, match="the trace differs from the model's"):
+        recorder.record_goldens(state, (torch.randn(1, 3),))

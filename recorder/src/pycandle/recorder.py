@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from . import goldens, tensorfile
@@ -91,7 +92,7 @@ class GoldenRecorder:
         self._name = None
         self._cases = {}
         if has_values(model, (args, kwargs)):
-            self._record_case(self._own_weights(), (args, kwargs), None, check=True)
+            self._record_case(self._own_weights(), (args, kwargs), None, weights={})
         return self._manifest
 
     def save(self, name: str, weights: bool = False) -> Path:
@@ -154,39 +155,54 @@ class GoldenRecorder:
         or tensors by name. `inputs` are the positional arguments, or the arguments by name, or
         tensors by the manifest's input names; what is no tensor has to be what the trace was made
         with. When the weights take more than `max_memory` bytes,
-        each is read when it is first needed and dropped after its last use. `case` names goldens
-        beside the first ones.
+        each is read when it is first needed and dropped after its last use; otherwise the outputs
+        are held against those of the model itself on these weights. `case` names goldens beside the
+        first ones.
         """
         if not isinstance(checkpoint, (str, Path, nn.Module, Mapping)):
             raise RecordError(
                 f"the checkpoint is of type {type(checkpoint).__name__}: give a path, the recorded "
                 "model, or tensors by name"
             )
-        check = isinstance(checkpoint, nn.Module)
         if isinstance(checkpoint, nn.Module):
             if self._model is not checkpoint:
                 raise RecordError("record_goldens was given another model than record")
             source = self._own_weights()
         else:
             source = Checkpoint(checkpoint, self.manifest)
-        if max_memory is not None and source.bytes > max_memory:
+        streams = max_memory is not None and source.bytes > max_memory
+        if streams:
             source.stream()
-        self._record_case(source, inputs, case, check)
+        own = isinstance(checkpoint, nn.Module)
+        weights: dict[str, torch.Tensor] | None = {} if own else None
+        if not own and not streams:
+            untied = (p.name for p in self.manifest.parameters if not p.tied_to)
+            weights = {name: source.tensor(name) for name in untied}
+        self._record_case(source, inputs, case, weights)
 
     def _own_weights(self) -> Checkpoint:
         manifest = self.manifest  # says so where nothing is recorded
         assert self._model is not None
         return Checkpoint(self._model.state_dict(), manifest)
 
-    def _record_case(self, source: Checkpoint, inputs: Any, case: str | None, check: bool) -> None:
+    def _record_case(
+        self,
+        source: Checkpoint,
+        inputs: Any,
+        case: str | None,
+        weights: Mapping[str, torch.Tensor] | None,
+    ) -> None:
+        """`weights` are those that the model itself has not, to hold the outputs against its."""
         args, kwargs = _arguments(inputs)
         named = self._named_inputs(args, kwargs)
         given = {name: t.detach().clone() for name, t in named.items()}
         tensors = goldens.record(self.manifest, source.tensor, self._constants, given)
-        if check:
+        if weights is not None:
             assert self._model is not None
-            eager = self._eager(self._model, given)
-            goldens.compare(tensors, eager, lambda: self._eager_in_float32(given))
+            eager = self._eager(self._model, given, weights)
+            goldens.compare(
+                tensors, eager, lambda: self._eager_in_float32(given, weights, source.bytes)
+            )
         names = [p.name for p in self.manifest.parameters]
         self._cases[case] = (tensors, goldens.checkpoint_hash(names, source.tensor))
         if self._name is not None:
@@ -222,22 +238,28 @@ class GoldenRecorder:
         return found
 
     def _eager_in_float32(
-        self, inputs: Mapping[str, torch.Tensor]
+        self, inputs: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], size: int
     ) -> dict[str, torch.Tensor | None] | None:
         """The outputs of the model raised to float32; None when it is large or takes no float32."""
         assert self._model is not None
-        if self._own_weights().bytes > _CHEAP:
+        if size > _CHEAP:
             return None
-        given = {n: t.float() if t.is_floating_point() else t for n, t in inputs.items()}
+        given, raised = (
+            {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
+            for tensors in (inputs, weights)
+        )
         try:
-            return self._eager(copy.deepcopy(self._model).float(), given)
+            return self._eager(copy.deepcopy(self._model).float(), given, raised)
         except Exception:  # whatever the model says to another dtype, or to being copied
             return None
 
     def _eager(
-        self, model: nn.Module, inputs: Mapping[str, torch.Tensor]
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, torch.Tensor],
+        weights: Mapping[str, torch.Tensor],
     ) -> dict[str, torch.Tensor | None]:
-        """The outputs of `model` itself, by the manifest's names."""
+        """The outputs of `model` itself with these weights, by the manifest's names."""
         assert self._traced is not None
         names = {i.path: i.name for i in self.manifest.inputs}
         given = [
@@ -246,7 +268,7 @@ class GoldenRecorder:
         ]
         args, kwargs = pytree.tree_unflatten(given, self._traced.structure)
         with explained(model), torch.no_grad():
-            result = model(*args, **kwargs)
+            result = functional_call(model, dict(weights), args, kwargs)
         found = {leaf.path: leaf.value for leaf in leaves(result)}
         return {o.name: found.get(o.path) for o in self.manifest.outputs}
 
