@@ -45,6 +45,7 @@ macro_rules! causal {
                     steps.push(model.forward(&input, &mask, &mut cache)?);
                 }
             }
+            assert_eq!(steps.len(), 1 + 64, "prefill and so many steps");
             assert_eq!(tokens, expected[0], "greedy decoding differs from transformers' generate");
 
             // The same tokens at once, without anything cached.
