@@ -1,8 +1,9 @@
 """Sizes that Python computes with floats, as the whole numbers that they come to.
 
-`int(n * 0.5)`, `math.ceil(n / 4)` and the length of `torch.arange(n - 1, -1, -1.0)` go through
-floats, of which a manifest knows nothing. Each is a quotient of whole numbers, and rounding to a
-float does not move one across a whole number as long as sizes stay below 2**31.
+`F.interpolate(scale_factor=0.5)`, `math.ceil(n / 4)` and the length of `torch.arange(n, 0, -1.0)`
+go through floats, of which a manifest knows nothing; `int(…)` of one fixes the size. Each is a
+quotient of whole numbers, and rounding to a float does not move one across a whole number as long
+as sizes stay below 2**31.
 """
 
 from __future__ import annotations
