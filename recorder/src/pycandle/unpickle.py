@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from . import tensorfile
+from .archive import check_entries, check_storages, is_archive
 from .checkpoint import is_index, shards
 from .errors import RecordError, plain, quoted, shown
 
@@ -101,6 +101,13 @@ def _named(file: Path, held: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
         if isinstance(tensor, torch.Tensor):
             if str(key) in named:
                 raise RecordError(f"{file} holds two tensors that are called {quoted(key)}")
+            # With strides of 0 a few bytes stand for as many as one likes.
+            bytes_, most = tensor.numel() * tensor.element_size(), file.stat().st_size
+            if bytes_ > most and not tensor.is_meta:
+                raise RecordError(
+                    f"{file}: {quoted(key)} would take {bytes_} bytes, the whole file has {most}: "
+                    "save a contiguous tensor instead of an expanded one"
+                )
             named[str(key)] = tensor
     return named
 
@@ -122,16 +129,15 @@ def _load(file: Path) -> Any:
     if file.exists() and not file.is_file():
         raise RecordError(f"{file} is no file: name a checkpoint of torch.save, or its index")
     try:
-        mapped = zipfile.is_zipfile(file)  # what torch.save wrote before 1.6 cannot be mapped
-        if mapped and _is_script(file):
-            raise RecordError(
-                f"{file} holds TorchScript, a program: where you trust it, write "
-                f"torch.save(torch.jit.load({str(file)!r}).state_dict(), "
-                f"{str(file.with_suffix('.state_dict.bin'))!r}), and unpickle that"
-            )
+        archive = is_archive(file)  # what torch.save wrote before 1.6 is none, and cannot be mapped
+        if archive:
+            check_entries(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what they warn, it is refused below
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+            held = torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
+            if archive:
+                check_storages(file)
+        return held
     except RecordError:
         raise
     except pickle.UnpicklingError as error:
@@ -140,10 +146,11 @@ def _load(file: Path) -> Any:
             "instead, in the program that made the file"
         ) from error
     except Exception as error:  # a file that was cut or made up fails anywhere
-        said = plain(str(error).strip().partition("\n")[0])
+        said = plain(str(error).strip().partition("\n")[0]) or "its pickle ends too early"
+        if any(words in said for words in _BEYOND):
+            said = "a tensor in it is larger than what it holds of that tensor"
         raise RecordError(f"{file} cannot be read: {said}") from error
 
 
-def _is_script(file: Path) -> bool:
-    with zipfile.ZipFile(file) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+# What PyTorch says of sizes, strides and offsets that lead out of a storage.
+_BEYOND = ("resize storage", "wrong byte size", "storage offset", "overflow", "stride length")
