@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +20,11 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from .calls import is_library_source, is_model_source, relative
 from .errors import RecordError
+
+KEEPS_NOTHING = (
+    "a recorded model keeps nothing from one call to the next, in a buffer neither: pass it as an "
+    "argument and return it"
+)
 
 _TALKING = (
     "torch._subclasses.fake_tensor",
@@ -52,7 +59,10 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, torch shows no tracebacks and graphs of what is an error; with TORCH_LOGS it does."""
+    """Inside, torch shows no tracebacks and graphs of what is an error; with TORCH_LOGS it does.
+
+    Nor does it advise to make buffers of attributes, which are no state for us either.
+    """
     if "TORCH_LOGS" in os.environ:
         yield
         return
@@ -62,7 +72,9 @@ def quiet() -> Iterator[None]:
         logger.setLevel(logging.CRITICAL)
     vars(_trace)["print"] = lambda *_args, **_kwargs: None  # of the graph up to the error
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The tensor attributes? .* assigned during")
+            yield
     finally:
         del vars(_trace)["print"]
         for logger, level in zip(loggers, before, strict=True):
@@ -93,6 +105,16 @@ def _what(error: BaseException) -> str:
         return (
             " puts tensors of two devices together; make tensors on the device of an input, and "
             "record with the model and its inputs on one device"
+        )
+    if kept := re.match(r"Constant (\S+) is mutated in the forward method", str(error)):
+        home, _, name = kept[1].rpartition(".")
+        listed = f"a tensor in an attribute of `{home}`" if home else "a tensor in an attribute"
+        what = listed if name.startswith("lifted_tensor_") else f"the tensor `{kept[1]}`"
+        return f" writes to {what}, and {KEEPS_NOTHING}"
+    if "unhashable type" in str(error) and "SymInt" in str(error):
+        return (
+            " takes an open size as the key of a dict or puts it into a set, which needs one "
+            "value: compute without, or leave the axes that it comes from out of dynamic_shapes"
         )
     return (
         f" cannot be recorded: {first_line(error)}; forward has to run on these inputs, and is "

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from . import goldens, tensorfile
 from .arguments import argument_leaves, by_name, leaves, plain_leaves, take_dataclasses
+from .attributes import kept
 from .checkpoint import Checkpoint
 from .convert import convert
 from .errors import RecordError, writing
@@ -267,7 +268,7 @@ class GoldenRecorder:
             for leaf in self._traced.inputs
         ]
         args, kwargs = pytree.tree_unflatten(given, self._traced.structure)
-        with explained(model), torch.no_grad():
+        with explained(model), kept(model), torch.no_grad():
             result = functional_call(model, dict(weights), args, kwargs)
         found = {leaf.path: leaf.value for leaf in leaves(result)}
         return {o.name: found.get(o.path) for o in self.manifest.outputs}

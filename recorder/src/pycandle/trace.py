@@ -26,6 +26,7 @@ from .arguments import (
     take_dataclasses,
     var_keyword,
 )
+from .attributes import Attributes, kept, watched
 from .decompose import decompositions, refuse_undone
 from .dims import SymbolTable
 from .dynamic import DynamicShapes
@@ -33,6 +34,7 @@ from .errors import RecordError
 from .failures import quiet
 from .guards import noted
 from .layout import layout_is_free, only_conditions_of
+from .memory import changes, refuse_memory
 from .meta import as_on_cpu, check_values
 from .mutation import refuse_hidden_state
 from .pairs import as_pairs
@@ -77,7 +79,7 @@ def trace(
     with ExitStack() as stack:
         stack.enter_context(quiet())
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_known_results(model))
+        found = stack.enter_context(_calls(model))
         stack.enter_context(_open_sizes())
         stack.enter_context(sequences_stay_open())
         stack.enter_context(huggingface.traceable(model))
@@ -93,7 +95,7 @@ def trace(
 
         def exported_from(least: int) -> tuple[ExportedProgram, ExportedProgram, sizes.Open]:
             with noted(named) as guards:
-                with layout_is_free(), shared_sizes(named, least):
+                with kept(model), layout_is_free(), shared_sizes(named, least):
                     exported = torch.export.export(
                         model, args, kwargs, dynamic_shapes=shapes.for_torch(), strict=False
                     )
@@ -109,8 +111,10 @@ def trace(
             if not any(size in str(error) for size in ("Max(0, ", "Min(1, ")):
                 raise
             exported, program, asked = exported_from(1)
-    refuse_undone(table, exported, program)
-    refuse_hidden_state(program)
+        refuse_undone(table, exported, program)
+        refuse_hidden_state(program)
+        if any(changes(*pair) for pair in found):
+            refuse_memory(model, args, kwargs)
     sizes_of, symbols, conditions = sizes.bind(
         program, [leaf.name for leaf in inputs], given, asked
     )
@@ -129,10 +133,15 @@ def trace(
 
 
 @contextmanager
-def _known_results(model: nn.Module) -> Iterator[None]:
-    """Inside, what `model` returns is taken apart, dataclasses too, or refused."""
+def _calls(model: nn.Module) -> Iterator[list[tuple[Attributes, Attributes]]]:
+    """Yields the attributes of `model` before and after each call.
 
-    def check(_model: nn.Module, _args: Any, result: Any) -> None:
+    Inside, what `model` returns is taken apart, dataclasses too, or refused.
+    """
+    found: list[tuple[Attributes, Attributes]] = []
+
+    def check(before: Attributes, after: Attributes, result: Any) -> None:
+        found.append((before, after))
         take_dataclasses(result)
         refused = [leaf for leaf in leaves(result) if not isinstance(leaf.value, _RESULTS)]
         if refused:
@@ -143,11 +152,8 @@ def _known_results(model: nn.Module) -> Iterator[None]:
                 "has no form for: return tensors, alone or in tuples, lists, dicts and dataclasses"
             )
 
-    handle = model.register_forward_hook(check)
-    try:
-        yield
-    finally:
-        handle.remove()
+    with watched(model, check):
+        yield found
 
 
 @contextmanager

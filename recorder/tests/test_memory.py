@@ -1,0 +1,211 @@
+"""Attributes that forward changes: caches are recorded, and what a later call reads is refused."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pycandle import RecordError, meta_device
+
+N = {"x": {0: "n"}}
+
+
+class Kept(nn.Module):
+    """Keeps an attribute in a submodule, which `step` computes by and changes."""
+
+    def __init__(self, step: Any, **attributes: Any) -> None:
+        super().__init__()
+        self.block = nn.Module()
+        for name, value in attributes.items():
+            setattr(self.block, name, value)
+        self.step = step
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.step(self.block, x) + 1
+
+
+def running(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.h = x.mean(0) if block.h is None else block.h * 0.9 + x.mean(0)
+    return x * block.h
+
+
+def decaying(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.h = block.h * 0.9
+    return x * block.h
+
+
+def counting(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.seen["calls"][0] += 1
+    block.other = len(x.shape)
+    return x * block.seen["calls"][0]
+
+
+def alternating(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.mode = "b" if block.mode == "a" else "a"
+    return x if block.mode == "a" else -x
+
+
+def appending(block: Any, x: torch.Tensor) -> torch.Tensor:
+    state = block.state
+    state.rows = x if state.rows is None else torch.cat([state.rows, x])
+    return x + state.rows.sum(0)
+
+
+def centred_by_first(block: Any, x: torch.Tensor) -> torch.Tensor:
+    if not block.ready:
+        block.mean, block.ready = x.mean(0), True
+    return x - block.mean
+
+
+def in_place(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.h.mul_(0.9)
+    return x * block.h
+
+
+REMEMBERS = {
+    "input": (running, {"h": torch.zeros(3)}, r"tensor `block\.h`.*from its inputs"),
+    "later": (running, {"h": None}, r"tensor `block\.h`.*from its inputs"),
+    "alone": (decaying, {"h": torch.ones(3)}, r"tensor `block\.h`.*something else"),
+    "number": (
+        counting,
+        {"seen": {"calls": [0]}},
+        r"`block\.seen\['calls'\]\[0\]` \(from 0 to 1\)",
+    ),
+    "string": (alternating, {"mode": "a"}, r"`block\.mode` \(from 'a' to 'b'\)"),
+    "object": (appending, {"state": SimpleNamespace(rows=None)}, r"tensor `block\.state\.rows`"),
+    "flag": (centred_by_first, {"ready": False, "mean": None}, r"tensor `block\.mean`"),
+    "in place": (in_place, {"h": torch.ones(3)}, r"writes to the tensor `block\.h`"),
+}
+
+
+def afterwards(model: Kept) -> dict[str, Any]:
+    """All attributes of `model`, by module and name; to be compared by identity."""
+    homes = {path: (vars(m), m._buffers) for path, m in model.named_modules()}
+    return {
+        f"{path}.{name}": value
+        for path, both in homes.items()
+        for home in both
+        for name, value in home.items()
+    }
+
+
+def same(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    return list(before) == list(after) and all(v is after[k] for k, v in before.items())
+
+
+@pytest.mark.parametrize("name", REMEMBERS)
+def test_what_a_later_call_reads_is_refused_by_name(name, record):
+    step, attributes, said = REMEMBERS[name]
+    model = Kept(step, **copy.deepcopy(attributes)).eval()
+    before = afterwards(model)
+    with pytest.raises(
+        RecordError, match=said + r".*pass it as an argument and return it"
+    ) as error:
+        record(model, torch.randn(5, 3), shapes=N)
+    assert "`block.other`" not in str(error.value)
+    assert same(before, afterwards(model))
+    for part in ("seen", "state"):  # what is kept in them is the same, too
+        assert getattr(model.block, part, None) == attributes.get(part)
+
+
+def test_a_buffer_of_a_submodule_that_forward_replaces_is_state(record):
+    model = Kept(running)
+    model.block.register_buffer("h", torch.zeros(3))
+    with pytest.raises(RecordError, match=r"tensor `block\.h`.*pass it as an argument"):
+        record(model, torch.randn(5, 3), shapes=N)
+
+
+def waves(count: int) -> torch.Tensor:
+    return torch.arange(count, dtype=torch.float32)[:, None].cos()
+
+
+def filled_once(block: Any, x: torch.Tensor) -> torch.Tensor:
+    if block.cos is None or block.cos.shape[0] < x.shape[0]:
+        block.cos = waves(x.shape[0])
+    return x * block.cos[: x.shape[0]]
+
+
+def filled_by_length(block: Any, x: torch.Tensor) -> torch.Tensor:
+    if x.shape[0] != block.length:
+        block.cos, block.length = waves(x.shape[0]), x.shape[0]
+    return x * block.cos
+
+
+def registered(block: Any, x: torch.Tensor) -> torch.Tensor:
+    if not hasattr(block, "cos"):
+        block.register_buffer("cos", waves(x.shape[0]), persistent=False)
+    return x * block.cos[: x.shape[0]]
+
+
+def noted(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.calls += 1
+    block.last, block.log = x * 2, [*block.log, x]
+    return x * waves(x.shape[0])
+
+
+def converted(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.scale = block.scale.to(x.dtype)
+    return x * waves(x.shape[0]) * block.scale
+
+
+FORGETS = {
+    "absent": (filled_once, {"cos": None}),
+    "too short": (filled_once, {"cos": torch.zeros(2, 1)}),
+    "by length": (filled_by_length, {"cos": None, "length": 0}),
+    "buffer": (registered, {}),
+    "never read": (noted, {"calls": 0, "log": []}),
+    "converted": (converted, {"scale": torch.ones(3, dtype=torch.float64)}),
+}
+
+
+@pytest.mark.parametrize("name", FORGETS)
+def test_what_is_computed_again_is_recorded_for_every_size(name, record):
+    step, attributes = FORGETS[name]
+    model = Kept(step, **copy.deepcopy(attributes)).eval()
+    before = afterwards(model)
+    recorded = record(model, torch.randn(5, 3), shapes=N)
+    for size in (7, 3):
+        x = torch.randn(size, 3)
+        recorded.recorder.record_goldens(model, (x,))
+        tensors, _ = recorded.golden()
+        assert same(before, afterwards(model))
+        assert torch.equal(tensors["output.output"], x * waves(size) + 1)
+
+
+def test_on_meta_it_is_the_same(record):
+    class Model(nn.Module):
+        def __init__(self, h: torch.Tensor | None) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+            self.h = h
+            self.weight: torch.Tensor | None = None
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.weight is None:
+                self.weight = self.linear.weight.softmax(0)
+            y = x @ self.weight
+            if self.h is not None:
+                self.h = self.h + y.mean(0)
+                y = y * self.h
+            return y
+
+    with meta_device():
+        good, bad = Model(None), Model(torch.zeros(3))
+    x = torch.empty(5, 3, device="meta")
+    assert "aten.softmax.int" in record(good, x, shapes=N).ops
+    with pytest.raises(RecordError, match=r"tensor `h`"):
+        record(bad, x, shapes=N)
+
+
+def test_an_open_size_as_a_key_is_an_error_that_says_so(record):
+    def looked_up(block: Any, x: torch.Tensor) -> torch.Tensor:
+        return x * block.made.setdefault(x.shape[0], waves(x.shape[0]))
+
+    with pytest.raises(RecordError, match=r"test_memory\.py:\d+.*open size as the key of a dict"):
+        record(Kept(looked_up, made={}), torch.randn(5, 3), shapes=N)
+    record(Kept(looked_up, made={}), torch.randn(5, 3))
