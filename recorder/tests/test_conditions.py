@@ -14,6 +14,7 @@ from torch.utils._sympy import functions as sf
 
 from pycandle import GoldenRecorder, RecordError
 from pycandle.dims import evaluate
+from pycandle.rounding import without_idle_operands
 from pycandle.schema import DimExpr
 from pycandle.wholes import whole
 
@@ -479,3 +480,36 @@ def test_the_first_of_a_sequence_broadcasts(tmp_path, part):
     assert limits(manifest)["length"] == (1, None)
     for batch, length in ((1, 1), (3, 2), (2, 9)):
         recorder.record_goldens(model, (torch.randn(batch, length),), case="x")
+
+
+def chunks(x):
+    rest = (4 - x.shape[0] % 4) % 4
+    whole = F.pad(x, (0, 0, 0, rest)).reshape(-1, 4, x.shape[1]).cumsum(1)
+    return whole.reshape(-1, x.shape[1])[: x.shape[0]].reshape(1, x.shape[0], x.shape[1])
+
+
+def test_padding_to_a_multiple_and_cutting_it_off_leaves_every_size(tmp_path):
+    manifest, recorder, model = recorded(tmp_path, chunks, draw(6, 2))
+    assert holds(manifest) == []
+    assert limits(manifest) == {"a": (0, None)}
+    assert all(right_or_refused(recorder, model, (0, 2), (1, 2), (4, 2), (7, 2), (8, 2)))
+
+
+def test_what_never_decides_is_left_out_and_nothing_else():
+    n, m = sympy.symbols("n m", integer=True, nonnegative=True)
+    up = 8 * sf.FloorDiv(n + sf.Mod(8 - sf.Mod(n, 8), 8), 8)
+    ranges = {"n": (0, None), "m": (3, None)}
+    for expr, simple in (
+        (sf.Min(n, up), n),
+        (sf.Max(n, up) - n, 8 * sf.FloorDiv(n + 7, 8) - n),
+        (sf.Min(n, n + m - 3, n + m), n),
+        (sf.Min(n, up - 1), None),
+        (sf.Max(n, n + m - 4), None),
+        (sympy.Eq(sf.Mod(m - n, 4) + sf.Max(0, n), 2), None),
+    ):
+        got = without_idle_operands(expr, ranges)
+        assert got == simple or simple is None
+        for size in range(20):
+            sizes = {n: sympy.Integer(size), m: sympy.Integer(20 + size * 5 % 7)}
+            assert sympy.simplify(got.subs(sizes)) == sympy.simplify(expr.subs(sizes))
+    assert without_idle_operands(sf.Min(n, up - 1), ranges).has(sf.Min)

@@ -11,15 +11,21 @@ from dataclasses import dataclass, replace
 
 import sympy
 from torch.utils._sympy import functions as sf
-from torch.utils._sympy.numbers import int_oo
-from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from .dims import depends_on_values, of_values, to_dim
 from .errors import RecordError
 from .guards import Asked
+from .rounding import (
+    LARGEST,
+    LEAST,
+    Range,
+    bounds,
+    never_above_zero,
+    rounded,
+    without_idle_operands,
+)
 from .schema import Condition, DimExpr
 
-Range = tuple[int, int | None]
 Span = tuple[int | None, int | None]
 
 
@@ -50,7 +56,8 @@ def solve(
     sizes = {exact[sympy.Symbol(n)]: sympy.Integer(size) for n, size in traced.items()}
     found: dict[tuple[str, sympy.Expr], _Relation] = {}
     for one in asked:
-        for part in _parts(one.condition.xreplace(exact), sizes):
+        condition = without_idle_operands(one.condition.xreplace(exact), ranges)
+        for part in _parts(condition, sizes):
             for relation in _relations(part, one):
                 found.setdefault((relation.op, relation.difference), relation)
     relations = list(found.values())
@@ -61,6 +68,7 @@ def solve(
         relations = [r for r in relations if not _narrow(ranges, r)]
         if ranges == before:
             break
+    relations = [replace(r, difference=_decided(r.difference, ranges)) for r in relations]
     relations = [_sharp(r, ranges) for r in relations if not _implied(r, ranges)]
     for relation in relations:
         _check_divisors(relation, ranges)
@@ -107,6 +115,10 @@ def _relations(part: sympy.Basic, asked: Asked) -> Iterator[_Relation]:
     for division in d.atoms(sf.FloorDiv, sf.Mod, sf.PythonMod, sympy.Mod):
         if division.args[1].free_symbols:
             yield _Relation("le", 1 - division.args[1], asked)
+    if op == "le" and (sizes := _factors(sympy.expand(1 - d))):
+        for size in sizes:
+            yield _Relation(op, 1 - size, asked)
+        return
     if op != "ne":
         yield _Relation(op, d.as_content_primitive()[1], asked)
         return
@@ -117,16 +129,24 @@ def _relations(part: sympy.Basic, asked: Asked) -> Iterator[_Relation]:
             yield _Relation("ne", factor.as_content_primitive()[1], asked)
 
 
+def _factors(product: sympy.Expr) -> list[sympy.Expr]:
+    """The sizes of a product of several, which is at least 1 where each of them is."""
+    factors = product.as_coeff_Mul()[1].as_ordered_factors() if product.is_Mul else []
+    sizes = all(factor.is_Symbol and factor.is_nonnegative for factor in factors)
+    return factors if sizes and product.as_coeff_Mul()[0] > 0 else []
+
+
 def _as_order(part: sympy.Eq) -> list[tuple[sympy.Expr, sympy.Expr]]:
-    """What is at most what, where one side is the least or largest operand and the other is one."""
-    for side, other in ((part.lhs, part.rhs), (part.rhs, part.lhs)):
-        if other not in side.args:
+    """What is at most what, where the least or largest of some sizes is said to be one of them."""
+    difference = sympy.expand(part.lhs - part.rhs)
+    for pick in difference.atoms(*LEAST, *LARGEST):
+        factor = difference.coeff(pick)
+        other = sympy.expand(pick - difference / factor) if factor.is_Integer else None
+        if other not in pick.args:
             continue
-        rest = [operand for operand in side.args if operand != other]
-        if isinstance(side, sf.Min | sympy.Min):
-            return [(other, operand) for operand in rest]
-        if isinstance(side, sf.Max | sympy.Max):
-            return [(operand, other) for operand in rest]
+        rest = [operand for operand in pick.args if operand != other]
+        least = isinstance(pick, LEAST)
+        return [(other, operand) if least else (operand, other) for operand in rest]
     return []
 
 
@@ -208,56 +228,27 @@ def _negative(bound: int | None) -> int | None:
     return None if bound is None else -bound
 
 
+def _decided(difference: sympy.Expr, ranges: Mapping[str, Range]) -> sympy.Expr:
+    return sympy.expand(without_idle_operands(difference, ranges))
+
+
 def _implied(relation: _Relation, ranges: Mapping[str, Range]) -> bool:
     """Whether the relation holds for all sizes of the ranges."""
-    bounds = _bounds(relation.difference, ranges)
+    difference = sympy.expand(rounded(relation.difference))
+    span = bounds(difference, ranges)
     if relation.op == "eq":
-        return bool(bounds.lower == 0 and bounds.upper == 0)
+        return bool(span.lower == 0 and span.upper == 0)
     if relation.op == "le":
-        return any(_bounds(d, ranges).upper <= 0 for d in _without_floors(relation.difference))
-    constant, rest = relation.difference.as_coeff_Add()
-    return bool(bounds.lower > 0 or bounds.upper < 0 or constant % rest.as_content_primitive()[0])
-
-
-def _without_floors(difference: sympy.Expr) -> Iterator[sympy.Expr]:
-    """Expressions that are at most 0 only where `difference` is, with ever fewer quotients."""
-    yield difference
-    yield sympy.factor(difference)
-    while divisions := _quotients(difference):
-        division = divisions[0]
-        base, divisor = division.args
-        factor = difference.coeff(division)
-        least = base if factor > 0 else base - divisor + 1
-        difference = sympy.expand(divisor * (difference - factor * division) + factor * least)
-        yield difference
-
-
-def _quotients(expr: sympy.Expr) -> list[sympy.Expr]:
-    """Quotients by a number, inside of no other one, that `expr` has a number of; larger first."""
-    found = [
-        division
-        for division in expr.atoms(sf.FloorDiv)
-        if division.args[1].is_Integer
-        and division.args[1] > 0
-        and expr.coeff(division).is_Integer
-        and not (expr - expr.coeff(division) * division).expand().has(division)
-    ]
-    return sorted(found, key=lambda division: (-sympy.count_ops(division), str(division)))
+        return never_above_zero(difference, ranges)
+    constant, rest = difference.as_coeff_Add()
+    return bool(span.lower > 0 or span.upper < 0 or constant % rest.as_content_primitive()[0])
 
 
 def _sharp(relation: _Relation, ranges: Mapping[str, Range]) -> _Relation:
     """At most 0 is 0 where nothing less can be."""
-    if relation.op == "le" and _bounds(relation.difference, ranges).lower == 0:
+    if relation.op == "le" and bounds(relation.difference, ranges).lower == 0:
         return replace(relation, op="eq")
     return relation
-
-
-def _bounds(expr: sympy.Expr, ranges: Mapping[str, Range]) -> ValueRanges[sympy.Expr]:
-    held = {s: ranges[str(s)] for s in expr.free_symbols if str(s) in ranges}
-    known = {
-        s: ValueRanges(low, int_oo if high is None else high) for s, (low, high) in held.items()
-    }
-    return bound_sympy(expr, known)  # type: ignore[arg-type]
 
 
 def _check_traced(relation: _Relation, sizes: Mapping[sympy.Symbol, sympy.Integer]) -> None:
@@ -276,7 +267,7 @@ def _check_traced(relation: _Relation, sizes: Mapping[sympy.Symbol, sympy.Intege
 
 def _check_divisors(relation: _Relation, ranges: Mapping[str, Range]) -> None:
     for division in relation.difference.atoms(sf.FloorDiv, sf.Mod, sf.PythonMod, sympy.Mod):
-        if not _bounds(division.args[1], ranges).lower > 0:
+        if not bounds(division.args[1], ranges).lower > 0:
             raise _unsayable(relation.asked)
 
 
