@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use allocation_counter::measure;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use pycandle_build::{Config, checkpoint, raw};
@@ -33,15 +34,29 @@ const INTRUDERS: &[&str] = &[
     "\"batch\"",
 ];
 
-/// Reads a manifest and generates what it describes.
+/// Reads a manifest and generates what it describes, in memory that its length accounts for.
 fn read_manifest(text: &str) -> bool {
-    match raw::parse("m.json", text) {
-        Ok(_) => generate(text).map_err(|report| said(&report)).is_ok(),
+    let parsed = held("reading", 4, text, || raw::parse("m.json", text).map(drop));
+    match parsed {
+        Ok(_) => held("generating", 64, text, || generate(text))
+            .map_err(|report| said(&report))
+            .is_ok(),
         Err(report) => {
             said(&report.to_string());
             false
         }
     }
+}
+
+/// What `f` gives, which holds at most so many bytes for each of `text`, and 256 KiB.
+fn held<T>(what: &str, times: u64, text: &str, f: impl FnOnce() -> T) -> T {
+    let mut given = None;
+    let most = measure(|| given = Some(f())).bytes_max;
+    assert!(
+        most <= times * text.len() as u64 + (1 << 18),
+        "{what} takes {most} bytes:\n{text}"
+    );
+    given.expect("what `f` gave")
 }
 
 /// Something is said, and not that the generator is at fault.

@@ -281,6 +281,27 @@ def test_squeeze_of_a_size_that_is_at_least_one_moves_the_range(tmp_path):
     assert limits(manifest) == {"a": (2, None)} and holds(manifest) == []
 
 
+@pytest.mark.parametrize("few", [lambda x: x[:1], lambda x: x[-1:]])
+def test_squeeze_of_one_element_takes_at_least_one(tmp_path, few):
+    manifest, recorder, model = recorded(tmp_path, lambda x: few(x).squeeze(0), draw(4, 3))
+    assert limits(manifest) == {"a": (1, None)} and holds(manifest) == []
+    assert right_or_refused(recorder, model, (1, 3), (7, 3)) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("function", "least"),
+    [
+        (lambda x, y: x[: 12 // y.shape[0]], 1),
+        (lambda x, y: x[: 12 % y.shape[0]], 1),
+        (lambda x, y: x[: 12 // (y.shape[0] - 3)], 4),
+        (lambda x, y: x * 2 if x.shape[0] % y.shape[0] else x + 1, 1),
+    ],
+)
+def test_what_a_size_is_divided_by_is_above_zero(tmp_path, function, least):
+    manifest, _, _ = recorded(tmp_path, function, draw(16, 3), draw(5, 3), shapes=(A, B))
+    assert limits(manifest) == {"a": (0, None), "b": (least, None)}
+
+
 def test_squeeze_of_a_computed_size(tmp_path):
     manifest, recorder, model = recorded(tmp_path, lambda x: x[3:].squeeze(), draw(8, 1, 3))
     (condition,) = holds(manifest)

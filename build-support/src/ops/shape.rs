@@ -142,11 +142,16 @@ fn slice(c: &Ctx) -> Result<Expr, Why> {
 fn select(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
     let dim = c.dim("dim", x.rank())?;
-    let at = Expr::Size(position(c, &x, dim)?);
-    op("select", [x.expr, int(dim as i64), at])
+    match position(c, &x, dim)? {
+        // Whether it counts from the end is known when the model runs.
+        at if at.can_be_negative() && c.size("index")? == at => {
+            op("select_at", [x.expr, int(dim as i64), Expr::SizeAsInt(at)])
+        }
+        at => op("select", [x.expr, int(dim as i64), Expr::Size(at)]),
+    }
 }
 
-/// The `index` argument as a non-negative position.
+/// The `index` argument as a position, non-negative where that is known.
 fn position(c: &Ctx, x: &Operand, dim: usize) -> Result<Dim, Why> {
     Ok(match (c.size("index")?, size_at(x, dim)?) {
         (Dim::Size(i), Dim::Size(n)) if i < -n || i >= *n => {

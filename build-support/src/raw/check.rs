@@ -43,8 +43,8 @@ pub(super) fn check<'a>(source: &mut Source<'a>, raw: &Elements<'a>) -> Option<M
         made_in: Vec::new(),
     };
     c.identity();
-    let symbols = c.symbols();
-    let conditions = c.conditions(&symbols);
+    c.symbols();
+    let conditions = c.conditions();
     let inputs = c.inputs();
     let params = c.params();
     let constants = c.constants();
@@ -53,9 +53,9 @@ pub(super) fn check<'a>(source: &mut Source<'a>, raw: &Elements<'a>) -> Option<M
     let nodes = c.nodes();
     let calls = c.call_outputs(calls);
     let outputs = c.outputs();
-    c.bound(&symbols);
+    c.bound();
     let states = c.states(&inputs, &outputs);
-    let values = c.values;
+    let (values, symbols) = (c.values, c.names.symbols.ranges);
     source.report.is_empty().then(|| Manifest {
         file,
         version: raw.version,

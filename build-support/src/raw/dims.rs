@@ -5,8 +5,12 @@ use std::collections::HashMap;
 use super::json;
 use crate::manifest::{Dim, Symbol, SymbolId};
 
-/// Symbols by name.
-pub(super) type Symbols<'s> = HashMap<&'s str, SymbolId>;
+/// Symbols by name, and their ranges.
+#[derive(Default)]
+pub(super) struct Symbols<'s> {
+    pub ids: HashMap<&'s str, SymbolId>,
+    pub ranges: Vec<Symbol>,
+}
 
 /// A size in a shape: like [`expression`], but a plain number is not negative.
 pub(super) fn size(dim: &json::Dim<'_>, symbols: &Symbols<'_>) -> Result<Dim, String> {
@@ -21,7 +25,7 @@ pub(super) fn expression(dim: &json::Dim<'_>, symbols: &Symbols<'_>) -> Result<D
     let (op, operands) = match dim {
         json::Dim::Size(size) => return Ok(Dim::Size(*size)),
         json::Dim::Sym(name) => {
-            return match symbols.get(&**name) {
+            return match symbols.ids.get(&**name) {
                 Some(&id) => Ok(Dim::Sym(id)),
                 None => Err(format!("no symbol is named `{}`", &**name)),
             };
@@ -47,8 +51,8 @@ pub(super) fn expression(dim: &json::Dim<'_>, symbols: &Symbols<'_>) -> Result<D
     if pair && let (Some(right), Some(left)) = (operands.pop(), operands.pop()) {
         return match op {
             json::DimOp::Sub => Ok(Dim::Sub(Box::new(left), Box::new(right))),
-            json::DimOp::FloorDiv => floor_div(left, right),
-            _ => modulo(left, right),
+            json::DimOp::FloorDiv => floor_div(left, right, &symbols.ranges),
+            _ => modulo(left, right, &symbols.ranges),
         };
     }
     Ok(match op {
@@ -60,8 +64,8 @@ pub(super) fn expression(dim: &json::Dim<'_>, symbols: &Symbols<'_>) -> Result<D
 }
 
 /// `left // right`; a divisor below zero changes the signs of both, as it does in Python.
-fn floor_div(left: Dim, right: Dim) -> Result<Dim, String> {
-    let (left, right) = match divisor(&right)? {
+fn floor_div(left: Dim, right: Dim, ranges: &[Symbol]) -> Result<Dim, String> {
+    let (left, right) = match divisor(&right, ranges)? {
         Some(positive) => (negated(left), positive),
         None => (left, right),
     };
@@ -69,24 +73,26 @@ fn floor_div(left: Dim, right: Dim) -> Result<Dim, String> {
 }
 
 /// `left % right`, which has the sign of `right`.
-fn modulo(left: Dim, right: Dim) -> Result<Dim, String> {
-    Ok(match divisor(&right)? {
+fn modulo(left: Dim, right: Dim, ranges: &[Symbol]) -> Result<Dim, String> {
+    Ok(match divisor(&right, ranges)? {
         Some(positive) => negated(Dim::Mod(Box::new(negated(left)), Box::new(positive))),
         None => Dim::Mod(Box::new(left), Box::new(right)),
     })
 }
 
-/// What a divisor below zero is without its sign; `None` for another.
-fn divisor(dim: &Dim) -> Result<Option<Dim>, String> {
-    let below_zero = "a divisor in it can be below 0";
+/// What a divisor below zero is without its sign; `None` for one that is above zero, whatever the
+/// sizes within their ranges.
+fn divisor(dim: &Dim, ranges: &[Symbol]) -> Result<Option<Dim>, String> {
+    let below_zero = || "a divisor in it can be below 0".to_owned();
     match dim {
         Dim::Size(0) => Err("division by zero".to_owned()),
-        Dim::Size(n @ ..0) => Ok(Some(Dim::Size(n.checked_neg().ok_or(below_zero)?))),
-        Dim::Mul(factors) if factors.iter().any(|f| matches!(f, Dim::Size(..0))) => {
-            Err(below_zero.to_owned())
-        }
-        Dim::Sub(from, _) if matches!(**from, Dim::Size(..1)) => Err(below_zero.to_owned()),
-        _ => Ok(None),
+        Dim::Size(1..) => Ok(None),
+        Dim::Size(n) => Ok(Some(Dim::Size(n.checked_neg().ok_or_else(below_zero)?))),
+        dim => match least(dim, ranges) {
+            Some(1..) => Ok(None),
+            Some(0) => Err("a divisor in it can be 0".to_owned()),
+            _ => Err(below_zero()),
+        },
     }
 }
 
@@ -94,65 +100,33 @@ fn negated(dim: Dim) -> Dim {
     Dim::Sub(Box::new(Dim::Size(0)), Box::new(dim))
 }
 
-/// A size in a condition, which is computed before anything else is known of the inputs: no divisor
-/// in it can be 0, whatever the sizes within their ranges.
-pub(super) fn bounded(
-    dim: &json::Dim<'_>,
-    names: &Symbols<'_>,
-    symbols: &[Symbol],
-) -> Result<Dim, String> {
-    let dim = expression(dim, names)?;
-    match least(&dim, symbols) {
-        Some(_) => Ok(dim),
-        None => Err("a divisor in it can be 0".to_owned()),
-    }
-}
-
-/// A number that `dim` is never below; `None` where a divisor can be 0 or less.
-fn least(dim: &Dim, symbols: &[Symbol]) -> Option<i64> {
-    let all = |dims: &[Dim]| {
-        dims.iter()
-            .map(|dim| least(dim, symbols))
-            .collect::<Option<Vec<_>>>()
-    };
-    Some(match dim {
-        Dim::Size(size) => *size,
-        Dim::Sym(id) => symbols
+/// A number that `dim`, whose divisors are above zero, is never below, if one is known.
+fn least(dim: &Dim, ranges: &[Symbol]) -> Option<i64> {
+    let each = |dims: &[Dim]| -> Vec<_> { dims.iter().map(|dim| least(dim, ranges)).collect() };
+    let all = |dims: &[Dim]| each(dims).into_iter().collect::<Option<Vec<_>>>();
+    match dim {
+        Dim::Size(size) => Some(*size),
+        Dim::Sym(id) => ranges
             .get(id.0)
-            .map_or(0, |symbol| i64::try_from(symbol.min).unwrap_or(i64::MAX)),
-        Dim::Add(dims) => all(dims)?.into_iter().fold(0, i64::saturating_add),
+            .and_then(|symbol| i64::try_from(symbol.min).ok()),
+        Dim::Add(dims) => Some(all(dims)?.into_iter().fold(0, i64::saturating_add)),
         Dim::Mul(dims) => {
             let bounds = all(dims)?;
-            match bounds.iter().all(|&bound| bound >= 0) {
-                true => bounds.into_iter().fold(1, i64::saturating_mul),
-                false => i64::MIN,
-            }
+            let product = bounds.iter().copied().fold(1, i64::saturating_mul);
+            bounds.iter().all(|&bound| bound >= 0).then_some(product)
         }
-        Dim::Max(dims) => all(dims)?.into_iter().max()?,
-        Dim::Min(dims) => all(dims)?.into_iter().min()?,
-        Dim::Sub(a, b) => {
-            let (a, _) = (least(a, symbols)?, least(b, symbols)?);
-            match **b {
-                Dim::Size(size) => a.saturating_sub(size),
-                _ => i64::MIN,
-            }
-        }
-        Dim::FloorDiv(a, b) => {
-            let (a, divisor) = (least(a, symbols)?, least(b, symbols)?);
-            match **b {
-                _ if divisor < 1 => return None,
-                Dim::Size(size) => a.div_euclid(size),
-                _ => a.min(0),
-            }
-        }
-        Dim::Mod(a, b) => {
-            least(a, symbols)?;
-            match least(b, symbols)? {
-                ..1 => return None,
-                _ => 0,
-            }
-        }
-    })
+        Dim::Max(dims) => each(dims).into_iter().flatten().max(),
+        Dim::Min(dims) => all(dims)?.into_iter().min(),
+        Dim::Sub(a, b) => match **b {
+            Dim::Size(size) => Some(least(a, ranges)?.saturating_sub(size)),
+            _ => None,
+        },
+        Dim::FloorDiv(a, b) => match **b {
+            Dim::Size(size @ 1..) => Some(least(a, ranges)?.div_euclid(size)),
+            _ => Some(least(a, ranges)?.min(0)),
+        },
+        Dim::Mod(..) => Some(0),
+    }
 }
 
 /// Elements of a tensor, if its bytes can be counted.

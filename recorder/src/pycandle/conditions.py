@@ -26,6 +26,7 @@ from .rounding import (
 )
 from .schema import Condition, DimExpr
 
+DIVISIONS = (sf.FloorDiv, sf.Mod, sf.PythonMod, sympy.Mod)
 Span = tuple[int | None, int | None]
 
 
@@ -112,7 +113,7 @@ def _relations(part: sympy.Basic, asked: Asked) -> Iterator[_Relation]:
         op = "le"
         d = -d if isinstance(part, sympy.Gt | sympy.Ge) else d
         d = d + 1 if isinstance(part, sympy.Lt | sympy.Gt) else d
-    for division in d.atoms(sf.FloorDiv, sf.Mod, sf.PythonMod, sympy.Mod):
+    for division in d.atoms(*DIVISIONS):
         if division.args[1].free_symbols:
             yield _Relation("le", 1 - division.args[1], asked)
     if op == "le" and (sizes := _factors(sympy.expand(1 - d))):
@@ -266,7 +267,7 @@ def _check_traced(relation: _Relation, sizes: Mapping[sympy.Symbol, sympy.Intege
 
 
 def _check_divisors(relation: _Relation, ranges: Mapping[str, Range]) -> None:
-    for division in relation.difference.atoms(sf.FloorDiv, sf.Mod, sf.PythonMod, sympy.Mod):
+    for division in relation.difference.atoms(*DIVISIONS):
         if not bounds(division.args[1], ranges).lower > 0:
             raise _unsayable(relation.asked)
 

@@ -10,9 +10,10 @@ import sympy
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
+from torch.utils import _pytree as pytree
 
 from .calls import source_line
-from .conditions import solve
+from .conditions import DIVISIONS, solve
 from .dims import SymbolTable
 from .errors import RecordError
 from .guards import Asked
@@ -102,7 +103,7 @@ def bind(
             table.bind(symbol, sympy.Symbol(text))
     found = {n: _common_range([known.ranges.get(s) for s in held]) for n, held in symbols.items()}
     traced = {n: known.traced.get(held[0], 0) for n, held in symbols.items()}
-    everything = [*known.conditions, *_of_squeezes(program)]
+    everything = [*known.conditions, *_of_squeezes(program), *_of_divisions(program)]
     named = [Asked(table.named(one.condition), one.at) for one in everything]
     conditions = solve(named, found, traced)
     _refuse_fixed(found, set(symbols) - {text for _, text in unnamed}, named, traced)
@@ -130,6 +131,27 @@ def _refuse_fixed(
         )
     if lines:
         raise RecordError("\n".join(lines))
+
+
+def left_unsqueezed(program: ExportedProgram, known: Open) -> bool:
+    """Whether `squeeze` left a dimension alone that was 1, because it can be 0 for an open size."""
+    kept = (one.condition for one in _of_squeezes(program) if isinstance(one.condition, sympy.Ne))
+    return any(condition.xreplace(known.traced) is sympy.false for condition in kept)
+
+
+def _of_divisions(program: ExportedProgram) -> Iterator[Asked]:
+    """What sizes are divided by, which is above 0 wherever the model can be run."""
+    known: set[sympy.Basic] = set()
+    for node in program.graph.nodes:
+        for value in pytree.tree_leaves(node.meta.get("val")):
+            sizes = value.shape if isinstance(value, torch.Tensor) else [value]
+            for size in sizes:
+                if not isinstance(size, torch.SymInt):
+                    continue
+                for division in _expr(size).atoms(*DIVISIONS) - known:
+                    known.add(division)
+                    if division.args[1].free_symbols:
+                        yield Asked(sympy.Ge(division.args[1], 1), source_line(node))
 
 
 def _of_squeezes(program: ExportedProgram) -> Iterator[Asked]:

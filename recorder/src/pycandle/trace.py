@@ -104,12 +104,15 @@ def trace(
                     as_pairs(program)
             return exported, program, sizes.asked(exported, guards.asked)
 
+        # Of nothing at all, `x[:, -1:]` and `x[:, :1]` take nothing: not always a size of 1.
         try:
             exported, program, asked = exported_from(0)
+            needs_some = sizes.left_unsqueezed(program, asked)
         except RuntimeError as error:
-            # Of nothing at all, `x[:, -1:]` and `x[:, :1]` take nothing: not always a size of 1.
             if not any(size in str(error) for size in ("Max(0, ", "Min(1, ")):
                 raise
+            needs_some = True
+        if needs_some:
             exported, program, asked = exported_from(1)
         refuse_undone(table, exported, program)
         refuse_hidden_state(program)

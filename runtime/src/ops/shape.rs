@@ -118,6 +118,31 @@ pub fn select(x: &Tensor, dim: usize, index: usize) -> Result<Tensor> {
     Ok(x.narrow(dim, index, 1)?.squeeze(dim)?)
 }
 
+/// [`select`] with an index that counts from the end where it is below zero. (`aten.select.int`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// assert_eq!(ops::select_at(&x, 1, -1)?.to_vec1::<f32>()?, [2., 4.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn select_at(x: &Tensor, dim: usize, index: i64) -> Result<Tensor> {
+    check_dim("select", x, dim)?;
+    let len = x.dims()[dim] as i64;
+    let at = if index < 0 {
+        index.saturating_add(len)
+    } else {
+        index
+    };
+    match usize::try_from(at) {
+        Ok(at) => select(x, dim, at),
+        Err(_) => fail!(
+            "select: index {index} is out of range for dimension {dim} of {:?}",
+            x.dims()
+        ),
+    }
+}
+
 /// A view that repeats dimensions of size 1. (`aten.expand`)
 ///
 /// ```

@@ -71,18 +71,21 @@ impl FromTheEnd {
             &hidden.narrow(1, rows.min(1), rows.saturating_sub(1))?,
             &[1],
         )?;
-        let hidden = ops::select(&hidden.narrow(1, 0, rows.saturating_sub(1))?, 2, 3)?;
+        let hidden4 = ops::select(&hidden.narrow(1, 0, rows.saturating_sub(1))?, 2, 3)?;
+        let hidden = ops::select_at(hidden, 2, (rows as i64) - 3)?;
         p.record(&self.path, 0, &head);
         p.record(&self.path, 1, &hidden2);
         p.record(&self.path, 2, &mean);
         p.record(&self.path, 3, &hidden3);
-        p.record(&self.path, 4, &hidden);
+        p.record(&self.path, 4, &hidden4);
+        p.record(&self.path, 5, &hidden);
         Ok(FromTheEndOutput {
             output_0: head,
             output_1: hidden2,
             output_2: mean,
             output_3: hidden3,
-            output_4: hidden,
+            output_4: hidden4,
+            output_5: hidden,
         })
     }
 }
@@ -100,12 +103,14 @@ pub struct FromTheEndOutput {
     pub output_3: Tensor,
     /// `[4]`: `[batch, max(rows - 1, 0)]`
     pub output_4: Tensor,
+    /// `[5]`: `[batch, rows]`
+    pub output_5: Tensor,
 }
 
 impl Traced for FromTheEnd {
     const INPUTS: Names = &["hidden"];
     const FUSED: Names = &[];
-    const MANIFEST: &str = "44893b39fdafca157578969ad842744d7851c081a0c7d1a3efb96004b9eb7566";
+    const MANIFEST: &str = "71c8f37c185142168e0db5bf25d7d04f253845201c2baf331892b2fcd7715204";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)
@@ -119,6 +124,7 @@ impl Traced for FromTheEnd {
             ("output_2".to_owned(), output.output_2),
             ("output_3".to_owned(), output.output_3),
             ("output_4".to_owned(), output.output_4),
+            ("output_5".to_owned(), output.output_5),
         ]);
         Ok(outputs)
     }

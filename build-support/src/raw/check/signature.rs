@@ -14,19 +14,14 @@ use crate::raw::json::Holds;
 const MAX_LAYERS: usize = 65_536;
 
 impl Checker<'_, '_, '_> {
-    pub(super) fn symbols(&mut self) -> Vec<Symbol> {
-        let mut symbols = Vec::with_capacity(self.raw.symbols.len());
+    pub(super) fn symbols(&mut self) {
         for (i, element) in self.raw.symbols.iter().enumerate() {
             let symbol = &element.is;
             if !is_identifier(&symbol.name) {
                 self.not_identifier(element.line, format!("symbols[{i}].name"), &symbol.name);
             }
-            if self
-                .names
-                .symbols
-                .insert(&symbol.name, SymbolId(i))
-                .is_some()
-            {
+            let ids = &mut self.names.symbols.ids;
+            if ids.insert(&symbol.name, SymbolId(i)).is_some() {
                 self.twice(
                     element.line,
                     format!("symbols[{i}].name"),
@@ -39,16 +34,15 @@ impl Checker<'_, '_, '_> {
                 self.source
                     .error(element.line, format!("symbols[{i}].max"), message);
             }
-            symbols.push(Symbol {
+            self.names.symbols.ranges.push(Symbol {
                 name: (*symbol.name).to_owned(),
                 min: symbol.min,
                 max: symbol.max,
             });
         }
-        symbols
     }
 
-    pub(super) fn conditions(&mut self, symbols: &[Symbol]) -> Vec<Condition> {
+    pub(super) fn conditions(&mut self) -> Vec<Condition> {
         let mut conditions = Vec::with_capacity(self.raw.conditions.len());
         for (i, element) in self.raw.conditions.iter().enumerate() {
             let (comparison, (left, right)) = match &element.is.holds {
@@ -57,7 +51,7 @@ impl Checker<'_, '_, '_> {
                 Holds::Lt(sides) => (Comparison::Lt, sides),
                 Holds::Le(sides) => (Comparison::Le, sides),
             };
-            let side = |dim| dims::bounded(dim, &self.names.symbols, symbols);
+            let side = |dim| dims::expression(dim, &self.names.symbols);
             match side(left).and_then(|left| Ok((left, side(right)?))) {
                 Ok((Dim::Size(_), Dim::Size(_))) => self.source.error(
                     element.line,
@@ -138,14 +132,14 @@ impl Checker<'_, '_, '_> {
     }
 
     /// Each symbol is the size of an input, or nothing could tell it at run time.
-    pub(super) fn bound(&mut self, symbols: &[Symbol]) {
+    pub(super) fn bound(&mut self) {
         let inputs = &self.values[..self.raw.inputs.len().min(self.values.len())];
         let bound: HashSet<_> = inputs
             .iter()
             .flat_map(|value| &value.shape)
             .cloned()
             .collect();
-        for (i, symbol) in symbols.iter().enumerate() {
+        for (i, symbol) in self.names.symbols.ranges.iter().enumerate() {
             if !bound.contains(&Dim::Sym(SymbolId(i))) {
                 let message = format!("no input has `{}` as one of its sizes", symbol.name);
                 self.source
