@@ -91,6 +91,8 @@ def _spec(value: Any, spec: Any, path: str) -> Any:
     ]
     if isinstance(value, dict):
         return dict(zip(value, inner, strict=True))
+    if _fields(value):
+        return type(value)(*inner)
     return tuple(inner) if isinstance(value, tuple) else inner
 
 
@@ -101,7 +103,10 @@ def _children(value: Any, spec: Any, count: int, path: str) -> tuple[list[str], 
         names = list(value)
     elif is_dataclass(value):
         names = [f.name for f in fields(value) if getattr(value, f.name) is not None]
-    named = isinstance(value, dict) or (is_dataclass(value) and len(names) == count)
+    names = _fields(value) or names
+    named = isinstance(value, dict) or (
+        (is_dataclass(value) or bool(_fields(value))) and len(names) == count
+    )
     keys = [f".{name}" if named else f"[{name}]" for name in names]
     if spec is None:
         return keys, [None] * count
@@ -116,6 +121,11 @@ def _children(value: Any, spec: Any, count: int, path: str) -> tuple[list[str], 
             f"{type(value).__name__}"
         )
     return keys, list(spec)
+
+
+def _fields(value: Any) -> list[str]:
+    """The names of the parts of a named tuple; none for anything else."""
+    return list(getattr(value, "_fields", ())) if isinstance(value, tuple) else []
 
 
 def _axes(value: Any, spec: Any, path: str) -> Axes:
@@ -174,7 +184,8 @@ def _for_torch(spec: Any) -> Any:
         return {axis: Dim.DYNAMIC if isinstance(s, str) else s for axis, s in spec.items()} or None
     if isinstance(spec, dict):
         return {key: _for_torch(inner) for key, inner in spec.items()}
-    return type(spec)(_for_torch(inner) for inner in spec)
+    parts = [_for_torch(inner) for inner in spec]
+    return type(spec)(*parts) if _fields(spec) else type(spec)(parts)
 
 
 def _flatten(spec: Any, found: list[Axes]) -> None:

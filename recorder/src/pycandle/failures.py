@@ -116,6 +116,17 @@ def _what(error: BaseException) -> str:
             " takes an open size as the key of a dict or puts it into a set, which needs one "
             "value: compute without, or leave the axes that it comes from out of dynamic_shapes"
         )
+    if "fake tensor in the exported program constant" in str(error):
+        return (
+            " hands a tensor to code that torch does not trace through, as `torch.vmap` does with "
+            "parameters: write it for whole tensors, as with `torch.einsum`"
+        )
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, IndexError) and frames and frames[-1].name == "set_missing_meta_vals":
+        return (
+            " switches gradients on within `torch.no_grad`, which torch does not trace: leave out "
+            "`enable_grad` and `set_grad_enabled`; a recorded model has no gradients"
+        )
     return (
         f" cannot be recorded: {first_line(error)}; forward has to run on these inputs, and is "
         "traced with tensors that have a shape and no values"

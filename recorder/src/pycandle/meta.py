@@ -8,9 +8,13 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
+from .attributes import Attributes
 from .errors import RecordError
 
 _T = TypeVar("_T")
@@ -30,7 +34,7 @@ def meta_device() -> Iterator[None]:
     def register_parameter(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
         original(self, name, param)
         registered = self._parameters.get(name)
-        if registered is None or registered.device.type == "meta":
+        if registered is None or is_lazy(registered) or registered.device.type == "meta":
             return
         if id(registered) not in moved:
             moved[id(registered)] = (registered, _to_meta(registered))
@@ -80,12 +84,58 @@ def check_values(model: nn.Module) -> None:
     """Raises RecordError when a tensor that no checkpoint holds has lost its value on meta."""
     lost = [n for n, b in non_persistent_buffers(model).items() if b.device.type == "meta"]
     _refuse_lost("non-persistent buffer", lost)
-    plain = []
+    held = set(model.modules())
+    for path, value in _attributes(model):
+        items = value.values() if type(value) is dict else value
+        parts = list(items) if type(value) in (list, tuple, dict) else []
+        if any(isinstance(p, nn.Module) and p not in held and _on_meta(p) for p in parts):
+            raise RecordError(
+                f"`{path}` keeps modules where PyTorch does not see their weights: keep them in "
+                "`nn.ModuleList` or `nn.ModuleDict`"
+            )
+
+
+def _attributes(model: nn.Module) -> Iterator[tuple[str, Any]]:
     for prefix, module in model.named_modules():
         for name, value in vars(module).items():
-            if isinstance(value, torch.Tensor) and value.device.type == "meta":
-                plain.append(f"{prefix}.{name}" if prefix else name)
-    _refuse_lost("attribute", plain)
+            yield f"{prefix}.{name}" if prefix else name, value
+
+
+def _on_meta(module: nn.Module) -> bool:
+    return any(parameter.is_meta for parameter in module.parameters())
+
+
+def lost_attributes(model: nn.Module) -> list[str]:
+    """The tensors in attributes, neither parameters nor buffers, that are on meta."""
+    parameters = model.named_parameters(remove_duplicate=False)
+    held = {*dict(parameters), *dict(model.named_buffers(remove_duplicate=False))}
+    slots = Attributes(model).slots.items()
+    tensors = [(path, s.value) for path, s in slots if isinstance(s.value, torch.Tensor)]
+    return [path for path, t in tensors if t.device.type == "meta" and path not in held]
+
+
+@contextmanager
+def unread(attributes: list[str]) -> Iterator[None]:
+    """Raises RecordError when what is traced inside reads one of these, which have no values."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "fake tensor in the exported program constant" in str(error):
+            _refuse_lost("attribute", attributes)
+        raise
+
+
+def refuse_lost_constants(program: ExportedProgram, attributes: list[str]) -> None:
+    """Raises RecordError when `program` reads one of these, which have no values."""
+    read = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
+    constants = [
+        str(spec.target)
+        for spec in program.graph_signature.input_specs
+        if spec.kind is InputKind.CONSTANT_TENSOR and spec.arg.name in read
+    ]
+    lost = [name for name in constants if isinstance(program.constants[name], FakeTensor)]
+    known = all(name in attributes for name in lost)  # what is in a list has a name of torch's
+    _refuse_lost("attribute", lost if known else attributes)
 
 
 def _refuse_lost(kind: str, lost: list[str]) -> None:
@@ -119,13 +169,9 @@ def as_on_cpu(model: nn.Module, inputs: _T) -> Iterator[_T]:
             twins[id(tensor)] = nn.Parameter(made, tensor.requires_grad) if is_parameter else made
         return twins[id(tensor)]
 
-    homes = [home for m in model.modules() for home in (m._parameters, m._buffers)]
-    before = [dict(home) for home in homes]
+    before = Attributes(model)
     try:
-        for home in homes:
-            for name, tensor in home.items():
-                home[name] = None if tensor is None else twin(tensor)  # type: ignore[assignment]
+        before.put_back(lambda value: twin(value) if isinstance(value, torch.Tensor) else value)
         yield pytree.tree_map_only(torch.Tensor, twin, inputs)
     finally:
-        for home, held in zip(homes, before, strict=True):
-            home.update(held)  # type: ignore[arg-type]
+        before.put_back()

@@ -14,6 +14,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from . import goldens, tensorfile
+from .accepted import check_model
 from .arguments import argument_leaves, by_name, leaves, plain_leaves, take_dataclasses
 from .attributes import kept
 from .checkpoint import Checkpoint
@@ -77,15 +78,7 @@ class GoldenRecorder:
         are equal sizes, and a sum of names such as `"past + sequence"` says what a size must be.
         What `torch.export` takes (`Dim` objects) works as well.
         """
-        if not isinstance(model, nn.Module):
-            raise RecordError(
-                f"the model is of type {type(model).__name__}: give a `torch.nn.Module`, built"
-            )
-        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-            raise RecordError(
-                "the model is TorchScript, compiled by `torch.jit`, and cannot be traced again: "
-                "record the `torch.nn.Module` that it was made from"
-            )
+        check_model(model)
         with explained(model):
             traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
             self._manifest, self._constants = convert(model, traced, "model", self._states)

@@ -27,15 +27,16 @@ from .arguments import (
     var_keyword,
 )
 from .attributes import Attributes, kept, watched
+from .calls import source_line
 from .decompose import decompositions, refuse_undone
 from .dims import SymbolTable
 from .dynamic import DynamicShapes
 from .errors import RecordError
-from .failures import quiet
+from .failures import place, quiet
 from .guards import noted
 from .layout import layout_is_free, only_conditions_of
 from .memory import changes, refuse_memory
-from .meta import as_on_cpu, check_values
+from .meta import as_on_cpu, check_values, lost_attributes, refuse_lost_constants, unread
 from .mutation import refuse_hidden_state
 from .pairs import as_pairs
 from .recurrent import sequences_stay_open
@@ -83,6 +84,8 @@ def trace(
         stack.enter_context(_open_sizes())
         stack.enter_context(sequences_stay_open())
         stack.enter_context(huggingface.traceable(model))
+        lost = lost_attributes(model)
+        stack.enter_context(unread(lost))
         args, kwargs = stack.enter_context(as_on_cpu(model, (args, kwargs)))
         inputs = argument_leaves(model, args, kwargs)
         given = shapes.flat()
@@ -114,6 +117,8 @@ def trace(
             needs_some = True
         if needs_some:
             exported, program, asked = exported_from(1)
+        _refuse_parts(program)
+        refuse_lost_constants(program, lost)
         refuse_undone(table, exported, program)
         refuse_hidden_state(program)
         if any(changes(*pair) for pair in found):
@@ -133,6 +138,18 @@ def trace(
         constants=dict(program.constants),
         structure=pytree.tree_structure((args, kwargs)),
     )
+
+
+def _refuse_parts(program: ExportedProgram) -> None:
+    """Raises RecordError for what runs a graph of its own, as the sides of a condition are."""
+    for node in program.graph.nodes:
+        if node.op == "get_attr" and node.users:
+            user = next(iter(node.users))
+            raise RecordError(
+                f"{place('', source_line(user))}: `{user.target}` runs a part of the model by a "
+                "condition or in a loop, which a manifest has no form for: compute every part and "
+                "choose with `torch.where`"
+            )
 
 
 @contextmanager
