@@ -90,6 +90,8 @@ pub enum Expr {
     None,
     /// `Some(…)`
     Some(Box<Expr>),
+    /// A variant of an enum of `pycandle::ops`.
+    Variant(&'static str, &'static str),
     /// A fixed dtype.
     Dtype(Dtype),
     /// The dtype the model was loaded with.

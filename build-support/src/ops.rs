@@ -16,6 +16,7 @@ mod index;
 mod nn;
 mod pool;
 mod products;
+mod rearrange;
 mod recurrent;
 mod reduce;
 mod shape;
@@ -61,6 +62,7 @@ const FAMILIES: &[(&str, &[Row])] = &[
     ("Recurrent layers", recurrent::ROWS),
     ("Reduction", reduce::ROWS),
     ("Shape", shape::ROWS),
+    ("Shape", rearrange::ROWS),
 ];
 
 /// Whether an op computes with numbers, so that its result can leave the range of its dtype.

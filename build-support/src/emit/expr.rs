@@ -176,6 +176,10 @@ impl Scope {
                 let x = self.argument(x);
                 quote!(Some(#x))
             }
+            Expr::Variant(of, name) => {
+                let (of, name) = (ident(of), ident(name));
+                quote!(ops::#of::#name)
+            }
             Expr::Dtype(d) => dtype(*d),
             Expr::ModelDtype => quote!(self.dtype),
             Expr::Device => match self.device {

@@ -202,10 +202,11 @@ fn layer_of(s: &Struct, layer: &Layer, params: &[Option<Held>]) -> TokenStream {
         "" => ident("new"),
         variant => ident(&format!("new_{variant}")),
     };
-    // Only the weight of these layers is always there.
+    // What a layer may lack.
     let optional = |i: usize| match layer.ty {
-        "LayerNorm" => true,
+        "GroupNorm" | "LayerNorm" => true,
         "Linear" | "Conv1d" | "Conv2d" => i > 0,
+        "BatchNorm" => i < 2,
         _ => false,
     };
     let params = params.iter().enumerate().map(|(i, held)| match held {
@@ -222,7 +223,6 @@ fn layer_of(s: &Struct, layer: &Layer, params: &[Option<Held>]) -> TokenStream {
     let args = layer.args.iter().filter(|arg| match (layer.ty, arg) {
         ("Linear" | "Embedding", _) => false,
         ("RmsNorm" | "BatchNorm", LayerArg::Lit(name, _)) => *name == "eps",
-        ("GroupNorm", LayerArg::Lit(name, _)) => *name != "channels",
         ("Conv1d" | "Conv2d", arg) => matches!(arg, LayerArg::Struct(..)),
         _ => true,
     });

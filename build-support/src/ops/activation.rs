@@ -1,6 +1,6 @@
 //! Activation functions, elementwise but for gates.
 
-use super::{Row, Rule, float, int, op, some, why};
+use super::{Row, Rule, float, int, number, op, some, why};
 use crate::ir::Expr;
 use crate::lower::{Ctx, Why};
 
@@ -17,10 +17,12 @@ pub const ROWS: &[Row] = &[
     ("aten.mish.default", Rule::Op("mish")),
     ("aten.relu.default", Rule::Op("relu")),
     ("aten.relu6.default", Rule::Fn(relu6)),
+    ("aten.rrelu.default", Rule::Fn(rrelu)),
     ("aten.selu.default", Rule::Fn(selu)),
     ("aten.sigmoid.default", Rule::Op("sigmoid")),
     ("aten.silu.default", Rule::Op("silu")),
     ("aten.softplus.default", Rule::Fn(softplus)),
+    ("aten.threshold.default", Rule::Fn(threshold)),
 ];
 
 fn glu(c: &Ctx) -> Result<Expr, Why> {
@@ -88,6 +90,25 @@ fn elu_scaled(c: &Ctx, numbers: [f64; 3]) -> Result<Expr, Why> {
         [_, 1.0, 1.0] => op("elu", [x, alpha]),
         _ => op("elu_scaled", [x, alpha, scale, input_scale]),
     }
+}
+
+/// The slope that is drawn in training is the middle of its range here.
+fn rrelu(c: &Ctx) -> Result<Expr, Why> {
+    if c.bool_or("training", false)? {
+        return why("is random: call model.eval() before recording");
+    }
+    let (lower, upper) = (
+        c.float_or("lower", 1.0 / 8.0)?,
+        c.float_or("upper", 1.0 / 3.0)?,
+    );
+    let slope = float((lower + upper) / 2.0);
+    op("leaky_relu", [c.tensor("self")?.expr, slope])
+}
+
+fn threshold(c: &Ctx) -> Result<Expr, Why> {
+    let x = c.tensor("self")?.expr;
+    let below = op("le_scalar", [x.clone(), float(number(c, "threshold")?)])?;
+    op("masked_fill", [x, below, float(number(c, "value")?)])
 }
 
 fn leaky_relu(c: &Ctx) -> Result<Expr, Why> {

@@ -25,8 +25,14 @@ pub const ROWS: &[Row] = &[
     ("aten.clamp_min.Tensor", Rule::Fn(clamp_tensor)),
     ("aten.clamp_min.default", Rule::Fn(clamp)),
     ("aten.copy.default", Rule::Fn(copy)),
+    ("aten.copysign.Tensor", Rule::Fn(|c| both(c, "copysign"))),
     ("aten.cos.default", Rule::Op("cos")),
     ("aten.cosh.default", Rule::Op("cosh")),
+    (
+        "aten.deg2rad.default",
+        Rule::Fn(|c| times(c, std::f64::consts::PI / 180.0)),
+    ),
+    ("aten.digamma.default", Rule::Op("digamma")),
     ("aten.div.Scalar", Rule::Fn(div)),
     ("aten.div.Tensor", Rule::Fn(div)),
     ("aten.div.Tensor_mode", Rule::Fn(div_mode)),
@@ -35,18 +41,33 @@ pub const ROWS: &[Row] = &[
         Rule::Refuse("is active: call model.eval() before recording"),
     ),
     ("aten.erf.default", Rule::Op("erf")),
+    ("aten.erfc.default", Rule::Op("erfc")),
+    ("aten.erfinv.default", Rule::Op("erfinv")),
     ("aten.exp.default", Rule::Op("exp")),
+    ("aten.exp2.default", Rule::Op("exp2")),
     ("aten.expm1.default", Rule::Op("expm1")),
+    ("aten.float_power.Tensor_Scalar", Rule::Fn(pow)),
     ("aten.floor.default", Rule::Op("floor")),
     ("aten.floor_divide.Scalar", Rule::Fn(floor_divide)),
     ("aten.floor_divide.default", Rule::Fn(floor_divide)),
+    ("aten.fmax.default", Rule::Fn(|c| both(c, "fmax"))),
+    ("aten.fmin.default", Rule::Fn(|c| both(c, "fmin"))),
     ("aten.fmod.Scalar", Rule::Fn(fmod)),
     ("aten.fmod.Tensor", Rule::Fn(fmod)),
+    ("aten.frac.default", Rule::Op("frac")),
+    ("aten.hypot.default", Rule::Fn(|c| both(c, "hypot"))),
     ("aten.lerp.Scalar", Rule::Fn(lerp)),
+    ("aten.lerp.Tensor", Rule::Fn(lerp)),
+    ("aten.lgamma.default", Rule::Op("lgamma")),
     ("aten.log.default", Rule::Op("log")),
     ("aten.log10.default", Rule::Op("log10")),
     ("aten.log1p.default", Rule::Op("log1p")),
     ("aten.log2.default", Rule::Op("log2")),
+    ("aten.logaddexp.default", Rule::Fn(|c| both(c, "logaddexp"))),
+    (
+        "aten.logaddexp2.default",
+        Rule::Fn(|c| both(c, "logaddexp2")),
+    ),
     ("aten.max.other", Rule::Fn(maximum)),
     ("aten.maximum.default", Rule::Fn(maximum)),
     ("aten.min.other", Rule::Fn(minimum)),
@@ -58,12 +79,18 @@ pub const ROWS: &[Row] = &[
     ("aten.pow.Scalar", Rule::Fn(rpow)),
     ("aten.pow.Tensor_Scalar", Rule::Fn(pow)),
     ("aten.pow.Tensor_Tensor", Rule::Fn(pow_tensor)),
+    (
+        "aten.rad2deg.default",
+        Rule::Fn(|c| times(c, 180.0 / std::f64::consts::PI)),
+    ),
     ("aten.reciprocal.default", Rule::Op("reciprocal")),
     ("aten.remainder.Scalar", Rule::Fn(remainder)),
     ("aten.remainder.Tensor", Rule::Fn(remainder)),
+    ("aten.round.decimals", Rule::Fn(round_decimals)),
     ("aten.round.default", Rule::Op("round")),
     ("aten.rsqrt.default", Rule::Op("rsqrt")),
     ("aten.rsub.Scalar", Rule::Fn(rsub)),
+    ("aten.sgn.default", Rule::Op("sign")),
     ("aten.sign.default", Rule::Op("sign")),
     ("aten.sin.default", Rule::Op("sin")),
     ("aten.sinh.default", Rule::Op("sinh")),
@@ -77,6 +104,8 @@ pub const ROWS: &[Row] = &[
     ("aten.true_divide.Tensor", Rule::Fn(div)),
     ("aten.trunc.default", Rule::Op("trunc")),
     ("aten.type_as.default", Rule::Fn(to_copy)),
+    ("aten.xlogy.Scalar_Other", Rule::Fn(|c| both(c, "xlogy"))),
+    ("aten.xlogy.Tensor", Rule::Fn(|c| both(c, "xlogy"))),
 ];
 
 /// The second operand of an arithmetic op.
@@ -302,7 +331,27 @@ fn atan2(c: &Ctx) -> Result<Expr, Why> {
 fn lerp(c: &Ctx) -> Result<Expr, Why> {
     let (start, end) = (c.tensor("self")?, c.tensor("end")?);
     let (start, end) = (start.cast(c, c.out_dtype()), end.cast(c, c.out_dtype()));
-    op("lerp", [start, end, float(c.float("weight")?)])
+    match c.is_tensor("weight") {
+        true => op(
+            "lerp_tensor",
+            [start, end, c.tensor("weight")?.cast(c, c.out_dtype())],
+        ),
+        false => op("lerp", [start, end, float(c.float("weight")?)]),
+    }
+}
+
+/// A product with a number, in the dtype of the output.
+fn times(c: &Ctx, number: f64) -> Result<Expr, Why> {
+    let x = c.tensor("self")?.cast(c, c.out_dtype());
+    op("mul_scalar", [x, float(number)])
+}
+
+fn round_decimals(c: &Ctx) -> Result<Expr, Why> {
+    let (x, decimals) = (c.tensor("self")?, c.int("decimals")?);
+    if !x.dtype.is_float() {
+        return why("integers rounded to decimals");
+    }
+    op("round_decimals", [x.expr, int(decimals)])
 }
 
 /// The infinities become the largest numbers of the dtype that the tensor has at run time.

@@ -12,6 +12,7 @@ pub const ROWS: &[Row] = &[
     ("aten.conv2d.default", Rule::Fn(|c| conv(c, &CONV2D))),
     ("aten.conv2d.padding", Rule::Fn(|c| conv(c, &CONV2D))),
     ("aten.conv3d.default", Rule::Fn(conv3d)),
+    ("aten.conv3d.padding", Rule::Fn(conv3d)),
     (
         "aten.conv_transpose1d.default",
         Rule::Fn(|c| transposed(c, "conv_transpose1d", 1)),
@@ -19,6 +20,10 @@ pub const ROWS: &[Row] = &[
     (
         "aten.conv_transpose2d.input",
         Rule::Fn(|c| transposed(c, "conv_transpose2d", 2)),
+    ),
+    (
+        "aten.conv_transpose3d.input",
+        Rule::Fn(|c| transposed(c, "conv_transpose3d", 3)),
     ),
 ];
 
@@ -49,16 +54,7 @@ fn conv(c: &Ctx, kind: &Conv) -> Result<Expr, Why> {
     let (x, weight, bias) = operands(c, kind.dims)?;
     let sizes = |name: &str, default| c.sizes(name, default, kind.dims);
     let (stride, dilation) = (sizes("stride", 1)?, sizes("dilation", 1)?);
-    let (x, padding) = match c.str_or("padding", "") {
-        Err(_) | Ok("") => (x, sizes("padding", 0)?),
-        Ok("valid") => (x, vec![0; kind.dims]),
-        Ok("same") => same(x, &weight, &dilation)?,
-        Ok(other) => {
-            return why(format!(
-                "padding=\"{other}\" is not supported: give the padding as numbers"
-            ));
-        }
-    };
+    let (x, padding) = padded(c, x, &weight, &dilation)?;
     let groups = c.int_or("groups", 1)?;
     let setting = |name: &'static [&'static str; 1], values: &[usize]| {
         let mut lits = values
@@ -154,14 +150,30 @@ fn transposed(c: &Ctx, function: &'static str, dims: usize) -> Result<Expr, Why>
 }
 
 fn conv3d(c: &Ctx) -> Result<Expr, Why> {
-    let (x, weight) = (c.tensor("input")?, c.tensor("weight")?);
-    if x.rank() != 5 {
-        return why("the input is not a batch of volumes: give it a first dimension of size 1");
-    }
-    let setting = |name, default| Ok::<_, Why>(one_or_tuple(&c.sizes(name, default, 3)?));
-    let (stride, padding) = (setting("stride", 1)?, setting("padding", 0)?);
-    let (dilation, groups) = (setting("dilation", 1)?, int(c.int_or("groups", 1)?));
-    let bias = exprs(c.tensor_opt("bias")?.as_ref());
+    let (x, weight, bias) = operands(c, 3)?;
+    let sizes = |name: &str, default| c.sizes(name, default, 3);
+    let (stride, dilation) = (sizes("stride", 1)?, sizes("dilation", 1)?);
+    let (x, padding) = padded(c, x, &weight, &dilation)?;
+    let [stride, padding, dilation] = [stride, padding, dilation].map(|v| one_or_tuple(&v));
+    let groups = int(c.int_or("groups", 1)?);
+    let bias = exprs(bias.as_ref());
     let args = [x.expr, weight.expr, bias, stride, padding, dilation, groups];
     op("conv3d", args)
+}
+
+/// The input with the padding that the convolution does not add, and the one that it does.
+fn padded(
+    c: &Ctx,
+    x: Operand,
+    weight: &Operand,
+    dilation: &[usize],
+) -> Result<(Operand, Vec<usize>), Why> {
+    match c.str_or("padding", "") {
+        Err(_) | Ok("") => Ok((x, c.sizes("padding", 0, dilation.len())?)),
+        Ok("valid") => Ok((x, vec![0; dilation.len()])),
+        Ok("same") => same(x, weight, dilation),
+        Ok(other) => why(format!(
+            "padding=\"{other}\" is not supported: give the padding as numbers"
+        )),
+    }
 }

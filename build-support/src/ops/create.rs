@@ -1,6 +1,6 @@
 //! Tensors made from nothing but sizes.
 
-use super::{Row, Rule, float, int, number, op, signed, why};
+use super::{Row, Rule, count, float, int, number, op, signed, why};
 use crate::ir::Expr;
 use crate::lower::{Ctx, Why, storage};
 use crate::manifest::{Dim, Dtype, Scalar};
@@ -28,7 +28,15 @@ pub const ROWS: &[Row] = &[
     ("aten.ones_like.default", Rule::Fn(ones)),
     ("aten.scalar_tensor.default", Rule::Fn(|c| full(c, "s"))),
     ("aten.tril.default", Rule::Fn(|c| triangle(c, "tril"))),
+    (
+        "aten.tril_indices.default",
+        Rule::Fn(|c| triangle_indices(c, "tril_indices")),
+    ),
     ("aten.triu.default", Rule::Fn(|c| triangle(c, "triu"))),
+    (
+        "aten.triu_indices.default",
+        Rule::Fn(|c| triangle_indices(c, "triu_indices")),
+    ),
     ("aten.zero.default", Rule::Fn(zeros)),
     ("aten.zeros.default", Rule::Fn(zeros)),
     ("aten.zeros_like.default", Rule::Fn(zeros)),
@@ -146,4 +154,13 @@ fn eye(c: &Ctx) -> Result<Expr, Why> {
 fn triangle(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
     let diagonal = c.int_or("diagonal", 0)?;
     op(name, [c.tensor("self")?.expr, int(diagonal)])
+}
+
+fn triangle_indices(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
+    let (rows, columns) = (count(c, "row")?, count(c, "col")?);
+    let places = op(
+        name,
+        [rows, columns, int(c.int_or("offset", 0)?), Expr::Device],
+    )?;
+    Ok(crate::lower::cast(c, places, Dtype::Int64, c.out_dtype()))
 }

@@ -13,7 +13,9 @@ pub const ROWS: &[Row] = &[
     ("aten._weight_norm.default", Rule::Fn(weight_norm)),
     ("aten.addmm.default", Rule::Fn(addmm)),
     ("aten.baddbmm.default", Rule::Fn(baddbmm)),
+    ("aten.bilinear.default", Rule::Fn(bilinear)),
     ("aten.embedding.default", Rule::Fn(embedding)),
+    ("aten.embedding_bag.padding_idx", Rule::Many(embedding_bag)),
     ("aten.group_norm.default", Rule::Fn(group_norm)),
     ("aten.instance_norm.default", Rule::Fn(instance_norm)),
     ("aten.layer_norm.default", Rule::Fn(layer_norm)),
@@ -136,6 +138,37 @@ fn embedding(c: &Ctx) -> Result<Expr, Why> {
         }
     }
     op("embedding", [weight.expr, ids.expr])
+}
+
+/// Of what PyTorch returns only the bags; the rest is for training.
+fn embedding_bag(c: &Ctx) -> Result<Lowered, Why> {
+    let fold = match c.int_or("mode", 0)? {
+        0 => "Sum",
+        1 => "Mean",
+        2 => "Max",
+        other => return why(format!("argument `mode` is {other}")),
+    };
+    let scale = exprs(c.tensor_opt("per_sample_weights")?.as_ref());
+    let padding = match c.given("padding_idx") {
+        true => some(Some(int(c.int("padding_idx")?))),
+        false => Expr::None,
+    };
+    let bags = [
+        c.tensor("weight")?.expr,
+        c.tensor("indices")?.expr,
+        c.tensor("offsets")?.expr,
+        Expr::Variant("Bag", fold),
+        scale,
+        Expr::Bool(c.bool_or("include_last_offset", false)?),
+        padding,
+    ];
+    Ok(Lowered::Each(vec![(0, op("embedding_bag", bags)?)]))
+}
+
+fn bilinear(c: &Ctx) -> Result<Expr, Why> {
+    let bias = exprs(c.tensor_opt("bias")?.as_ref());
+    let [x, y, weight] = ["input1", "input2", "weight"].map(|name| Ok(c.tensor(name)?.expr));
+    op("bilinear", [x?, y?, weight?, bias])
 }
 
 fn layer_norm(c: &Ctx) -> Result<Expr, Why> {

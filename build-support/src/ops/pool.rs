@@ -1,4 +1,4 @@
-//! Pooling and resizing of images.
+//! Pooling, resizing and sampling of images and volumes.
 
 use super::{Row, Rule, int, one_or_tuple, op, out_shape, why};
 use crate::ir::{Expr, Lowered};
@@ -15,6 +15,26 @@ pub const ROWS: &[Row] = &[
         Rule::Fn(|c| adaptive(c, "adaptive_avg_pool3d", 3)),
     ),
     (
+        "aten._upsample_bicubic2d_aa.vec",
+        Rule::Fn(|c| interpolated(c, "upsample_bicubic2d_aa", 2)),
+    ),
+    (
+        "aten._upsample_bilinear2d_aa.vec",
+        Rule::Fn(|c| interpolated(c, "upsample_bilinear2d_aa", 2)),
+    ),
+    (
+        "aten._upsample_nearest_exact1d.vec",
+        Rule::Fn(|c| op("upsample_nearest_exact1d", resized(c, 1)?)),
+    ),
+    (
+        "aten._upsample_nearest_exact2d.vec",
+        Rule::Fn(|c| op("upsample_nearest_exact2d", resized(c, 2)?)),
+    ),
+    (
+        "aten._upsample_nearest_exact3d.vec",
+        Rule::Fn(|c| op("upsample_nearest_exact3d", resized(c, 3)?)),
+    ),
+    (
         "aten.adaptive_avg_pool1d.default",
         Rule::Fn(|c| adaptive(c, "adaptive_avg_pool1d", 1)),
     ),
@@ -28,12 +48,17 @@ pub const ROWS: &[Row] = &[
     ),
     (
         "aten.adaptive_max_pool1d.default",
-        Rule::Many(|c| first(adaptive(c, "adaptive_max_pool1d", 1))),
+        Rule::Many(|c| both(adaptive(c, "adaptive_max_pool1d", 1))),
     ),
     (
         "aten.adaptive_max_pool2d.default",
-        Rule::Many(|c| first(adaptive(c, "adaptive_max_pool2d", 2))),
+        Rule::Many(|c| both(adaptive(c, "adaptive_max_pool2d", 2))),
     ),
+    (
+        "aten.adaptive_max_pool3d.default",
+        Rule::Many(|c| both(adaptive(c, "adaptive_max_pool3d", 3))),
+    ),
+    ("aten.affine_grid_generator.default", Rule::Fn(affine_grid)),
     (
         "aten.avg_pool1d.default",
         Rule::Fn(|c| avg_pool(c, "avg_pool1d", 1)),
@@ -44,6 +69,7 @@ pub const ROWS: &[Row] = &[
         Rule::Fn(|c| avg_pool(c, "avg_pool3d", 3)),
     ),
     ("aten.col2im.default", Rule::Fn(col2im)),
+    ("aten.grid_sampler.default", Rule::Fn(grid_sample)),
     ("aten.im2col.default", Rule::Fn(im2col)),
     (
         "aten.max_pool1d.default",
@@ -51,7 +77,7 @@ pub const ROWS: &[Row] = &[
     ),
     (
         "aten.max_pool1d_with_indices.default",
-        Rule::Many(|c| first(max_pool(c, "max_pool1d", 1))),
+        Rule::Many(|c| both(max_pool(c, "max_pool1d_with_indices", 1))),
     ),
     (
         "aten.max_pool2d.default",
@@ -59,7 +85,23 @@ pub const ROWS: &[Row] = &[
     ),
     (
         "aten.max_pool2d_with_indices.default",
-        Rule::Many(|c| first(max_pool(c, "max_pool2d", 2))),
+        Rule::Many(|c| both(max_pool(c, "max_pool2d_with_indices", 2))),
+    ),
+    (
+        "aten.max_pool3d.default",
+        Rule::Fn(|c| max_pool(c, "max_pool3d", 3)),
+    ),
+    (
+        "aten.max_pool3d_with_indices.default",
+        Rule::Many(|c| both(max_pool(c, "max_pool3d_with_indices", 3))),
+    ),
+    (
+        "aten.max_unpool2d.default",
+        Rule::Fn(|c| max_unpool(c, "max_unpool2d", 2)),
+    ),
+    (
+        "aten.max_unpool3d.default",
+        Rule::Fn(|c| max_unpool(c, "max_unpool3d", 3)),
     ),
     (
         "aten.upsample_bicubic2d.vec",
@@ -81,6 +123,14 @@ pub const ROWS: &[Row] = &[
         "aten.upsample_nearest2d.vec",
         Rule::Fn(|c| op("upsample_nearest2d", resized(c, 2)?)),
     ),
+    (
+        "aten.upsample_nearest3d.vec",
+        Rule::Fn(|c| op("upsample_nearest3d", resized(c, 3)?)),
+    ),
+    (
+        "aten.upsample_trilinear3d.vec",
+        Rule::Fn(|c| interpolated(c, "upsample_trilinear3d", 3)),
+    ),
 ];
 
 fn adaptive(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
@@ -88,9 +138,60 @@ fn adaptive(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
     op(name, [c.tensor("self")?.expr, one_or_tuple(&sizes)])
 }
 
-/// Of an op that also returns where the largest elements were, only those elements.
-fn first(values: Result<Expr, Why>) -> Result<Lowered, Why> {
-    Ok(Lowered::Each(vec![(0, values?)]))
+/// Of an op that returns the largest elements and where they were.
+fn both(values: Result<Expr, Why>) -> Result<Lowered, Why> {
+    Ok(Lowered::Tuple(values?, 2))
+}
+
+/// The last sizes of the output, as a tuple.
+fn last_sizes(c: &Ctx, dims: usize) -> Result<Vec<Dim>, Why> {
+    let shape = out_shape(c, 0)?;
+    match shape.len().checked_sub(dims) {
+        Some(first) => Ok(shape[first..].to_vec()),
+        None => why(format!("the output has fewer than {dims} dimensions")),
+    }
+}
+
+fn sizes(dims: Vec<Dim>) -> Expr {
+    Expr::Tuple(dims.into_iter().map(Expr::Size).collect())
+}
+
+fn max_unpool(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
+    let (x, indices) = (c.tensor("self")?, c.tensor("indices")?);
+    op(name, [x.expr, indices.expr, sizes(last_sizes(c, dims)?)])
+}
+
+/// The modes are numbered as in `torch.nn.functional.grid_sample`.
+fn grid_sample(c: &Ctx) -> Result<Expr, Why> {
+    let (x, grid) = (c.tensor("input")?, c.tensor("grid")?);
+    let sampling = match c.int_or("interpolation_mode", 0)? {
+        0 => "Bilinear",
+        1 => "Nearest",
+        2 if x.rank() == 4 => "Bicubic",
+        other => return why(format!("argument `interpolation_mode` is {other}")),
+    };
+    let outside = match c.int_or("padding_mode", 0)? {
+        0 => "Zeros",
+        1 => "Border",
+        2 => "Reflection",
+        other => return why(format!("argument `padding_mode` is {other}")),
+    };
+    let modes = [
+        Expr::Variant("Sampling", sampling),
+        Expr::Variant("Outside", outside),
+        Expr::Bool(c.bool_or("align_corners", false)?),
+    ];
+    op("grid_sample", [x.expr, grid.expr].into_iter().chain(modes))
+}
+
+/// The output is a grid of places over an image or a volume.
+fn affine_grid(c: &Ctx) -> Result<Expr, Why> {
+    let [_, size @ .., _] = out_shape(c, 0)? else {
+        return why("the output is no grid");
+    };
+    let corners = Expr::Bool(c.bool_or("align_corners", false)?);
+    let theta = c.tensor("theta")?.expr;
+    op("affine_grid", [theta, Expr::Shape(size.to_vec()), corners])
 }
 
 fn max_pool(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
@@ -122,10 +223,7 @@ fn im2col(c: &Ctx) -> Result<Expr, Why> {
 
 fn col2im(c: &Ctx) -> Result<Expr, Why> {
     let [kernel, stride, padding, dilation] = columns(c)?;
-    let [.., height, width] = out_shape(c, 0)? else {
-        return why("the output is not an image with channels");
-    };
-    let size = Expr::Tuple([height, width].map(|d| Expr::Size(d.clone())).into());
+    let size = sizes(last_sizes(c, 2)?);
     let x = c.tensor("self")?.expr;
     op("col2im", [x, size, kernel, stride, padding, dilation])
 }

@@ -9,11 +9,20 @@ pub const ROWS: &[Row] = &[
     ("aten.addcdiv.default", Rule::Fn(addcdiv)),
     ("aten.addcmul.default", Rule::Fn(addcmul)),
     ("aten.bmm.default", Rule::Fn(|c| matmul(c, "mat2"))),
+    ("aten.cdist.default", Rule::Fn(cdist)),
+    (
+        "aten.cosine_similarity.default",
+        Rule::Fn(cosine_similarity),
+    ),
     ("aten.dot.default", Rule::Fn(|c| matmul(c, "tensor"))),
     ("aten.matmul.default", Rule::Fn(|c| matmul(c, "other"))),
     ("aten.mm.default", Rule::Fn(|c| matmul(c, "mat2"))),
     ("aten.mv.default", Rule::Fn(|c| matmul(c, "vec"))),
     ("aten.outer.default", Rule::Fn(outer)),
+    (
+        "aten.pairwise_distance.default",
+        Rule::Fn(pairwise_distance),
+    ),
     ("aten.vdot.default", Rule::Fn(|c| matmul(c, "other"))),
 ];
 
@@ -63,4 +72,27 @@ fn addcdiv(c: &Ctx) -> Result<Expr, Why> {
         return why("the quotient of integers");
     }
     op("addcdiv", [x, a, b, float(factor)])
+}
+
+fn cdist(c: &Ctx) -> Result<Expr, Why> {
+    let p = float(c.float_or("p", 2.0)?);
+    op("cdist", [c.tensor("x1")?.expr, c.tensor("x2")?.expr, p])
+}
+
+fn cosine_similarity(c: &Ctx) -> Result<Expr, Why> {
+    let (a, b) = (c.tensor("x1")?, c.tensor("x2")?);
+    let dim = int(c.dim_or("dim", 1, c.out_shape().len() + 1)?);
+    let eps = float(c.float_or("eps", 1e-8)?);
+    let [a, b] = [a, b].map(|x| x.cast(c, c.out_dtype()));
+    op("cosine_similarity", [a, b, dim, eps])
+}
+
+fn pairwise_distance(c: &Ctx) -> Result<Expr, Why> {
+    let [a, b] = [c.tensor("x1")?, c.tensor("x2")?].map(|x| x.cast(c, c.out_dtype()));
+    let (p, eps) = (
+        float(c.float_or("p", 2.0)?),
+        float(c.float_or("eps", 1e-6)?),
+    );
+    let keepdim = Expr::Bool(c.bool_or("keepdim", false)?);
+    op("pairwise_distance", [a, b, p, eps, keepdim])
 }

@@ -1,4 +1,4 @@
-//! Recurrent layers over whole sequences.
+//! Recurrent layers over whole sequences, and single steps of them.
 
 use super::{Row, Rule, op, why};
 use crate::ir::{Expr, Lowered};
@@ -6,14 +6,24 @@ use crate::lower::{Ctx, Operand, Why};
 
 pub const ROWS: &[Row] = &[
     ("aten.gru.input", Rule::Many(|c| one_state(c, "gru"))),
+    ("aten.gru_cell.default", Rule::Fn(|c| cell(c, "gru_cell"))),
     ("aten.lstm.input", Rule::Many(lstm)),
+    ("aten.lstm_cell.default", Rule::Many(lstm_cell)),
     (
         "aten.rnn_relu.input",
         Rule::Many(|c| one_state(c, "rnn_relu")),
     ),
     (
+        "aten.rnn_relu_cell.default",
+        Rule::Fn(|c| cell(c, "rnn_relu_cell")),
+    ),
+    (
         "aten.rnn_tanh.input",
         Rule::Many(|c| one_state(c, "rnn_tanh")),
+    ),
+    (
+        "aten.rnn_tanh_cell.default",
+        Rule::Fn(|c| cell(c, "rnn_tanh_cell")),
     ),
 ];
 
@@ -24,6 +34,32 @@ fn lstm(c: &Ctx) -> Result<Lowered, Why> {
             "{} states, expected outputs and cells",
             other.len()
         )),
+    }
+}
+
+fn lstm_cell(c: &Ctx) -> Result<Lowered, Why> {
+    let [h, cells] = &c.tensors("hx")?[..] else {
+        return why("expected two states, outputs and cells");
+    };
+    let states = [c.tensor("input")?.expr, h.expr.clone(), cells.expr.clone()];
+    let args = states.into_iter().chain([cell_weights(c)?]);
+    Ok(Lowered::Tuple(op("lstm_cell", args)?, 2))
+}
+
+fn cell(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
+    let (x, h) = (c.tensor("input")?, c.tensor("hx")?);
+    op(name, [x.expr, h.expr, cell_weights(c)?])
+}
+
+/// The weights of one step, with both biases or none.
+fn cell_weights(c: &Ctx) -> Result<Expr, Why> {
+    let mut weights = Vec::with_capacity(4);
+    for name in ["w_ih", "w_hh", "b_ih", "b_hh"] {
+        weights.extend(c.tensor_opt(name)?.map(|w| w.expr));
+    }
+    match weights.len() {
+        2 | 4 => Ok(Expr::Slice(weights)),
+        _ => why("one bias without the other"),
     }
 }
 

@@ -12,6 +12,7 @@ pub const ROWS: &[Row] = &[
     ("aten._softmax.default", Rule::Fn(|c| along(c, "softmax"))),
     ("aten.amax.default", Rule::Fn(|c| over(c, "amax"))),
     ("aten.amin.default", Rule::Fn(|c| over(c, "amin"))),
+    ("aten.aminmax.default", Rule::Many(aminmax)),
     ("aten.argmax.default", Rule::Fn(|c| arg(c, "argmax"))),
     ("aten.argmin.default", Rule::Fn(|c| arg(c, "argmin"))),
     ("aten.cumprod.default", Rule::Fn(|c| along(c, "cumprod"))),
@@ -20,6 +21,10 @@ pub const ROWS: &[Row] = &[
     (
         "aten.log_softmax.int",
         Rule::Fn(|c| along(c, "log_softmax")),
+    ),
+    (
+        "aten.logcumsumexp.default",
+        Rule::Fn(|c| along(c, "logcumsumexp")),
     ),
     ("aten.logsumexp.default", Rule::Fn(|c| over(c, "logsumexp"))),
     ("aten.max.default", Rule::Fn(|c| over(c, "amax"))),
@@ -30,13 +35,23 @@ pub const ROWS: &[Row] = &[
     ("aten.prod.dim_int", Rule::Fn(|c| over(c, "prod"))),
     ("aten.softmax.int", Rule::Fn(|c| along(c, "softmax"))),
     ("aten.std.correction", Rule::Fn(|c| spread(c, "std"))),
+    ("aten.std.default", Rule::Fn(|c| spread(c, "std"))),
     ("aten.std.dim", Rule::Fn(|c| spread(c, "std"))),
+    (
+        "aten.std_mean.correction",
+        Rule::Many(|c| and_mean(c, "std")),
+    ),
+    ("aten.std_mean.dim", Rule::Many(|c| and_mean(c, "std"))),
     ("aten.sum.default", Rule::Fn(|c| over(c, "sum"))),
     ("aten.sum.dim_IntList", Rule::Fn(|c| over(c, "sum"))),
     ("aten.var.correction", Rule::Fn(|c| spread(c, "var"))),
+    ("aten.var.default", Rule::Fn(|c| spread(c, "var"))),
     ("aten.var.dim", Rule::Fn(|c| spread(c, "var"))),
-    ("aten.var_mean.correction", Rule::Many(var_mean)),
-    ("aten.var_mean.dim", Rule::Many(var_mean)),
+    (
+        "aten.var_mean.correction",
+        Rule::Many(|c| and_mean(c, "var")),
+    ),
+    ("aten.var_mean.dim", Rule::Many(|c| and_mean(c, "var"))),
 ];
 
 /// The input in the dtype in which the op computes: its own, or that of the `dtype` argument.
@@ -84,8 +99,14 @@ fn spread(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
     op(name, [x.expr, ints(&dims), float(correction), keepdim])
 }
 
-fn var_mean(c: &Ctx) -> Result<Lowered, Why> {
-    let parts = vec![(0, spread(c, "var")?), (1, over(c, "mean")?)];
+/// The smallest and the largest elements; of a dimension, or of all.
+fn aminmax(c: &Ctx) -> Result<Lowered, Why> {
+    let parts = vec![(0, over(c, "amin")?), (1, over(c, "amax")?)];
+    Ok(Lowered::Each(parts))
+}
+
+fn and_mean(c: &Ctx, name: &'static str) -> Result<Lowered, Why> {
+    let parts = vec![(0, spread(c, name)?), (1, over(c, "mean")?)];
     Ok(Lowered::Each(parts))
 }
 

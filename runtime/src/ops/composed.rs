@@ -4,10 +4,12 @@ use candle_core::{DType, Tensor};
 
 use super::Result;
 use super::cast::to_dtype;
+use super::compare::{lt_scalar, where_};
 use super::elementwise::{add, div, mul, sub};
+use super::functions::{abs, round};
 use super::map::scalar_map;
 use super::memory::{is_half, on_cpu};
-use super::scalar::mul_scalar;
+use super::scalar::{div_scalar, mul_scalar, rsub_scalar};
 
 /// `start + weight * (end - start)`, element by element; half types in `f32`, rounded once.
 /// (`aten.lerp.Scalar`)
@@ -27,6 +29,43 @@ pub fn lerp(start: &Tensor, end: &Tensor, weight: f64) -> Result<Tensor> {
         } else {
             sub(end, &mul_scalar(&span, 1.0 - weight)?)
         }
+    })
+}
+
+/// [`lerp`] with a weight of its own for each element. (`aten.lerp.Tensor`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let a = Tensor::new(&[0f32, 4.], &Device::Cpu)?;
+/// let b = Tensor::new(&[8f32, 8.], &Device::Cpu)?;
+/// let weight = Tensor::new(&[0.25f32, 0.5], &Device::Cpu)?;
+/// assert_eq!(ops::lerp_tensor(&a, &b, &weight)?.to_vec1::<f32>()?, [2., 6.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn lerp_tensor(start: &Tensor, end: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    widened([start, end, weight], |[start, end, weight]| {
+        let span = sub(end, start)?;
+        let near = add(start, &mul(&span, weight)?)?;
+        let far = sub(end, &mul(&span, &rsub_scalar(weight, 1.0)?)?)?;
+        where_(&lt_scalar(&abs(weight)?, 0.5)?, &near, &far)
+    })
+}
+
+/// The nearest number with so many decimals, halves to the even one; before the point where they
+/// are negative. Half types in `f32`, rounded once. (`aten.round.decimals`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1.26f32, 27.5], &Device::Cpu)?;
+/// assert_eq!(ops::round_decimals(&x, 1)?.to_vec1::<f32>()?, [1.3, 27.5]);
+/// assert_eq!(ops::round_decimals(&x, -1)?.to_vec1::<f32>()?, [0., 30.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn round_decimals(x: &Tensor, decimals: i32) -> Result<Tensor> {
+    let scale = 10f64.powi(decimals.saturating_abs());
+    widened([x], |[x]| match decimals {
+        0.. => div_scalar(&round(&mul_scalar(x, scale)?)?, scale),
+        _ => mul_scalar(&round(&div_scalar(x, scale)?)?, scale),
     })
 }
 

@@ -124,6 +124,91 @@ pub fn conv_transpose1d(
     Ok(y.squeeze(2)?)
 }
 
+/// Transposed three-dimensional convolution: `[batch, in, d, h, w]` by
+/// `[in, out / groups, kd, kh, kw]`. (`aten.conv_transpose3d.input`)
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, ops};
+/// let x = Tensor::ones((1, 2, 2, 3, 3), DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::ones((2, 4, 2, 2, 2), DType::F32, &Device::Cpu)?;
+/// let (two, zero, one) = ((2, 2, 2), (0, 0, 0), (1, 1, 1));
+/// let y = ops::conv_transpose3d(&x, &weight, None, two, zero, zero, 1, one)?;
+/// assert_eq!(y.dims(), [1, 4, 4, 6, 6]);
+/// assert_eq!(y.min_all()?.to_scalar::<f32>()?, 2.); // of both channels
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+#[allow(clippy::too_many_arguments)]
+pub fn conv_transpose3d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: (usize, usize, usize),
+    padding: (usize, usize, usize),
+    output_padding: (usize, usize, usize),
+    groups: usize,
+    dilation: (usize, usize, usize),
+) -> Result<Tensor> {
+    let (&[batch, _, depth, ..], &[_, _, kernel, ..]) = (x.dims(), weight.dims()) else {
+        fail!(
+            "conv_transpose3d: input {:?}, weight {:?}",
+            x.dims(),
+            weight.dims()
+        );
+    };
+    let size = (depth.saturating_sub(1) * stride.0
+        + dilation.0 * kernel.saturating_sub(1)
+        + output_padding.0
+        + 1)
+    .checked_sub(2 * padding.0);
+    let size = size.filter(|&n| n > 0 && depth * kernel * stride.0 * dilation.0 > 0);
+    let (5, 5, Some(size)) = (x.rank(), weight.rank(), size) else {
+        fail!(
+            "conv_transpose3d: input {:?}, weight {:?}",
+            x.dims(),
+            weight.dims()
+        );
+    };
+    computed(x, weight, bias, |x, weight| {
+        // The slices of the input as a batch of images; each slice of the kernel sends them on.
+        let slices = x.transpose(1, 2)?.flatten(0, 1)?.contiguous()?;
+        let mut sum: Option<Tensor> = None;
+        for k in 0..kernel {
+            let part = conv_transpose2d(
+                &slices,
+                &weight.narrow(2, k, 1)?.squeeze(2)?.contiguous()?,
+                None,
+                (stride.1, stride.2),
+                (padding.1, padding.2),
+                (output_padding.1, output_padding.2),
+                groups,
+                (dilation.1, dilation.2),
+            )?;
+            let (_, out, h, w) = part.dims4()?;
+            let part = part.reshape((batch, depth, out, h, w))?;
+            let all = match sum {
+                Some(sum) => sum,
+                None => Tensor::zeros((batch, size, out, h, w), x.dtype(), x.device())?,
+            };
+            // Where the slices fall, as far as that is inside.
+            let place = |i: usize| (i * stride.0 + k * dilation.0).checked_sub(padding.0);
+            let inside = (0..depth).filter_map(|i| Some((i as u32, place(i)?)));
+            let inside = inside.filter(|&(_, at)| at < size);
+            let (from, to): (Vec<u32>, Vec<u32>) = inside.map(|(i, at)| (i, at as u32)).unzip();
+            sum = Some(match from.is_empty() {
+                true => all,
+                false => {
+                    let [from, to] = [from, to].map(|at| Tensor::new(at, x.device()));
+                    all.index_add(&to?, &part.index_select(&from?, 1)?, 1)?
+                }
+            });
+        }
+        let Some(sum) = sum else {
+            fail!("conv_transpose3d: weight {:?}", weight.dims());
+        };
+        Ok(sum.transpose(1, 2)?.contiguous()?)
+    })
+}
+
 fn transposed<T: Multiplied>(
     x: &Tensor,
     weight: &Tensor,

@@ -202,6 +202,43 @@ pub fn eye(rows: usize, columns: usize, dtype: DType, device: &Device) -> Result
     where_(&diagonal, &one, &zero)
 }
 
+/// The positions on and below a diagonal of a matrix, as `I64`: rows, then columns, `[2, count]`.
+/// (`aten.tril_indices`)
+///
+/// ```
+/// # use pycandle::{Device, ops};
+/// let at = ops::tril_indices(2, 3, 0, &Device::Cpu)?;
+/// assert_eq!(at.to_vec2::<i64>()?, [[0, 1, 1], [0, 0, 1]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn tril_indices(rows: usize, columns: usize, offset: i64, device: &Device) -> Result<Tensor> {
+    places_where(rows, columns, device, |row, column| column - row <= offset)
+}
+
+/// The positions on and above a diagonal, as [`tril_indices`]. (`aten.triu_indices`)
+///
+/// ```
+/// # use pycandle::{Device, ops};
+/// let at = ops::triu_indices(2, 3, 1, &Device::Cpu)?;
+/// assert_eq!(at.to_vec2::<i64>()?, [[0, 0, 1], [1, 2, 2]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn triu_indices(rows: usize, columns: usize, offset: i64, device: &Device) -> Result<Tensor> {
+    places_where(rows, columns, device, |row, column| column - row >= offset)
+}
+
+fn places_where(
+    rows: usize,
+    columns: usize,
+    device: &Device,
+    holds: impl Fn(i64, i64) -> bool,
+) -> Result<Tensor> {
+    let all = (0..rows as i64).flat_map(|row| (0..columns as i64).map(move |column| (row, column)));
+    let (at, of): (Vec<i64>, Vec<i64>) = all.filter(|&(row, column)| holds(row, column)).unzip();
+    let count = at.len();
+    Ok(Tensor::from_vec([at, of].concat(), (2, count), device)?)
+}
+
 /// The matrices (the last two dimensions) with zeros above a diagonal. (`aten.tril`)
 ///
 /// ```

@@ -286,7 +286,7 @@ fn remainder_f64(a: f64, b: f64) -> f64 {
     }
 }
 
-fn float_only(name: &str, x: &Tensor) -> Result<()> {
+pub(super) fn float_only(name: &str, x: &Tensor) -> Result<()> {
     if !is_float(x.dtype()) {
         fail!("{name}: expected floating point, got {:?}", x.dtype());
     }

@@ -25,6 +25,42 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     linear_with(x, weight, bias, Layout::OutIn)
 }
 
+/// `x w y + b` for each of the matrices in `w`: `[.., n]` and `[.., m]` by `[out, n, m]` give
+/// `[.., out]`. Half types in `f32`, rounded once. (`aten.bilinear`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[1f32, 2.]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[[1f32, 0.], [0., 10.]]], &Device::Cpu)?;
+/// assert_eq!(ops::bilinear(&x, &x, &weight, None)?.to_vec2::<f32>()?, [[41.]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn bilinear(x: &Tensor, y: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (&[ref batch @ .., n], &[ref other @ .., m]) = (x.dims(), y.dims()) else {
+        fail!("bilinear: inputs {:?} and {:?}", x.dims(), y.dims());
+    };
+    let out = weight.dims().first().copied().unwrap_or(0);
+    if batch != other || weight.dims() != [out, n, m] {
+        fail!(
+            "bilinear: inputs {:?} and {:?}, weight {:?}",
+            x.dims(),
+            y.dims(),
+            weight.dims()
+        );
+    }
+    if is_half(x.dtype()) {
+        let [wide, other, of] = [x, y, weight].map(|t| to_dtype(t, DType::F32));
+        let bias = bias.map(|b| to_dtype(b, DType::F32)).transpose()?;
+        return to_dtype(&bilinear(&wide?, &other?, &of?, bias.as_ref())?, x.dtype());
+    }
+    let rows: usize = batch.iter().product();
+    let columns = weight.transpose(0, 1)?.reshape((n, out * m))?;
+    let half = matmul(&x.reshape((rows, n))?, &columns)?.reshape((rows, out, m))?;
+    let product = matmul(&half, &y.reshape((rows, m, 1))?)?;
+    let product = product.reshape([batch, &[out]].concat())?;
+    bias.map_or(Ok(product.clone()), |bias| add(&product, bias))
+}
+
 /// [`linear`] with a weight of either layout: `x w + b` where it is transposed.
 pub(crate) fn linear_with(
     x: &Tensor,

@@ -9,7 +9,7 @@ use super::memory::{fail, on_cpu, read, tensor, with_any, written};
 
 /// Where the windows lie along one axis.
 #[derive(Clone, Copy)]
-struct Axis {
+pub(super) struct Axis {
     input: usize,
     output: usize,
     kernel: usize,
@@ -19,7 +19,7 @@ struct Axis {
 }
 
 impl Axis {
-    fn new(
+    pub(super) fn new(
         op: &str,
         input: usize,
         (kernel, stride, padding, dilation): (usize, usize, usize, usize),
@@ -66,104 +66,16 @@ impl Axis {
             .filter(move |&p| p < input)
     }
 
+    /// The positions of every window.
+    pub(super) fn windows(self) -> Vec<Vec<usize>> {
+        (0..self.output).map(|i| self.window(i).collect()).collect()
+    }
+
     /// The window's length, padding included but not what a rounded-up output adds.
     fn span(self, i: usize) -> usize {
         let start = i * self.stride;
         (start + self.kernel).min(self.input + 2 * self.padding) - start
     }
-}
-
-/// The largest element of each window; NaN where there is one. The padding never wins.
-/// (`aten.max_pool2d`)
-///
-/// ```
-/// # use pycandle::{Device, Tensor, ops};
-/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
-/// let y = ops::max_pool2d(&x, (2, 2), (2, 2), (0, 0), (1, 1), false)?;
-/// assert_eq!(y.dims(), [1, 1, 1, 1]);
-/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [6.]);
-/// # Ok::<(), pycandle::Error>(())
-/// ```
-pub fn max_pool2d(
-    x: &Tensor,
-    kernel: (usize, usize),
-    stride: (usize, usize),
-    padding: (usize, usize),
-    dilation: (usize, usize),
-    ceil_mode: bool,
-) -> Result<Tensor> {
-    let (h, w) = image("max_pool2d", x)?;
-    let rows = Axis::new(
-        "max_pool2d",
-        h,
-        (kernel.0, stride.0, padding.0, dilation.0),
-        ceil_mode,
-    )?;
-    let columns = Axis::new(
-        "max_pool2d",
-        w,
-        (kernel.1, stride.1, padding.1, dilation.1),
-        ceil_mode,
-    )?;
-    on_cpu(&[x], |inputs| {
-        let x = inputs[0];
-        with_any!(x.dtype(), "max_pool2d", T => {
-            each_window::<T>(x, (rows.output, columns.output), |plane, y, x| {
-                largest(plane, w, rows.window(y), columns.window(x))
-            })
-        })
-    })
-}
-
-/// [`max_pool2d`] over one axis, `[.., length]`. (`aten.max_pool1d`)
-///
-/// ```
-/// # use pycandle::{Device, Tensor, ops};
-/// let x = Tensor::new(&[[[1f32, 4., 2.]]], &Device::Cpu)?;
-/// let y = ops::max_pool1d(&x, 2, 1, 0, 1, false)?;
-/// assert_eq!(y.to_vec3::<f32>()?, [[[4., 4.]]]);
-/// # Ok::<(), pycandle::Error>(())
-/// ```
-pub fn max_pool1d(
-    x: &Tensor,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-    dilation: usize,
-    ceil_mode: bool,
-) -> Result<Tensor> {
-    let x = x.unsqueeze(x.rank().saturating_sub(1))?;
-    let y = max_pool2d(
-        &x,
-        (1, kernel),
-        (1, stride),
-        (0, padding),
-        (1, dilation),
-        ceil_mode,
-    )?;
-    Ok(y.squeeze(y.rank() - 2)?)
-}
-
-/// The largest element of a window, or the first NaN of it.
-fn largest<T: WithDType>(
-    plane: &[T],
-    width: usize,
-    rows: impl Iterator<Item = usize>,
-    columns: impl Iterator<Item = usize> + Clone,
-) -> T {
-    let mut best: Option<T> = None;
-    for row in rows {
-        for column in columns.clone() {
-            let v = plane[row * width + column];
-            let keep = best.is_some_and(|b| is_nan(&b) || v <= b);
-            best = if keep { best } else { Some(v) };
-        }
-    }
-    best.unwrap_or_else(|| T::from_f64(f64::NEG_INFINITY))
-}
-
-fn is_nan<T: PartialOrd>(v: &T) -> bool {
-    v.partial_cmp(v).is_none()
 }
 
 /// The mean of each window. The padding counts as zeros, or not at all without
@@ -297,49 +209,8 @@ pub fn adaptive_avg_pool1d(x: &Tensor, output: usize) -> Result<Tensor> {
     Ok(y.squeeze(y.rank() - 2)?)
 }
 
-/// The largest elements of windows that divide the image into `output` parts; NaN where there is
-/// one. (`aten.adaptive_max_pool2d`, the first output)
-///
-/// ```
-/// # use pycandle::{Device, Tensor, ops};
-/// let x = Tensor::new(&[[[[1f32, 2.], [3., 6.]]]], &Device::Cpu)?;
-/// let y = ops::adaptive_max_pool2d(&x, (1, 2))?;
-/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [3., 6.]);
-/// # Ok::<(), pycandle::Error>(())
-/// ```
-pub fn adaptive_max_pool2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> {
-    let (h, w) = image("adaptive_max_pool2d", x)?;
-    if h == 0 || w == 0 {
-        fail!("adaptive_max_pool2d: {:?} has no element to take", x.dims());
-    }
-    on_cpu(&[x], |inputs| {
-        let x = inputs[0];
-        with_any!(x.dtype(), "adaptive_max_pool2d", T => {
-            each_window::<T>(x, output, |plane, y, x| {
-                largest(plane, w, part(y, h, output.0), part(x, w, output.1))
-            })
-        })
-    })
-}
-
-/// [`adaptive_max_pool2d`] over one axis, `[.., length]`. (`aten.adaptive_max_pool1d`, the first
-/// output)
-///
-/// ```
-/// # use pycandle::{Device, Tensor, ops};
-/// let x = Tensor::new(&[[[1f32, 4., 2., 3.]]], &Device::Cpu)?;
-/// let y = ops::adaptive_max_pool1d(&x, 2)?;
-/// assert_eq!(y.to_vec3::<f32>()?, [[[4., 3.]]]);
-/// # Ok::<(), pycandle::Error>(())
-/// ```
-pub fn adaptive_max_pool1d(x: &Tensor, output: usize) -> Result<Tensor> {
-    let x = x.unsqueeze(x.rank().saturating_sub(1))?;
-    let y = adaptive_max_pool2d(&x, (1, output))?;
-    Ok(y.squeeze(y.rank() - 2)?)
-}
-
 /// The `i`-th of `parts` nearly equal parts of `0..size`, which may overlap.
-fn part(i: usize, size: usize, parts: usize) -> Range<usize> {
+pub(super) fn part(i: usize, size: usize, parts: usize) -> Range<usize> {
     i * size / parts..((i + 1) * size).div_ceil(parts)
 }
 

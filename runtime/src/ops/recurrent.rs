@@ -140,6 +140,76 @@ pub fn rnn_relu(
     sequence.plain(h, relu)
 }
 
+/// One step of [`lstm`]: of `[batch, in]`, outputs and cells. (`aten.lstm_cell`)
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, ops};
+/// # fn main() -> pycandle::Result<()> {
+/// let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+/// let (x, h, c) = (zeros(&[2, 3])?, zeros(&[2, 4])?, zeros(&[2, 4])?);
+/// let (h, c) = ops::lstm_cell(&x, &h, &c, &[&zeros(&[16, 3])?, &zeros(&[16, 4])?])?;
+/// assert_eq!((h.dims(), c.dims()), (&[2, 4][..], &[2, 4][..]));
+/// # Ok(())
+/// # }
+/// ```
+pub fn lstm_cell(
+    x: &Tensor,
+    h: &Tensor,
+    c: &Tensor,
+    weights: &[&Tensor],
+) -> Result<(Tensor, Tensor)> {
+    let (x, h, c) = (x.unsqueeze(0)?, h.unsqueeze(0)?, c.unsqueeze(0)?);
+    let (_, h, c) = lstm(&x, &h, &c, weights, false, false)?;
+    Ok((h.squeeze(0)?, c.squeeze(0)?))
+}
+
+/// Declares one step of a recurrent layer without cells.
+macro_rules! cells {
+    ($($(#[$doc:meta])* $name:ident: $layer:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(x: &Tensor, h: &Tensor, weights: &[&Tensor]) -> Result<Tensor> {
+            let (x, h) = (x.unsqueeze(0)?, h.unsqueeze(0)?);
+            Ok($layer(&x, &h, weights, false, false)?.1.squeeze(0)?)
+        }
+    )*};
+}
+
+cells! {
+    /// One step of [`gru`], of `[batch, in]`. (`aten.gru_cell`)
+    ///
+    /// ```
+    /// # use pycandle::{DType, Device, Tensor, ops};
+    /// # fn main() -> pycandle::Result<()> {
+    /// let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+    /// let (x, h) = (zeros(&[2, 3])?, zeros(&[2, 4])?);
+    /// let h = ops::gru_cell(&x, &h, &[&zeros(&[12, 3])?, &zeros(&[12, 4])?])?;
+    /// assert_eq!(h.dims(), [2, 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    gru_cell: gru;
+    /// One step of [`rnn_tanh`], of `[batch, in]`. (`aten.rnn_tanh_cell`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let one = Tensor::new(&[[1f32]], &Device::Cpu)?;
+    /// let h = ops::rnn_tanh_cell(&one, &one, &[&one, &one])?;
+    /// assert_eq!(h.to_vec2::<f32>()?, [[2f32.tanh()]]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
+    rnn_tanh_cell: rnn_tanh;
+    /// One step of [`rnn_relu`], of `[batch, in]`. (`aten.rnn_relu_cell`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let one = Tensor::new(&[[1f32]], &Device::Cpu)?;
+    /// let h = ops::rnn_relu_cell(&one, &one, &[&one, &one])?;
+    /// assert_eq!(h.to_vec2::<f32>()?, [[2.]]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
+    rnn_relu_cell: rnn_relu;
+}
+
 /// One layer in one direction.
 struct Way {
     input: Tensor,

@@ -8,6 +8,7 @@ use super::isa::{Isa, Kernel, dispatch};
 use super::map::chunks;
 use super::memory::{Narrow, fail, on_cpu, read, tensor, with_narrow, written};
 use super::shape::check_dim;
+use super::special::log_add_exp;
 use super::vmath;
 
 /// `e^x` over its sum along a dimension; half types in `f32`, rounded once. (`aten._softmax`)
@@ -168,6 +169,21 @@ pub fn cumprod(x: &Tensor, dim: usize) -> Result<Tensor> {
     accumulated::<Product>("cumprod", x, dim)
 }
 
+/// The logarithm of the running sum of `e^x` along a dimension, without overflow.
+/// (`aten.logcumsumexp`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[0f32, 0., 900.], &Device::Cpu)?;
+/// assert_eq!(ops::logcumsumexp(&x, 0)?.to_vec1::<f32>()?, [0., 2f32.ln(), 900.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn logcumsumexp(x: &Tensor, dim: usize) -> Result<Tensor> {
+    along("logcumsumexp", x, dim, |x| {
+        float_running("logcumsumexp", x, dim, f64::NEG_INFINITY, log_add_exp)
+    })
+}
+
 /// What is accumulated: the neutral element and the step.
 trait Accumulate {
     const START: i64;
@@ -199,37 +215,56 @@ impl Accumulate for Product {
 }
 
 fn accumulated<A: Accumulate>(name: &str, x: &Tensor, dim: usize) -> Result<Tensor> {
+    along(name, x, dim, |x| match x.dtype() {
+        DType::U8 | DType::U32 | DType::I16 | DType::I32 | DType::I64 => {
+            let x = x.to_dtype(DType::I64)?;
+            running::<i64, i64>(&x, dim, A::START, A::int, |a| a)
+        }
+        _ => float_running(name, x, dim, A::START as f64, A::float),
+    })
+}
+
+/// Runs `f` on the CPU, on a tensor that has the dimension.
+fn along(
+    name: &str,
+    x: &Tensor,
+    dim: usize,
+    f: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
     if x.rank() == 0 {
-        return Ok(accumulated::<A>(name, &x.reshape(1)?, 0)?.reshape(())?);
+        return Ok(on_cpu(&[&x.reshape(1)?], |inputs| f(inputs[0]))?.reshape(())?);
     }
     check_dim(name, x, dim)?;
-    let (start, step) = (A::START as f64, A::float);
-    on_cpu(&[x], |inputs| {
-        let x = inputs[0];
-        match x.dtype() {
-            DType::F64 => running::<f64, f64>(x, dim, start, step, |a| a),
-            DType::F32 => running(
-                x,
-                dim,
-                start,
-                |a, v: f32| step(a, f64::from(v)),
-                |a| a as f32,
-            ),
-            DType::BF16 => {
-                let round = |a| bf16::nearest(a as f32);
-                running(x, dim, start, |a, v: bf16| step(a, v.to_f64()), round)
-            }
-            DType::F16 => {
-                let round = |a| f16::nearest(a as f32);
-                running(x, dim, start, |a, v: f16| step(a, v.to_f64()), round)
-            }
-            DType::U8 | DType::U32 | DType::I16 | DType::I32 | DType::I64 => {
-                let x = x.to_dtype(DType::I64)?;
-                running::<i64, i64>(&x, dim, A::START, A::int, |a| a)
-            }
-            other => fail!("{name}: unsupported dtype {other:?}"),
+    on_cpu(&[x], |inputs| f(inputs[0]))
+}
+
+/// Steps in doubles, rounded to the dtype for each output.
+fn float_running(
+    name: &str,
+    x: &Tensor,
+    dim: usize,
+    start: f64,
+    step: fn(f64, f64) -> f64,
+) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F64 => running::<f64, f64>(x, dim, start, step, |a| a),
+        DType::F32 => running(
+            x,
+            dim,
+            start,
+            |a, v: f32| step(a, f64::from(v)),
+            |a| a as f32,
+        ),
+        DType::BF16 => {
+            let round = |a| bf16::nearest(a as f32);
+            running(x, dim, start, |a, v: bf16| step(a, v.to_f64()), round)
         }
-    })
+        DType::F16 => {
+            let round = |a| f16::nearest(a as f32);
+            running(x, dim, start, |a, v: f16| step(a, v.to_f64()), round)
+        }
+        other => fail!("{name}: unsupported dtype {other:?}"),
+    }
 }
 
 fn running<T: candle_core::WithDType, A: Copy>(

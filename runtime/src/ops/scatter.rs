@@ -38,7 +38,7 @@ pub fn scatter(x: &Tensor, dim: usize, index: &Tensor, source: &Tensor) -> Resul
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn scatter_add(x: &Tensor, dim: usize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
-    scattered("scatter_add", x, dim, index, source, Combine::Add)
+    scattered("scatter_add", x, dim, index, source, Combine::ADD)
 }
 
 /// `x` with a number at `x[i][index[i][j]]` for `dim` = 1, and so on. (`aten.scatter.value`)
@@ -56,10 +56,125 @@ pub fn scatter_value(x: &Tensor, dim: usize, index: &Tensor, value: f64) -> Resu
     scatter(x, dim, index, &expand_to(&value, index.dims())?)
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// What happens to an element that is written.
+#[derive(Clone, Copy)]
 enum Combine {
     Replace,
-    Add,
+    /// It is folded with what is written; what was there before only counts where the flag says so.
+    Fold(Fold, bool),
+}
+
+impl Combine {
+    const ADD: Self = Self::Fold(Fold::Sum, true);
+}
+
+#[derive(Clone, Copy)]
+enum Fold {
+    Sum,
+    Product,
+    Mean,
+    Max,
+    Min,
+}
+
+impl Fold {
+    fn float(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Sum | Self::Mean => a + b,
+            Self::Product => a * b,
+            Self::Max if a.is_nan() || a > b => a,
+            Self::Min if a.is_nan() || a < b => a,
+            Self::Max | Self::Min => b,
+        }
+    }
+
+    fn int(self, a: i64, b: i64) -> i64 {
+        match self {
+            Self::Sum | Self::Mean => a.wrapping_add(b),
+            Self::Product => a.wrapping_mul(b),
+            Self::Max => a.max(b),
+            Self::Min => a.min(b),
+        }
+    }
+}
+
+/// Declares public functions that fold what is written to one element.
+macro_rules! folding_scatters {
+    ($($(#[$doc:meta])* $name:ident: $fold:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(
+            x: &Tensor,
+            dim: usize,
+            index: &Tensor,
+            source: &Tensor,
+            include_self: bool,
+        ) -> Result<Tensor> {
+            let fold = Combine::Fold(Fold::$fold, include_self);
+            scattered(stringify!($name), x, dim, index, source, fold)
+        }
+    )*};
+}
+
+folding_scatters! {
+    /// [`scatter_add`], and without `include_self` what was there before is left out of the sums.
+    /// (`aten.scatter_reduce.two`, `sum`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+    /// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
+    /// let y = ops::scatter_sum(&x, 0, &index, &Tensor::new(&[5f32, 3.], &Device::Cpu)?, false)?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [8., 2.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
+    scatter_sum: Sum;
+    /// As [`scatter_sum`], with products. (`aten.scatter_reduce.two`, `prod`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[2f32, 2.], &Device::Cpu)?;
+    /// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
+    /// let y = ops::scatter_prod(&x, 0, &index, &Tensor::new(&[5f32, 3.], &Device::Cpu)?, true)?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [30., 2.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
+    scatter_prod: Product;
+    /// As [`scatter_sum`], with means; of integers rounded down. (`aten.scatter_reduce.two`,
+    /// `mean`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+    /// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
+    /// let y = ops::scatter_mean(&x, 0, &index, &Tensor::new(&[5f32, 3.], &Device::Cpu)?, true)?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [3., 2.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
+    scatter_mean: Mean;
+    /// As [`scatter_sum`], with the largest; NaN where there is one. (`aten.scatter_reduce.two`,
+    /// `amax`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[9f32, 2.], &Device::Cpu)?;
+    /// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
+    /// let y = ops::scatter_amax(&x, 0, &index, &Tensor::new(&[5f32, 3.], &Device::Cpu)?, false)?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [5., 2.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
+    scatter_amax: Max;
+    /// As [`scatter_sum`], with the smallest; NaN where there is one. (`aten.scatter_reduce.two`,
+    /// `amin`)
+    ///
+    /// ```
+    /// # use pycandle::{Device, Tensor, ops};
+    /// let x = Tensor::new(&[9f32, 2.], &Device::Cpu)?;
+    /// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
+    /// let y = ops::scatter_amin(&x, 0, &index, &Tensor::new(&[5f32, 3.], &Device::Cpu)?, true)?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [3., 2.]);
+    /// # Ok::<(), pycandle::Error>(())
+    /// ```
+    scatter_amin: Min;
 }
 
 fn scattered(
@@ -92,43 +207,84 @@ fn scattered(
 }
 
 fn combined(x: &Tensor, positions: &[usize], values: &Tensor, combine: Combine) -> Result<Tensor> {
-    if x.dtype() == DType::I64 && combine == Combine::Add {
-        let mut out = to_vec::<i64>(x)?;
-        for (&p, v) in positions.iter().zip(to_vec::<i64>(values)?) {
-            out[p] = out[p].wrapping_add(v);
+    let Combine::Fold(fold, whole) = combine else {
+        return with_any!(x.dtype(), "scatter", T => {
+            let mut out = to_vec::<T>(x)?;
+            for (&p, v) in positions.iter().zip(to_vec::<T>(values)?) {
+                out[p] = v;
+            }
+            tensor(out, x.dims())
+        });
+    };
+    let mean = matches!(fold, Fold::Mean);
+    let int = |a, b| fold.int(a, b);
+    let whole_mean = |sum: i64, n: i64| if mean { sum.div_euclid(n) } else { sum };
+    match x.dtype() {
+        DType::I64 => folded::<i64, i64>(x, positions, values, whole, |v| v, int, whole_mean),
+        DType::U8 => {
+            let low = |sum, n| whole_mean(sum, n) as u8;
+            folded::<u8, i64>(x, positions, values, whole, i64::from, int, low)
         }
-        return tensor(out, x.dims());
+        dtype => with_any!(dtype, "scatter", T => {
+            // Doubles hold the sum of many half-precision numbers exactly, so the result is rounded
+            // once, at the end.
+            let round = |sum, n| T::from_f64(if mean { sum / n as f64 } else { sum });
+            let float = |a, b| fold.float(a, b);
+            folded::<T, f64>(x, positions, values, whole, T::to_f64, float, round)
+        }),
     }
-    if x.dtype() == DType::U8 && combine == Combine::Add {
-        let mut out = to_vec::<u8>(x)?;
-        for (&p, v) in positions.iter().zip(to_vec::<u8>(values)?) {
-            out[p] = out[p].wrapping_add(v);
-        }
-        return tensor(out, x.dims());
-    }
-    with_any!(x.dtype(), "scatter", T => {
-        let mut out = to_vec::<T>(x)?;
-        combine_at(&mut out, positions, &to_vec::<T>(values)?, combine);
-        tensor(out, x.dims())
-    })
 }
 
-fn combine_at<T: WithDType>(out: &mut [T], positions: &[usize], values: &[T], combine: Combine) {
-    if combine == Combine::Replace {
-        for (&p, &v) in positions.iter().zip(values) {
-            out[p] = v;
+/// `x` with values folded into its elements; those that no value goes to stay as they are.
+fn folded<T: WithDType, A: Copy>(
+    x: &Tensor,
+    positions: &[usize],
+    values: &Tensor,
+    include_self: bool,
+    widen: impl Fn(T) -> A,
+    step: impl Fn(A, A) -> A,
+    round: impl Fn(A, i64) -> T,
+) -> Result<Tensor> {
+    let mut out = to_vec::<T>(x)?;
+    let mut sums: Vec<A> = out.iter().map(|&v| widen(v)).collect();
+    let mut counts = vec![i64::from(include_self); out.len()];
+    for (&p, v) in positions.iter().zip(to_vec::<T>(values)?) {
+        let v = widen(v);
+        sums[p] = if counts[p] == 0 { v } else { step(sums[p], v) };
+        counts[p] += 1;
+    }
+    for ((to, sum), count) in out.iter_mut().zip(sums).zip(counts) {
+        if count > 0 {
+            *to = round(sum, count);
         }
-        return;
     }
-    // Doubles hold the sum of many half-precision numbers exactly, so the result is rounded once,
-    // at the end.
-    let mut sums: Vec<f64> = out.iter().map(|v| v.to_f64()).collect();
-    for (&p, &v) in positions.iter().zip(values) {
-        sums[p] += v.to_f64();
-    }
-    for (to, sum) in out.iter_mut().zip(sums) {
-        *to = T::from_f64(sum);
-    }
+    tensor(out, x.dims())
+}
+
+/// `x` with the elements where `mask` holds replaced by those of `source`, taken in order; fails
+/// when there are fewer of them. (`aten.masked_scatter`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// let mask = Tensor::new(&[1u8, 0, 1], &Device::Cpu)?;
+/// let source = Tensor::new(&[10f32, 20., 30.], &Device::Cpu)?;
+/// assert_eq!(ops::masked_scatter(&x, &mask, &source)?.to_vec1::<f32>()?, [10., 2., 20.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn masked_scatter(x: &Tensor, mask: &Tensor, source: &Tensor) -> Result<Tensor> {
+    same_dtype("masked_scatter", x, source)?;
+    let [x, mask] = super::map::expanded("masked_scatter", x, mask)?;
+    on_cpu(&[&x, &mask, source], |inputs| {
+        let mask = to_vec::<u8>(inputs[1])?.into_iter().enumerate();
+        let at: Vec<usize> = mask.filter(|&(_, m)| m != 0).map(|(i, _)| i).collect();
+        let source = inputs[2].flatten_all()?;
+        if at.len() > source.elem_count() {
+            let (places, there) = (at.len(), source.elem_count());
+            fail!("masked_scatter: the mask holds at {places} places, and the source has {there}");
+        }
+        combined(inputs[0], &at, &source, Combine::Replace)
+    })
 }
 
 /// `x` with the elements of an advanced index (see [`index`](super::index())) replaced by `values`,
@@ -153,7 +309,7 @@ pub fn index_put(
     let picked = Picked::new("index_put", x, indices)?;
     let values = expand_to(values, &picked.result_shape())?.reshape(&picked.rows_shape()[..])?;
     let combine = if accumulate {
-        Combine::Add
+        Combine::ADD
     } else {
         Combine::Replace
     };

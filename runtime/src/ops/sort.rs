@@ -128,9 +128,11 @@ fn order_rows<T: WithDType>(
 }
 
 /// The order of numbers, with NaN above all.
-fn compare<T: PartialOrd>(a: &T, b: &T) -> Ordering {
-    a.partial_cmp(b).unwrap_or_else(|| {
-        let is_nan = |v: &T| v.partial_cmp(v).is_none();
-        is_nan(a).cmp(&is_nan(b))
-    })
+pub(super) fn compare<T: PartialOrd>(a: &T, b: &T) -> Ordering {
+    a.partial_cmp(b)
+        .unwrap_or_else(|| is_nan(a).cmp(&is_nan(b)))
+}
+
+pub(super) fn is_nan<T: PartialOrd>(v: &T) -> bool {
+    v.partial_cmp(v).is_none()
 }

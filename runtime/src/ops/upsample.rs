@@ -25,6 +25,39 @@ pub fn upsample_nearest2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> 
     })
 }
 
+/// Each output pixel takes the input pixel that its centre lies in.
+/// (`aten._upsample_nearest_exact2d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32, 2., 3.]]]], &Device::Cpu)?;
+/// let y = ops::upsample_nearest_exact2d(&x, (1, 2))?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1., 3.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn upsample_nearest_exact2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> {
+    resize("upsample_nearest_exact2d", x, output, |size, out| {
+        let scale = size as f32 / out as f32;
+        (0..out)
+            .map(|i| vec![((((i as f32 + 0.5) * scale) as usize).min(size - 1), 1.0)])
+            .collect()
+    })
+}
+
+/// [`upsample_nearest_exact2d`] of one axis, `[.., length]`. (`aten._upsample_nearest_exact1d`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[1f32, 2., 3.]]], &Device::Cpu)?;
+/// assert_eq!(ops::upsample_nearest_exact1d(&x, 2)?.to_vec3::<f32>()?, [[[1., 3.]]]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn upsample_nearest_exact1d(x: &Tensor, output: usize) -> Result<Tensor> {
+    let x = x.unsqueeze(x.rank().saturating_sub(1))?;
+    let y = upsample_nearest_exact2d(&x, (1, output))?;
+    Ok(y.squeeze(y.rank() - 2)?)
+}
+
 /// [`upsample_nearest2d`] of one axis, `[.., length]`. (`aten.upsample_nearest1d`)
 ///
 /// ```
@@ -114,7 +147,7 @@ pub fn upsample_bicubic2d(
             .map(|i| {
                 let at = source(i, size, out, align_corners);
                 let (first, t) = (at.floor() as i64 - 1, at - at.floor());
-                let weights = [outer(t + 1.0), inner(t), inner(1.0 - t), outer(2.0 - t)];
+                let weights = cubic(t.into(), -0.75).map(|weight| weight as f32);
                 let clip = |p: i64| p.clamp(0, size as i64 - 1) as usize;
                 (0..4)
                     .map(|k| (clip(first + k), weights[k as usize]))
@@ -124,27 +157,107 @@ pub fn upsample_bicubic2d(
     })
 }
 
+/// [`upsample_bilinear2d`] over as many input pixels as an output pixel covers, by their distance
+/// from its centre. (`aten._upsample_bilinear2d_aa`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32, 2., 3., 4.]]]], &Device::Cpu)?;
+/// let y = ops::upsample_bilinear2d_aa(&x, (1, 1), false)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [2.5]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn upsample_bilinear2d_aa(
+    x: &Tensor,
+    output: (usize, usize),
+    align_corners: bool,
+) -> Result<Tensor> {
+    resize("upsample_bilinear2d_aa", x, output, |size, out| {
+        covering(size, out, align_corners, 1.0, |t| (1.0 - t).max(0.0))
+    })
+}
+
+/// [`upsample_bicubic2d`] over as many input pixels as an output pixel covers, with `a` = -0.5.
+/// (`aten._upsample_bicubic2d_aa`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32, 2., 3., 4.]]]], &Device::Cpu)?;
+/// let y = ops::upsample_bicubic2d_aa(&x, (1, 1), false)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [2.5]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn upsample_bicubic2d_aa(
+    x: &Tensor,
+    output: (usize, usize),
+    align_corners: bool,
+) -> Result<Tensor> {
+    resize("upsample_bicubic2d_aa", x, output, |size, out| {
+        covering(size, out, align_corners, 2.0, |t| match t {
+            ..1.0 => inner(t.into(), -0.5) as f32,
+            ..2.0 => outer(t.into(), -0.5) as f32,
+            _ => 0.0,
+        })
+    })
+}
+
+/// The pixels within `reach` of each output pixel's centre, in its own size where that is larger
+/// than theirs, by the weight of their distance.
+fn covering(
+    size: usize,
+    out: usize,
+    align_corners: bool,
+    reach: f32,
+    weight: impl Fn(f32) -> f32,
+) -> Vec<Taps> {
+    let scale = step(size, out, align_corners);
+    let width = scale.max(1.0);
+    let pixel = |i: usize| {
+        let centre = scale * (i as f32 + 0.5);
+        let first = (centre - reach * width + 0.5).max(0.0) as usize;
+        let end = ((centre + reach * width + 0.5) as usize).min(size);
+        let of = |p: usize| weight(((p as f32 - centre + 0.5) / width).abs());
+        let total: f32 = (first..end).map(of).sum();
+        (first..end).map(|p| (p, of(p) / total)).collect()
+    };
+    (0..out).map(pixel).collect()
+}
+
+/// The weights of the four elements around a position that is `t` behind the second of them.
+pub(super) fn cubic(t: f64, a: f64) -> [f64; 4] {
+    [
+        outer(t + 1.0, a),
+        inner(t, a),
+        inner(1.0 - t, a),
+        outer(2.0 - t, a),
+    ]
+}
+
 /// The cubic convolution kernel between 0 and 1.
-fn inner(t: f32) -> f32 {
-    ((-0.75 + 2.0) * t - (-0.75 + 3.0)) * t * t + 1.0
+fn inner(t: f64, a: f64) -> f64 {
+    ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0
 }
 
 /// The cubic convolution kernel between 1 and 2.
-fn outer(t: f32) -> f32 {
-    ((-0.75 * t + 5.0 * 0.75) * t - 8.0 * 0.75) * t + 4.0 * 0.75
+fn outer(t: f64, a: f64) -> f64 {
+    ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a
+}
+
+/// How much of the input one output pixel is.
+fn step(size: usize, out: usize, align_corners: bool) -> f32 {
+    match (align_corners, out) {
+        (true, ..=1) => 0.0,
+        (true, _) => (size - 1) as f32 / (out - 1) as f32,
+        (false, _) => size as f32 / out as f32,
+    }
 }
 
 /// The position in the input that output pixel `i` shows.
 fn source(i: usize, size: usize, out: usize, align_corners: bool) -> f32 {
-    if align_corners {
-        let scale = if out > 1 {
-            (size - 1) as f32 / (out - 1) as f32
-        } else {
-            0.0
-        };
-        scale * i as f32
-    } else {
-        size as f32 / out as f32 * (i as f32 + 0.5) - 0.5
+    let scale = step(size, out, align_corners);
+    match align_corners {
+        true => scale * i as f32,
+        false => scale * (i as f32 + 0.5) - 0.5,
     }
 }
 

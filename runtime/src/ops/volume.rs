@@ -1,4 +1,4 @@
-//! Convolution and pooling of volumes, `[.., depth, height, width]`, by those of images.
+//! Convolution, pooling and resizing of volumes, `[.., depth, height, width]`, by those of images.
 
 use candle_core::{DType, Tensor};
 
@@ -6,6 +6,7 @@ use super::cast::to_dtype;
 use super::conv::conv2d;
 use super::memory::{fail, is_half};
 use super::pool::{adaptive_avg_pool2d, avg_pool2d};
+use super::upsample::{upsample_bilinear2d, upsample_nearest_exact2d, upsample_nearest2d};
 use super::{Result, elementwise};
 
 type Sizes = (usize, usize, usize);
@@ -143,14 +144,62 @@ pub fn avg_pool3d(
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn adaptive_avg_pool3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
+    resized(x, output, adaptive_avg_pool2d)
+}
+
+/// Each element takes the nearest of the input before it. (`aten.upsample_nearest3d`)
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, ops};
+/// let x = Tensor::ones((1, 1, 2, 4, 4), DType::F32, &Device::Cpu)?;
+/// assert_eq!(ops::upsample_nearest3d(&x, (4, 2, 3))?.dims(), [1, 1, 4, 2, 3]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn upsample_nearest3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
+    resized(x, output, upsample_nearest2d)
+}
+
+/// Each element takes the one of the input that its centre lies in.
+/// (`aten._upsample_nearest_exact3d`)
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, ops};
+/// let x = Tensor::ones((1, 1, 2, 4, 4), DType::F32, &Device::Cpu)?;
+/// assert_eq!(ops::upsample_nearest_exact3d(&x, (4, 2, 3))?.dims(), [1, 1, 4, 2, 3]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn upsample_nearest_exact3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
+    resized(x, output, upsample_nearest_exact2d)
+}
+
+/// Each element weighs the eight of the input around it. (`aten.upsample_trilinear3d`)
+///
+/// ```
+/// # use pycandle::{DType, Device, Tensor, ops};
+/// let x = Tensor::ones((1, 1, 2, 4, 4), DType::F32, &Device::Cpu)?;
+/// assert_eq!(ops::upsample_trilinear3d(&x, (4, 2, 3), false)?.dims(), [1, 1, 4, 2, 3]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn upsample_trilinear3d(x: &Tensor, output: Sizes, align_corners: bool) -> Result<Tensor> {
+    resized(x, output, |x, size| {
+        upsample_bilinear2d(x, size, align_corners)
+    })
+}
+
+/// Resizes height and width of each slice, then depth.
+fn resized(
+    x: &Tensor,
+    output: Sizes,
+    image: impl Fn(&Tensor, (usize, usize)) -> Result<Tensor>,
+) -> Result<Tensor> {
     apart(
         x,
-        |x| adaptive_avg_pool2d(x, (output.1, output.2)),
-        |x| adaptive_avg_pool2d(x, (output.0, x.dims()[x.rank() - 1])),
+        |x| image(x, (output.1, output.2)),
+        |x| image(x, (output.0, x.dims()[x.rank() - 1])),
     )
 }
 
-/// Pools height and width of each slice, then depth, rounded once.
+/// Treats height and width of each slice, then depth, rounded once.
 fn apart(
     x: &Tensor,
     slices: impl Fn(&Tensor) -> Result<Tensor>,

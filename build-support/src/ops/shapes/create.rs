@@ -8,6 +8,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.arange.default", arange),
     ("aten.arange.start", arange),
     ("aten.arange.start_step", arange),
+    ("aten.bucketize.Tensor", ranks),
     ("aten.empty.memory_format", sized),
     ("aten.empty_like.default", same),
     ("aten.eye.default", eye),
@@ -18,11 +19,14 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.gather.default", gather),
     ("aten.index.Tensor", index),
     ("aten.index_add.default", index_add),
+    ("aten.index_copy.default", index_add),
     ("aten.index_fill.int_Scalar", index_fill),
     ("aten.index_fill.int_Tensor", index_fill),
     ("aten.index_put.default", index_put),
+    ("aten.index_reduce.default", index_add),
     ("aten.index_select.default", index_select),
     ("aten.linspace.default", linspace),
+    ("aten.masked_scatter.default", masked_scatter),
     ("aten.new_empty.default", sized),
     ("aten.new_full.default", sized),
     ("aten.new_ones.default", sized),
@@ -31,9 +35,17 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.ones.default", sized),
     ("aten.ones_like.default", same),
     ("aten.scalar_tensor.default", scalar),
+    ("aten.scatter.reduce", scatter),
     ("aten.scatter.src", scatter),
     ("aten.scatter.value", scatter),
+    ("aten.scatter.value_reduce", scatter),
     ("aten.scatter_add.default", scatter),
+    ("aten.scatter_reduce.two", scatter),
+    ("aten.searchsorted.Tensor", ranks),
+    ("aten.take.default", take),
+    ("aten.take_along_dim.default", take_along_dim),
+    ("aten.tril_indices.default", triangle_indices),
+    ("aten.triu_indices.default", triangle_indices),
     ("aten.type_as.default", same),
     ("aten.zero.default", same),
     ("aten.zeros.default", sized),
@@ -51,6 +63,20 @@ fn scalar(_: &At) -> Given {
 fn eye(at: &At) -> Given {
     let n = at.int("n")?;
     one(vec![n, at.int_or("m", n)?])
+}
+
+fn triangle_indices(at: &At) -> Given {
+    let (rows, columns) = (at.int("row")?, at.int("col")?);
+    let offset = at.int_or("offset", 0)?;
+    if rows.max(columns) > 1 << 16 {
+        return Err(No::Unknown);
+    }
+    let lower = at.node.op.contains("tril");
+    let of = |row: i64| match lower {
+        true => (row + offset + 1).clamp(0, columns),
+        false => columns - (row + offset).clamp(0, columns),
+    };
+    one(vec![2, (0..rows).map(of).sum()])
 }
 
 fn linspace(at: &At) -> Given {
@@ -97,6 +123,42 @@ fn scatter(at: &At) -> Given {
     one(x)
 }
 
+/// One list of bounds, or one for each row.
+fn ranks(at: &At) -> Given {
+    let x = at.shape("self")?;
+    let bounds = match at.given("boundaries") {
+        true => at.shape("boundaries")?,
+        false => at.shape("sorted_sequence")?,
+    };
+    is(at, "sorter", &bounds)?;
+    let rows = |shape: &[i64]| shape.split_last().map(|(_, rows)| rows.to_vec());
+    match rows(&bounds) {
+        Some(of) if of.is_empty() || rows(&x).is_some_and(|rows| rows == of) => one(x),
+        _ => wrong(format!("bounds of {bounds:?} for {x:?}")),
+    }
+}
+
+fn masked_scatter(at: &At) -> Given {
+    one(together(&at.shape("self")?, &at.shape("mask")?)?)
+}
+
+fn take(at: &At) -> Given {
+    one(at.shape("index")?)
+}
+
+fn take_along_dim(at: &At) -> Given {
+    let (mut x, mut index) = (at.shape("self")?, at.shape("indices")?);
+    if !at.given("dim") {
+        return one(vec![super::count(&index)?]);
+    }
+    let dim = at.axis("dim", 0, x.len())?;
+    let Some(n) = index.get(dim).copied().filter(|_| index.len() == x.len()) else {
+        return wrong(format!("`indices` is {index:?} for {x:?}"));
+    };
+    (x[dim], index[dim]) = (1, 1);
+    one(with(&together(&x, &index)?, dim, n))
+}
+
 fn index_select(at: &At) -> Given {
     let (x, index) = (at.shape("self")?, at.shape("index")?);
     let dim = at.axis("dim", 0, x.len())?;
@@ -141,7 +203,10 @@ fn picked(at: &At) -> Result<Shape, No> {
             continue;
         };
         if matches!(dtype, Dtype::Bool | Dtype::Uint8) {
-            return Err(No::Unknown);
+            return match x.get(dim..dim + shape.len()) {
+                Some(of) if of == shape => Err(No::Unknown),
+                _ => wrong(format!("a mask is {shape:?} over {x:?}")),
+            };
         }
         places.push(dim);
         picked = Some(match picked {
@@ -168,6 +233,20 @@ fn index(at: &At) -> Given {
 }
 
 fn index_put(at: &At) -> Given {
-    fits("values", &at.shape("values")?, &picked(at)?)?;
+    let values = at.shape("values")?;
+    match picked(at) {
+        Ok(picked) => fits("values", &values, &picked)?,
+        // How much a mask picks is not known, what lies behind it is.
+        Err(No::Unknown) => {
+            let x = at.shape("self")?;
+            let names = at.shapes("indices")?.into_iter();
+            let named: usize = names.map(|i| i.map_or(1, |(shape, _)| shape.len())).sum();
+            let rest = x.get(named..).unwrap_or_default();
+            let n = rest.len().min(values.len());
+            let last = &values[values.len() - n..];
+            fits("values", last, &rest[rest.len() - n..])?;
+        }
+        Err(wrong) => return Err(wrong),
+    }
     same(at)
 }

@@ -10,9 +10,12 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.addcmul.default", broadcast),
     ("aten.addmm.default", addmm),
     ("aten.baddbmm.default", baddbmm),
+    ("aten.bilinear.default", bilinear),
     ("aten.bmm.default", bmm),
     ("aten.broadcast_tensors.default", broadcast_tensors),
     ("aten.cat.default", cat),
+    ("aten.cdist.default", cdist),
+    ("aten.cosine_similarity.default", cosine_similarity),
     ("aten.dot.default", dot),
     ("aten.einsum.default", einsum),
     ("aten.linear.default", linear),
@@ -21,6 +24,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.mm.default", mm),
     ("aten.mv.default", mv),
     ("aten.outer.default", outer),
+    ("aten.pairwise_distance.default", pairwise_distance),
     (
         "aten.scaled_dot_product_attention.default",
         scaled_dot_product_attention,
@@ -174,6 +178,53 @@ fn baddbmm(at: &At) -> Given {
     let out = ranked(at, ["batch1", "batch2"], 3)?;
     fits("self", &at.shape("self")?, &out)?;
     one(out)
+}
+
+fn bilinear(at: &At) -> Given {
+    let (x, y, weight) = (
+        at.shape("input1")?,
+        at.shape("input2")?,
+        at.shape("weight")?,
+    );
+    match (&x[..], &y[..], &weight[..]) {
+        ([batch @ .., n], [other @ .., m], [out, k, l]) if batch == other && [n, m] == [k, l] => {
+            is(at, "bias", &[*out])?;
+            one([batch, &[*out]].concat())
+        }
+        _ => wrong(format!(
+            "the inputs are {x:?} and {y:?}, `weight` is {weight:?}"
+        )),
+    }
+}
+
+fn cdist(at: &At) -> Given {
+    let [a, b] = pair(at)?;
+    match (&a[..], &b[..]) {
+        ([batch @ .., n, k], [other @ .., m, l]) if k == l => {
+            let mut out = together(batch, other)?;
+            out.extend([*n, *m]);
+            one(out)
+        }
+        _ => wrong(format!("{a:?} and {b:?} are not rows of one length")),
+    }
+}
+
+fn cosine_similarity(at: &At) -> Given {
+    let [a, b] = pair(at)?;
+    let mut out = together(&a, &b)?;
+    let dim = at.axis("dim", 1, out.len())?;
+    out.remove(dim);
+    one(out)
+}
+
+fn pairwise_distance(at: &At) -> Given {
+    let [a, b] = pair(at)?;
+    let mut out = together(&a, &b)?;
+    match (out.pop(), at.flag("keepdim")) {
+        (None, _) => Err(No::Unknown),
+        (_, true) => one([&out[..], &[1]].concat()),
+        (_, false) => one(out),
+    }
 }
 
 fn linear(at: &At) -> Given {

@@ -11,12 +11,19 @@ pub const RULES: &[(&str, Rule)] = &[
         "aten._native_batch_norm_legit_no_training.default",
         batch_norm,
     ),
+    ("aten._upsample_bicubic2d_aa.vec", upsample::<2>),
+    ("aten._upsample_bilinear2d_aa.vec", upsample::<2>),
+    ("aten._upsample_nearest_exact1d.vec", upsample::<1>),
+    ("aten._upsample_nearest_exact2d.vec", upsample::<2>),
+    ("aten._upsample_nearest_exact3d.vec", upsample::<3>),
     ("aten._weight_norm.default", weight_norm),
     ("aten.adaptive_avg_pool1d.default", adaptive::<1>),
     ("aten.adaptive_avg_pool2d.default", adaptive::<2>),
     ("aten.adaptive_avg_pool3d.default", adaptive::<3>),
     ("aten.adaptive_max_pool1d.default", adaptive_max::<1>),
     ("aten.adaptive_max_pool2d.default", adaptive_max::<2>),
+    ("aten.adaptive_max_pool3d.default", adaptive_max::<3>),
+    ("aten.affine_grid_generator.default", affine_grid),
     ("aten.avg_pool1d.default", pool::<1>),
     ("aten.avg_pool2d.default", pool::<2>),
     ("aten.avg_pool3d.default", pool::<3>),
@@ -26,10 +33,14 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.conv2d.default", conv::<2>),
     ("aten.conv2d.padding", conv::<2>),
     ("aten.conv3d.default", conv::<3>),
+    ("aten.conv3d.padding", conv::<3>),
     ("aten.conv_transpose1d.default", conv_transpose::<1>),
     ("aten.conv_transpose2d.input", conv_transpose::<2>),
+    ("aten.conv_transpose3d.input", conv_transpose::<3>),
     ("aten.dropout.default", same),
     ("aten.embedding.default", embedding),
+    ("aten.embedding_bag.padding_idx", embedding_bag),
+    ("aten.grid_sampler.default", grid_sample),
     ("aten.group_norm.default", group_norm),
     ("aten.im2col.default", im2col),
     ("aten.instance_norm.default", instance_norm),
@@ -44,6 +55,13 @@ pub const RULES: &[(&str, Rule)] = &[
         "aten.max_pool2d_with_indices.default",
         pool_with_indices::<2>,
     ),
+    ("aten.max_pool3d.default", pool::<3>),
+    (
+        "aten.max_pool3d_with_indices.default",
+        pool_with_indices::<3>,
+    ),
+    ("aten.max_unpool2d.default", max_unpool),
+    ("aten.max_unpool3d.default", max_unpool),
     ("aten.prelu.default", prelu),
     ("aten.rms_norm.default", layer_norm),
     ("aten.upsample_bicubic2d.vec", upsample::<2>),
@@ -51,6 +69,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.upsample_linear1d.vec", upsample::<1>),
     ("aten.upsample_nearest1d.vec", upsample::<1>),
     ("aten.upsample_nearest2d.vec", upsample::<2>),
+    ("aten.upsample_nearest3d.vec", upsample::<3>),
+    ("aten.upsample_trilinear3d.vec", upsample::<3>),
 ];
 
 /// How a window moves over one dimension.
@@ -286,6 +306,49 @@ fn embedding(at: &At) -> Given {
         [_, width] => one([&indices[..], &[width]].concat()),
         _ => wrong(format!("`weight` is {weight:?}, expected two dimensions")),
     }
+}
+
+/// The bags, and what is only for training.
+fn embedding_bag(at: &At) -> Given {
+    let (weight, offsets) = (at.shape("weight")?, at.shape("offsets")?);
+    is(at, "per_sample_weights", &at.shape("indices")?)?;
+    match (&weight[..], &offsets[..]) {
+        ([_, width], [bags]) => {
+            let bags = bags.saturating_sub(i64::from(at.flag("include_last_offset")));
+            Ok(vec![Some(vec![bags, *width]), None, None, None])
+        }
+        _ => wrong(format!("`weight` is {weight:?} and `offsets` {offsets:?}")),
+    }
+}
+
+fn max_unpool(at: &At) -> Given {
+    let (x, size) = (at.shape("self")?, at.ints("output_size")?);
+    is(at, "indices", &x)?;
+    let before = x.len().checked_sub(size.len()).ok_or(No::Unknown)?;
+    one([&x[..before], &size].concat())
+}
+
+fn grid_sample(at: &At) -> Given {
+    let (x, grid) = (at.shape("input")?, at.shape("grid")?);
+    match (&x[..], &grid[..]) {
+        ([batch, channels, sizes @ ..], [of, places @ .., dims])
+            if batch == of && usize::try_from(*dims) == Ok(sizes.len()) =>
+        {
+            one([&[*batch, *channels], places].concat())
+        }
+        _ => wrong(format!("`input` is {x:?} and `grid` {grid:?}")),
+    }
+}
+
+fn affine_grid(at: &At) -> Given {
+    let (theta, size) = (at.shape("theta")?, at.ints("size")?);
+    let ([batch, n, columns], [of, _, sizes @ ..]) = (&theta[..], &size[..]) else {
+        return Err(No::Unknown);
+    };
+    if batch != of || *columns != n + 1 || usize::try_from(*n) != Ok(sizes.len()) {
+        return wrong(format!("`theta` is {theta:?} for a size of {size:?}"));
+    }
+    one([&[*batch], sizes, &[*n]].concat())
 }
 
 fn layer_norm(at: &At) -> Given {

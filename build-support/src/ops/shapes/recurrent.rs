@@ -1,16 +1,58 @@
-//! Shapes of recurrent layers: the outputs of all steps, and the last states.
+//! Shapes of recurrent layers: the outputs of all steps, and the last states; and of single steps.
 
-use super::{At, Given, Rule, Shape, wrong};
+use super::{At, Given, Rule, Shape, is, one, wrong};
 
 pub const RULES: &[(&str, Rule)] = &[
     ("aten.gru.input", |at| one_state(at, 3)),
+    ("aten.gru_cell.default", |at| cell(at, at.shape("hx")?, 3)),
     ("aten.lstm.input", lstm),
+    ("aten.lstm_cell.default", lstm_cell),
     ("aten.rnn_relu.input", |at| one_state(at, 1)),
+    ("aten.rnn_relu_cell.default", |at| {
+        cell(at, at.shape("hx")?, 1)
+    }),
     ("aten.rnn_tanh.input", |at| one_state(at, 1)),
+    ("aten.rnn_tanh_cell.default", |at| {
+        cell(at, at.shape("hx")?, 1)
+    }),
 ];
 
 fn lstm(at: &At) -> Given {
     recurrent(at, at.list("hx")?, 4)
+}
+
+fn lstm_cell(at: &At) -> Given {
+    match &at.list("hx")?[..] {
+        [h, cells] if h == cells => {
+            cell(at, h.clone(), 4).map(|given| [given.clone(), given].concat())
+        }
+        states => wrong(format!(
+            "`hx` is {states:?}, expected outputs and cells of one shape"
+        )),
+    }
+}
+
+/// One step from a state, with so many gates.
+fn cell(at: &At, h: Shape, gates: i64) -> Given {
+    let x = at.shape("input")?;
+    let (&[batch, features], &[of, out]) = (&x[..], &h[..]) else {
+        return wrong(format!(
+            "`input` is {x:?} and `hx` {h:?}, of two dimensions each"
+        ));
+    };
+    let all = gates.saturating_mul(out);
+    for (name, expected) in [
+        ("w_ih", &[all, features][..]),
+        ("w_hh", &[all, out]),
+        ("b_ih", &[all]),
+        ("b_hh", &[all]),
+    ] {
+        is(at, name, expected)?;
+    }
+    match batch == of {
+        true => one(h),
+        false => wrong(format!("`input` is {x:?} and `hx` {h:?}")),
+    }
 }
 
 fn one_state(at: &At, gates: i64) -> Given {

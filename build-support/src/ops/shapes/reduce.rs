@@ -10,23 +10,30 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.all.dim", reduce),
     ("aten.amax.default", reduce),
     ("aten.amin.default", reduce),
+    ("aten.aminmax.default", twice),
     ("aten.any.default", reduce),
     ("aten.any.dim", reduce),
     ("aten.argmax.default", reduce),
     ("aten.argmin.default", reduce),
     ("aten.argsort.default", same),
     ("aten.argsort.stable", same),
+    ("aten.cummax.default", sort),
+    ("aten.cummin.default", sort),
     ("aten.cumprod.default", same),
     ("aten.cumsum.default", same),
     ("aten.diff.default", diff),
     ("aten.glu.default", glu),
+    ("aten.kthvalue.default", kthvalue),
     ("aten.linalg_vector_norm.default", reduce),
     ("aten.log_softmax.int", same),
+    ("aten.logcumsumexp.default", same),
     ("aten.logsumexp.default", reduce),
     ("aten.max.default", reduce),
     ("aten.max.dim", twice),
     ("aten.mean.default", reduce),
     ("aten.mean.dim", reduce),
+    ("aten.median.default", reduce),
+    ("aten.median.dim", twice),
     ("aten.min.default", reduce),
     ("aten.min.dim", twice),
     ("aten.prod.default", reduce),
@@ -35,11 +42,15 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.sort.default", sort),
     ("aten.sort.stable", sort),
     ("aten.std.correction", reduce),
+    ("aten.std.default", reduce),
     ("aten.std.dim", reduce),
+    ("aten.std_mean.correction", twice),
+    ("aten.std_mean.dim", twice),
     ("aten.sum.default", reduce),
     ("aten.sum.dim_IntList", reduce),
     ("aten.topk.default", topk),
     ("aten.var.correction", reduce),
+    ("aten.var.default", reduce),
     ("aten.var.dim", reduce),
     ("aten.var_mean.correction", twice),
     ("aten.var_mean.dim", twice),
@@ -81,6 +92,24 @@ fn topk(at: &At) -> Given {
     }
     let out = with(&x, dim, k);
     Ok(vec![Some(out.clone()), Some(out)])
+}
+
+fn kthvalue(at: &At) -> Given {
+    let mut x = at.shape("self")?;
+    if x.is_empty() {
+        return sort(at);
+    }
+    let (dim, k) = (at.axis("dim", -1, x.len())?, at.int("k")?);
+    if k < 1 || k > x[dim] {
+        return wrong(format!(
+            "there is no number {k} in dimension {dim} of {x:?}"
+        ));
+    }
+    match at.flag("keepdim") {
+        true => x[dim] = 1,
+        false => drop(x.remove(dim)),
+    }
+    Ok(vec![Some(x.clone()), Some(x)])
 }
 
 fn glu(at: &At) -> Given {

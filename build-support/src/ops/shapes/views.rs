@@ -5,16 +5,21 @@ use super::{At, Given, No, Rule, Shape, count, fits, one, same, wrong};
 
 pub const RULES: &[(&str, Rule)] = &[
     ("aten._reshape_alias.default", view),
+    ("aten.channel_shuffle.default", same),
     ("aten.constant_pad_nd.default", pad),
     ("aten.diagonal.default", diagonal),
     ("aten.expand.default", expand),
     ("aten.flip.default", same),
+    ("aten.fliplr.default", same),
+    ("aten.flipud.default", same),
     ("aten.pad.default", pad),
     ("aten.permute.default", permute),
     ("aten.pixel_shuffle.default", pixel_shuffle),
+    ("aten.pixel_unshuffle.default", pixel_unshuffle),
     ("aten.repeat.default", repeat),
     ("aten.repeat_interleave.self_int", repeat_interleave),
     ("aten.roll.default", same),
+    ("aten.rot90.default", rot90),
     ("aten.select.int", select),
     ("aten.select_scatter.default", select_scatter),
     ("aten.slice.Tensor", slice),
@@ -118,6 +123,36 @@ fn t(at: &At) -> Given {
     x.reverse();
     match x.len() {
         0..=2 => one(x),
+        _ => Err(No::Unknown),
+    }
+}
+
+fn pixel_unshuffle(at: &At) -> Given {
+    let (mut x, factor) = (at.shape("self")?, at.int("downscale_factor")?);
+    let [.., channels, height, width] = &mut x[..] else {
+        return Err(No::Unknown);
+    };
+    if factor < 1 || *height % factor != 0 || *width % factor != 0 {
+        return wrong(format!("{height} by {width} cannot be divided by {factor}"));
+    }
+    let all = factor
+        .checked_mul(factor)
+        .and_then(|n| n.checked_mul(*channels));
+    *channels = all.ok_or(No::Unknown)?;
+    (*height, *width) = (*height / factor, *width / factor);
+    one(x)
+}
+
+fn rot90(at: &At) -> Given {
+    let mut x = at.shape("self")?;
+    let dims = at.axes("dims", x.len())?.unwrap_or_else(|| vec![0, 1]);
+    match dims[..] {
+        [a, b] if a.max(b) < x.len() => {
+            if at.int_or("k", 1)? % 2 != 0 {
+                x.swap(a, b);
+            }
+            one(x)
+        }
         _ => Err(No::Unknown),
     }
 }
