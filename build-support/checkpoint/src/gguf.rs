@@ -5,12 +5,11 @@
 //! from the start of the data, which is aligned to `general.alignment`.
 //! Every length is checked against what is left of the file before anything is allocated for it.
 
-use std::collections::hash_map::Entry as Slot;
 use std::fmt::Arguments;
 use std::io::{BufReader, Read, Seek};
 
 use crate::dtype::Dtype;
-use crate::header::{CUT, Entry, Header, Value, mended};
+use crate::header::{CUT, Header, Value, mended};
 
 /// Longest header that is read, in bytes; a vocabulary of half a million takes 20 MB.
 const MAX_HEADER: u64 = 1 << 30;
@@ -142,29 +141,15 @@ impl Parsed {
             .ok_or_else(|| format!("`{name}` at byte {at} has the unknown type {code}"))?;
         let bytes = dtype.size(shape);
         let bytes = bytes.map_err(|problem| format!("`{name}` at byte {at}: {problem}"))?;
-        let end = start.checked_add(bytes).ok_or_else(|| {
+        start.checked_add(bytes).ok_or_else(|| {
             format!(
                 "`{name}` at byte {at} ends {bytes} bytes after {start}, which 64 bits cannot count"
             )
         })?;
-        let dims = &mut self.header.dims;
-        // A size takes 8 bytes of a header of at most 2^30.
-        let first = u32::try_from(dims.len()).map_err(|_| "too many tensors".to_string())?;
-        dims.extend_from_slice(shape);
-        match self.header.entries.entry(name.into()) {
-            Slot::Vacant(slot) => {
-                slot.insert(Entry {
-                    dtype,
-                    shape: (first, rank as u8),
-                    start,
-                    end,
-                });
-                Ok(())
-            }
-            Slot::Occupied(slot) => {
-                let text = format!("`{}` at byte {at} is listed twice", slot.key());
-                self.problem(text)
-            }
+        let entries = &mut self.header.entries;
+        match entries.insert(&name, (dtype, shape), start, bytes) {
+            Ok(()) => Ok(()),
+            Err(why) => self.problem(format!("`{name}` at byte {at}{why}")),
         }
     }
 
@@ -172,10 +157,12 @@ impl Parsed {
     fn check(mut self, header_end: u64, file_len: u64) -> Result<Header, Vec<String>> {
         let alignment = self.alignment.unwrap_or(ALIGNMENT);
         let data = header_end.next_multiple_of(alignment);
-        let mut order: Vec<(u64, u64, &str)> = Vec::with_capacity(self.header.entries.len());
-        for (name, entry) in &self.header.entries {
-            order.push((entry.start, entry.end, name));
-        }
+        let entries = &self.header.entries;
+        let place = |number| {
+            let range = entries.range(number);
+            (range.start, range.end, entries.name(number))
+        };
+        let mut order: Vec<(u64, u64, &str)> = entries.numbers().map(place).collect();
         order.sort_unstable();
         let mut last: Option<(u64, &str)> = None;
         let mut problems = std::mem::take(&mut self.problems);
@@ -205,10 +192,7 @@ impl Parsed {
         if !problems.is_empty() {
             return Err(problems);
         }
-        for entry in self.header.entries.values_mut() {
-            entry.start += data;
-            entry.end += data;
-        }
+        self.header.entries.move_by(data);
         Ok(self.header)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::dtype::Dtype;
+use crate::entries::Entries;
 
 /// How the names of entries begin that are no tensor of any model, but zeros that align the next.
 ///
@@ -11,31 +11,10 @@ use crate::dtype::Dtype;
 /// ```
 pub const PADDING: &str = "__padding__.";
 
-/// One tensor of a file, as its header describes it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
-    pub dtype: Dtype,
-    /// Where its shape lies in [`Header::dims`], and its rank.
-    pub shape: (u32, u8),
-    /// Bytes of the tensor, counted from the start of the file.
-    pub start: u64,
-    pub end: u64,
-}
-
-impl Entry {
-    pub fn shape<'a>(&self, dims: &'a [usize]) -> &'a [usize] {
-        let (start, rank) = (self.shape.0 as usize, self.shape.1 as usize);
-        dims.get(start..start + rank).unwrap_or(&[])
-    }
-}
-
 /// The checked contents of one file's header.
-///
-/// Half a million tensors are an ordinary input: shapes lie in one shared list.
 #[derive(Debug, Default)]
 pub(crate) struct Header {
-    pub entries: HashMap<Box<str>, Entry>,
-    pub dims: Vec<usize>,
+    pub entries: Entries,
     pub metadata: HashMap<String, Value>,
 }
 

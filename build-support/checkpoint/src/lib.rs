@@ -49,6 +49,7 @@ mod blocks;
 #[cfg(feature = "data")]
 pub mod convert;
 mod dtype;
+mod entries;
 mod error;
 #[cfg(feature = "data")]
 pub mod extract;

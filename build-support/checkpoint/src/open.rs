@@ -1,16 +1,18 @@
 //! The files of a checkpoint, opened and held against each other.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::dtype::Dtype;
+use crate::entries::{Entries, Index};
 use crate::error::{Error, Result};
-use crate::files::{self, Index, Place};
-use crate::header::{Entry, Header, Value};
+use crate::files::{self, Place};
+use crate::header::{Header, Value};
 use crate::{foreign, gguf, safetensors};
 
 /// What a checkpoint holds: names, dtypes, shapes and byte ranges of all its tensors.
@@ -45,8 +47,8 @@ pub struct Checkpoint {
     place: Place,
     index: Option<Place>,
     shards: Vec<Shard>,
-    /// Shard of every tensor; empty when there is one shard only.
-    shard_of: HashMap<Box<str>, u32>,
+    /// All tensors, where there are several shards.
+    all: Index,
     /// `config.json` as a snapshot has it, which stands for the one beside the weights.
     config: Option<Box<str>>,
 }
@@ -88,12 +90,11 @@ pub struct Shard {
 /// assert_eq!(bias.range().end - bias.range().start, 8); // counted from the start of the file
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Tensor<'a> {
-    name: &'a str,
-    entry: &'a Entry,
-    dims: &'a [usize],
-    shard: usize,
+    entries: &'a Entries,
+    number: u32,
+    shard: u32,
 }
 
 impl Checkpoint {
@@ -119,12 +120,12 @@ impl Checkpoint {
         };
         let files = files::find(place.clone())?;
         let shards = Error::all(files.shards.into_iter().map(Shard::open))?;
-        let shard_of = distribute(&place, &shards, files.index.as_ref())?;
+        let all = index(&place, &shards, files.index.as_ref())?;
         Ok(Self {
             place,
             index: files.index.map(|index| index.place),
             shards,
-            shard_of,
+            all,
             config: None,
         })
     }
@@ -146,7 +147,7 @@ impl Checkpoint {
             place,
             index: None,
             shards: vec![shard],
-            shard_of: HashMap::new(),
+            all: Index::default(),
             config,
         }
     }
@@ -215,28 +216,27 @@ impl Checkpoint {
 
     /// The tensor of this name.
     pub fn get(&self, name: &str) -> Option<Tensor<'_>> {
-        let shard = match self.shards.len() {
-            1 => 0,
-            _ => *self.shard_of.get(name)? as usize,
+        let (shard, number) = match &*self.shards {
+            [only] => (0, only.header.entries.find(name)?),
+            shards => {
+                let number = self.all.find(name, |number| name_in(shards, number))?;
+                shard_of(shards, number)?
+            }
         };
-        let header = &self.shards.get(shard)?.header;
-        let (name, entry) = header.entries.get_key_value(name)?;
         Some(Tensor {
-            name,
-            entry,
-            dims: &header.dims,
+            entries: &self.shards.get(shard as usize)?.header.entries,
+            number,
             shard,
         })
     }
 
-    /// All tensors, in no order.
+    /// All tensors, in the order of the files and of their headers.
     pub fn iter(&self) -> impl Iterator<Item = Tensor<'_>> {
-        self.shards.iter().enumerate().flat_map(|(shard, file)| {
-            let dims = &file.header.dims;
-            file.header.entries.iter().map(move |(name, entry)| Tensor {
-                name,
-                entry,
-                dims,
+        (0u32..).zip(&self.shards).flat_map(|(shard, file)| {
+            let entries = &file.header.entries;
+            entries.numbers().map(move |number| Tensor {
+                entries,
+                number,
                 shard,
             })
         })
@@ -304,33 +304,46 @@ impl Shard {
 impl<'a> Tensor<'a> {
     /// Its key in the file.
     pub fn name(&self) -> &'a str {
-        self.name
+        self.entries.name(self.number)
     }
 
     /// How its elements are stored.
     pub fn dtype(&self) -> Dtype {
-        self.entry.dtype
+        self.entries.dtype(self.number)
     }
 
     /// Its shape, outermost dimension first, as PyTorch counts.
     pub fn shape(&self) -> &'a [usize] {
-        self.entry.shape(self.dims)
+        self.entries.shape(self.number)
     }
 
     /// Number of its file in [`Checkpoint::shards`].
     pub fn shard(&self) -> usize {
-        self.shard
+        self.shard as usize
     }
 
     /// How many bytes it takes.
     pub fn bytes(&self) -> u64 {
-        self.entry.end - self.entry.start
+        let range = self.range();
+        range.end - range.start
     }
 
     /// Its bytes, counted from the start of the file; a snapshot does not say where they are, and
     /// counts from 0.
     pub fn range(&self) -> Range<u64> {
-        self.entry.start..self.entry.end
+        self.entries.range(self.number)
+    }
+}
+
+impl fmt::Debug for Tensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tensor")
+            .field("name", &self.name())
+            .field("dtype", &self.dtype())
+            .field("shape", &self.shape())
+            .field("shard", &self.shard)
+            .field("range", &self.range())
+            .finish()
     }
 }
 
@@ -373,21 +386,41 @@ fn without_nan(text: &str) -> String {
     out
 }
 
-/// Which shard holds which tensor; checks that shards and index agree.
-fn distribute(
-    place: &Place,
-    shards: &[Shard],
-    index: Option<&Index>,
-) -> Result<HashMap<Box<str>, u32>> {
+/// The shard of the tensor that has this number among those of all shards, and its number there.
+fn shard_of(shards: &[Shard], mut number: u32) -> Option<(u32, u32)> {
+    for (shard, file) in (0u32..).zip(shards) {
+        let count = file.header.entries.len() as u32;
+        if number < count {
+            return Some((shard, number));
+        }
+        number -= count;
+    }
+    None
+}
+
+fn name_in(shards: &[Shard], number: u32) -> &str {
+    let place = shard_of(shards, number);
+    place.map_or("", |(shard, number)| {
+        shards[shard as usize].header.entries.name(number)
+    })
+}
+
+/// All tensors by name, where there are several shards; checks that shards and index agree.
+fn index(place: &Place, shards: &[Shard], index: Option<&files::Index>) -> Result<Index> {
     let mut problems = Vec::new();
-    let mut shard_of: HashMap<Box<str>, u32> = HashMap::new();
+    let mut all = Index::default();
     let mut twice: BTreeMap<(u32, u32), Vec<&str>> = BTreeMap::new();
     let file = |i: usize| name(&shards[i].place.path);
     if shards.len() > 1 {
-        for (number, shard) in (0u32..).zip(shards) {
-            for name in shard.header.entries.keys() {
-                if let Some(first) = shard_of.insert(name.clone(), number) {
-                    twice.entry((first, number)).or_default().push(name);
+        let mut numbers = 0..u32::MAX;
+        for (shard, file) in (0u32..).zip(shards) {
+            let entries = &file.header.entries;
+            // Headers of fewer bytes than that are all that is opened.
+            for (local, number) in entries.numbers().zip(&mut numbers) {
+                let name = entries.name(local);
+                let there = all.insert(name, number, |number| name_in(shards, number));
+                if let Some((first, _)) = there.and_then(|number| shard_of(shards, number)) {
+                    twice.entry((first, shard)).or_default().push(name);
                 }
             }
         }
@@ -407,7 +440,7 @@ fn distribute(
     }
     let mut elsewhere: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     for (name, &number) in index.iter().flat_map(|index| &index.shard_of) {
-        if !shards[number].header.entries.contains_key(name.as_str()) {
+        if shards[number].header.entries.find(name).is_none() {
             elsewhere.entry(number).or_default().push(name);
         }
     }
@@ -424,7 +457,7 @@ fn distribute(
         ));
     }
     if problems.is_empty() {
-        return Ok(shard_of);
+        return Ok(all);
     }
     problems.sort_unstable();
     let place = index.map_or(place, |index| &index.place);

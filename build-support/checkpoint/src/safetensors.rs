@@ -1,17 +1,20 @@
 //! The header of a safetensors file, bytes in, checked [`Header`] out.
 //!
 //! Layout: u64 little-endian N, N bytes of JSON, data.
-//! Half a million tensors are an ordinary input: names go into the map as they are read, shapes into
-//! one shared list, and nothing else is allocated per tensor.
+//! Half a million tensors are an ordinary input, whose JSON takes as much memory as all that is known
+//! by it: it is read in pieces, and as a whole only where something is wrong, to say what and where.
 
-use std::collections::hash_map::Entry as Slot;
+mod pieces;
+
 use std::fmt;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::dtype::Dtype;
-use crate::header::{CUT, Entry, Header, Key, KeyProblem, Value, json_problem, mended};
+use crate::entries::TWICE;
+use crate::header::{CUT, Header, Key, KeyProblem, Value, json_problem, mended};
+use pieces::Pieces;
 
 /// The format's own limit for the length of the JSON, in bytes.
 const MAX_JSON: u64 = 100_000_000;
@@ -23,9 +26,33 @@ const MAX_PROBLEMS: usize = 20;
 const AGAIN: &str = "download the file again, or save it again with safetensors";
 
 /// Reads and checks the header; the problems found are sentences without the file's name.
-pub(crate) fn read(file: &mut impl Read, file_len: u64) -> Result<Header, Vec<String>> {
-    let json = read_json(file, file_len).map_err(|problem| vec![problem])?;
+pub(crate) fn read(file: &mut (impl Read + Seek), file_len: u64) -> Result<Header, Vec<String>> {
+    let len = json_len(file, file_len).map_err(|problem| vec![problem])?;
+    if let Some(header) = parse_pieces(file.take(len), len, file_len) {
+        return Ok(header);
+    }
+    let mut json = vec![0; len as usize];
+    let read = file.seek(SeekFrom::Start(8));
+    let read = read.and_then(|_| file.read_exact(&mut json));
+    read.map_err(|err| vec![err.to_string()])?;
     parse(&json, file_len).map_err(|problems| mended(problems, AGAIN))
+}
+
+/// Checks a header's JSON piece by piece; `None` where anything is wrong with it, or may be.
+fn parse_pieces(json: impl Read, len: u64, file_len: u64) -> Option<Header> {
+    let mut raw = Raw::default();
+    let mut pieces = Pieces::new(json);
+    let (mut count, mut is_empty) = (0, false);
+    while let Some(piece) = pieces.next()? {
+        let mut de = serde_json::Deserializer::from_slice(piece);
+        let keys = HeaderSeed(&mut raw).deserialize(&mut de).ok()?;
+        de.end().ok()?;
+        count += 1;
+        is_empty |= keys == 0;
+    }
+    // Of several pieces, one without a key is what stands beside a comma too many.
+    let is_sound = raw.problems.is_empty() && (count == 1 || !is_empty);
+    is_sound.then(|| raw.check("", len, file_len).ok())?
 }
 
 /// Checks a header's JSON against the length of the file that it came from.
@@ -43,12 +70,13 @@ fn parse(json: &[u8], file_len: u64) -> Result<Header, Vec<String>> {
     let mut de = serde_json::Deserializer::from_str(text);
     HeaderSeed(&mut raw)
         .deserialize(&mut de)
-        .and_then(|()| de.end())
+        .and_then(|_| de.end())
         .map_err(|err| vec![format!("header is {}", json_problem(text, 8, &err))])?;
-    raw.check(text, file_len)
+    raw.check(text, text.len() as u64, file_len)
 }
 
-fn read_json(file: &mut impl Read, file_len: u64) -> Result<Vec<u8>, String> {
+/// The length of the JSON, with which the file starts.
+fn json_len(file: &mut impl Read, file_len: u64) -> Result<u64, String> {
     if file_len < 8 {
         return Err(format!(
             "file ends at byte {file_len}, the length of the header at byte 0 takes 8 bytes: {CUT}"
@@ -71,17 +99,16 @@ fn read_json(file: &mut impl Read, file_len: u64) -> Result<Vec<u8>, String> {
              safetensors, or has to be split into shards"
         ));
     }
-    let mut json = vec![0; len as usize];
-    file.read_exact(&mut json).map_err(|err| err.to_string())?;
-    Ok(json)
+    Ok(len)
 }
 
 /// What the JSON says, before offsets are checked.
 #[derive(Default)]
 struct Raw {
     header: Header,
-    /// Offsets in the order of the JSON, which is that of the data in most files.
-    ranges: Vec<(u64, u64)>,
+    has_metadata: bool,
+    /// The shape of the tensor that is being read.
+    dims: Vec<usize>,
     problems: Vec<KeyProblem>,
 }
 
@@ -91,8 +118,9 @@ impl Raw {
         self.problems.push(KeyProblem { key, name, text });
     }
 
-    fn check(mut self, json: &str, file_len: u64) -> Result<Header, Vec<String>> {
-        let data_start = 8 + json.len() as u64;
+    /// The header, where nothing is wrong; what is is looked up in the JSON.
+    fn check(mut self, json: &str, len: u64, file_len: u64) -> Result<Header, Vec<String>> {
+        let data_start = 8 + len;
         let problems = match self.problems.is_empty() {
             true => self.layout_problems(file_len - data_start, data_start),
             false => KeyProblem::sentences(self.problems, json, 8),
@@ -100,21 +128,23 @@ impl Raw {
         if !problems.is_empty() {
             return Err(problems);
         }
-        for entry in self.header.entries.values_mut() {
-            entry.start += data_start;
-            entry.end += data_start;
-        }
+        self.header.entries.move_by(data_start);
         Ok(self.header)
     }
 
     /// What keeps the tensors from filling the data exactly, without a hole and without an overlap.
-    fn layout_problems(&mut self, data_len: u64, data_start: u64) -> Vec<String> {
+    fn layout_problems(&self, data_len: u64, data_start: u64) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut ranges = std::mem::take(&mut self.ranges);
-        ranges.sort_unstable();
+        let entries = &self.header.entries;
+        let range = |&number: &u32| (entries.range(number).start, entries.range(number).end);
+        let mut order: Vec<u32> = entries.numbers().collect();
+        // Most files list their tensors in the order of the data.
+        if !order.is_sorted_by_key(range) {
+            order.sort_unstable_by_key(range);
+        }
         let mut at = 0;
         let mut last = None;
-        for (start, end) in ranges {
+        for (start, end) in order.iter().map(range) {
             if end > data_len || start != at {
                 let name = self.name_at(start, end, last);
                 let before = match last {
@@ -151,9 +181,10 @@ impl Raw {
 
     /// The name of the tensor at these offsets; the last by name where `twin` lies there too.
     fn name_at(&self, start: u64, end: u64, twin: Option<(u64, u64)>) -> String {
-        let entries = self.header.entries.iter();
-        let names = entries.filter(|(_, entry)| (entry.start, entry.end) == (start, end));
-        let names = names.map(|(name, _)| &**name);
+        let entries = &self.header.entries;
+        let numbers = entries.numbers();
+        let numbers = numbers.filter(|&number| entries.range(number) == (start..end));
+        let names = numbers.map(|number| entries.name(number));
         let name = match twin == Some((start, end)) {
             true => names.max(),
             false => names.min(),
@@ -162,15 +193,21 @@ impl Raw {
     }
 }
 
-/// dtype × shape is the number of bytes.
-fn check_size(entry: &Entry, dims: &[usize]) -> Result<(), String> {
-    let (dtype, shape) = (entry.dtype, entry.shape(dims));
-    let (start, end) = (entry.start, entry.end);
+/// What a header says of one tensor beside its name and shape.
+struct Entry {
+    dtype: Dtype,
+    start: u64,
+    end: u64,
+}
+
+/// dtype × shape, which is the number of bytes.
+fn check_size(entry: &Entry, shape: &[usize]) -> Result<u64, String> {
+    let Entry { dtype, start, end } = *entry;
     if start > end {
         return Err(format!("data_offsets [{start}, {end}] run backwards"));
     }
     match dtype.size(shape)? {
-        bytes if bytes == end - start => Ok(()),
+        bytes if bytes == end - start => Ok(bytes),
         bytes => Err(format!(
             "{dtype} {shape:?} takes {bytes} bytes, data_offsets [{start}, {end}] hold {}",
             end - start
@@ -178,62 +215,57 @@ fn check_size(entry: &Entry, dims: &[usize]) -> Result<(), String> {
     }
 }
 
+/// Reads an object of tensors; gives the number of its keys.
 struct HeaderSeed<'a>(&'a mut Raw);
 
 impl<'de> DeserializeSeed<'de> for HeaderSeed<'_> {
-    type Value = ();
+    type Value = usize;
 
-    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<usize, D::Error> {
         de.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for HeaderSeed<'_> {
-    type Value = ();
+    type Value = usize;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("an object of tensors by name")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut metadata_seen = false;
-        for outer in 0.. {
-            let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? else {
-                break;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
+        let Self(raw) = self;
+        let mut keys = 0;
+        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            let key = Key {
+                outer: keys,
+                inner: None,
             };
-            let key = Key { outer, inner: None };
+            keys += 1;
             if name == "__metadata__" {
-                if metadata_seen {
-                    self.0.problem(key, &name, TWICE.to_owned());
+                if raw.has_metadata {
+                    raw.problem(key, &name, TWICE.to_owned());
                 }
-                metadata_seen = true;
-                map.next_value_seed(MetadataSeed(self.0, outer))?;
+                raw.has_metadata = true;
+                map.next_value_seed(MetadataSeed(raw, key.outer))?;
                 continue;
             }
             let entry = map.next_value_seed(EntrySeed {
-                dims: &mut self.0.header.dims,
+                dims: &mut raw.dims,
                 name: &name,
             })?;
-            if let Err(problem) = check_size(&entry, &self.0.header.dims) {
-                self.0.problem(key, &name, format!(": {problem}"));
-            }
-            self.0.ranges.push((entry.start, entry.end));
-            match self.0.header.entries.entry(name.into()) {
-                Slot::Vacant(slot) => {
-                    slot.insert(entry);
-                }
-                Slot::Occupied(slot) => {
-                    let name = slot.key().to_string();
-                    self.0.problem(key, &name, TWICE.to_owned());
-                }
+            let bytes = check_size(&entry, &raw.dims).unwrap_or_else(|problem| {
+                raw.problem(key, &name, format!(": {problem}"));
+                0
+            });
+            let kind = (entry.dtype, &*raw.dims);
+            if let Err(why) = raw.header.entries.insert(&name, kind, entry.start, bytes) {
+                raw.problem(key, &name, why.to_owned());
             }
         }
-        Ok(())
+        Ok(keys)
     }
 }
-
-/// What is said of the second entry of a name.
-const TWICE: &str = " is listed twice";
 
 /// `__metadata__`, whose duplicates a plain map would swallow.
 struct MetadataSeed<'a>(&'a mut Raw, usize);
@@ -303,6 +335,7 @@ impl<'de> Visitor<'de> for EntrySeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
         let (mut dtype, mut shape, mut offsets) = (None, None, None::<(u64, u64)>);
+        self.dims.clear();
         let twice = |field| de::Error::custom(format!("`{}` has {field} twice", self.name));
         while let Some(field) = map.next_key::<Field>()? {
             match field {
@@ -330,44 +363,37 @@ impl<'de> Visitor<'de> for EntrySeed<'_> {
         }
         let absent = |field| de::Error::custom(format!("`{}` has no {field}", self.name));
         let (start, end) = offsets.ok_or_else(|| absent("data_offsets"))?;
-        Ok(Entry {
-            dtype: dtype.ok_or_else(|| absent("dtype"))?,
-            shape: shape.ok_or_else(|| absent("shape"))?,
-            start,
-            end,
-        })
+        let dtype = dtype.ok_or_else(|| absent("dtype"))?;
+        shape.ok_or_else(|| absent("shape"))?;
+        Ok(Entry { dtype, start, end })
     }
 }
 
 struct ShapeSeed<'a>(&'a mut Vec<usize>);
 
 impl<'de> DeserializeSeed<'de> for ShapeSeed<'_> {
-    type Value = (u32, u8);
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<(), D::Error> {
         de.deserialize_seq(self)
     }
 }
 
 impl<'de> Visitor<'de> for ShapeSeed<'_> {
-    type Value = (u32, u8);
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("a list of sizes")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        // The JSON is at most 100 MB, so its numbers can be counted in 32 bits.
-        let start = self.0.len() as u32;
-        let mut rank = 0;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while let Some(dim) = seq.next_element()? {
-            if rank == MAX_RANK {
+            if self.0.len() == MAX_RANK {
                 let text = format!("a shape has more than {MAX_RANK} dimensions");
                 return Err(de::Error::custom(text));
             }
             self.0.push(dim);
-            rank += 1;
         }
-        Ok((start, rank as u8))
+        Ok(())
     }
 }

@@ -1,11 +1,10 @@
 //! A checkpoint without its files: what was written down about them.
 
-use std::collections::hash_map::Entry as Slot;
 use std::path::Path;
 
 use crate::dtype::Dtype;
 use crate::files::Place;
-use crate::header::{Entry, Header, Value};
+use crate::header::{Header, Value};
 use crate::open::Checkpoint;
 
 /// What headers said, put together by hand; it becomes a [`Checkpoint`] that no file backs.
@@ -38,21 +37,9 @@ impl Snapshot {
     pub fn tensor(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<(), String> {
         let bytes = dtype.size(shape);
         let bytes = bytes.map_err(|problem| format!("`{name}`: {problem}"))?;
-        let dims = &mut self.header.dims;
-        let (Ok(first), Ok(rank)) = (u32::try_from(dims.len()), u8::try_from(shape.len())) else {
-            return Err(format!("`{name}`: its shape is too long"));
-        };
-        let Slot::Vacant(slot) = self.header.entries.entry(name.into()) else {
-            return Err(format!("`{name}` is listed twice"));
-        };
-        dims.extend_from_slice(shape);
-        slot.insert(Entry {
-            dtype,
-            shape: (first, rank),
-            start: 0,
-            end: bytes,
-        });
-        Ok(())
+        let entries = &mut self.header.entries;
+        let added = entries.insert(name, (dtype, shape), 0, bytes);
+        added.map_err(|why| format!("`{name}`{why}"))
     }
 
     /// Adds a value of the metadata.
