@@ -7,7 +7,7 @@
 
 mod rename;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pycandle_checkpoint::{
     Checkpoint, Expected, Located, Mismatch, Need, Validated, config_facts, locate, validate,
@@ -16,6 +16,7 @@ use pycandle_checkpoint::{
 use crate::config::Config;
 use crate::lock;
 use crate::manifest::{Dtype, Manifest};
+use crate::raw;
 use crate::report::{Error, Report};
 
 pub use rename::RenameRule;
@@ -33,17 +34,48 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
-/// A checkpoint that fits, open.
+/// What a manifest says that a checkpoint is held against.
 #[derive(Debug)]
-pub struct Opened<'m> {
-    /// The checkpoint.
-    pub checkpoint: Checkpoint,
-    /// What the traced model needs of it.
+pub struct Trace<'m> {
+    /// The manifest's file name.
+    pub file: String,
+    /// The facts of its config, as JSON on one line.
+    pub facts: Option<String>,
+    /// What the traced model needs of a checkpoint.
     pub needs: Vec<Need<'m>>,
-    /// Where each of the needs is.
-    pub validated: Validated,
-    /// What [`check`] says of it.
-    pub checked: Checked,
+}
+
+impl<'m> Trace<'m> {
+    /// That of a manifest that has been read.
+    pub fn of(manifest: &'m Manifest) -> Self {
+        Self {
+            file: manifest.file.clone(),
+            facts: facts(manifest),
+            needs: needs(manifest),
+        }
+    }
+
+    /// That of the manifest at `path`, of which nothing else is kept: where `checkpoint` has a tensor
+    /// of the name and shape, not even these.
+    ///
+    /// # Errors
+    /// Those of [`raw::read`], as far as they are about the parameters or end the JSON.
+    pub fn read(path: &Path, checkpoint: &'m Checkpoint) -> Result<Self, Report> {
+        if let Some(trace) = raw::parameters(path, checkpoint) {
+            return Ok(trace);
+        }
+        let manifest = raw::read(path)?;
+        let needs = needs(&manifest).into_iter().map(|need| Need {
+            name: need.name.into_owned().into(),
+            shape: need.shape.into_owned().into(),
+            ..need
+        });
+        Ok(Self {
+            needs: needs.collect(),
+            facts: facts(&manifest),
+            file: manifest.file,
+        })
+    }
 }
 
 /// A checkpoint beside a model, whether or not it fits.
@@ -57,7 +89,7 @@ pub struct Beside<'m> {
     pub needs: Vec<Need<'m>>,
     /// Where each of the needs is, or everything that does not fit.
     pub validated: Result<Validated, Mismatch>,
-    /// What [`check`] says of it; of one that does not fit, warnings about the renames.
+    /// What [`fit`] says of it; of one that does not fit, warnings about the renames.
     pub checked: Checked,
     trace: &'m str,
 }
@@ -76,63 +108,85 @@ impl Beside<'_> {
     }
 }
 
-/// [`open`], without what is open; nothing is known where `config` names no checkpoint.
+/// [`fit`] for the checkpoint of `config`; nothing is known where it names none.
 ///
 /// # Errors
-/// Those of [`open`].
+/// Those of [`files`] and of [`fit`].
 pub fn check(manifest: &Manifest, config: &Config) -> Result<Checked, Report> {
-    Ok(open(manifest, config)?.map_or_else(Checked::default, |opened| opened.checked))
+    match files(config)? {
+        Some(opened) => Ok(fit(&Trace::of(manifest), &opened, config)?.1),
+        None => Ok(Checked::default()),
+    }
 }
 
-/// Opens the checkpoint of `config`, if it names one, and validates it against the manifest. Where
-/// its files are absent, what its lock says of them is validated.
+/// Opens the checkpoint of `config`, if it names one; where its files are absent, what its lock says
+/// of them.
 ///
 /// # Errors
-/// Everything that is wrong with any of its files, a lock that does not describe them, names that two
-/// keys become, or one error with everything that does not fit.
-pub fn open<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Opened<'m>>, Report> {
-    let Some(beside) = hold(manifest, config)? else {
+/// Everything that is wrong with any of its files, and a lock that does not describe them.
+pub fn files(config: &Config) -> Result<Option<lock::Opened>, Report> {
+    let path = config.weights_path();
+    path.map(|(path, shown)| lock::open(&path, shown))
+        .transpose()
+}
+
+/// Where everything is that a trace needs, in a checkpoint that fits, and what is said of it.
+///
+/// # Errors
+/// Names that two keys become, or one error with everything that does not fit.
+pub fn fit(
+    trace: &Trace<'_>,
+    opened: &lock::Opened,
+    config: &Config,
+) -> Result<(Validated, Checked), Report> {
+    let (validated, checked) = judge(trace, opened, config)?;
+    match validated {
+        Ok(validated) => Ok((validated, checked)),
+        Err(mismatch) => {
+            let mut report = Report::from(Error::mismatch(mismatch, config.syntax));
+            report.warn(checked.warnings);
+            Err(report)
+        }
+    }
+}
+
+/// [`files`] and [`fit`] for those who want to see a checkpoint that does not fit.
+///
+/// # Errors
+/// Those of the two, but that the checkpoint does not fit.
+pub fn hold<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Beside<'m>>, Report> {
+    let Some(opened) = files(config)? else {
         return Ok(None);
     };
-    let warnings = beside.checked.warnings.clone();
-    let validated = beside.validated.map_err(|mismatch| {
-        let mut report = Report::from(Error::mismatch(mismatch, config.syntax));
-        report.warn(warnings);
-        report
-    })?;
-    Ok(Some(Opened {
-        checkpoint: beside.checkpoint,
-        needs: beside.needs,
+    let trace = Trace::of(manifest);
+    let (validated, checked) = judge(&trace, &opened, config)?;
+    Ok(Some(Beside {
+        checkpoint: opened.checkpoint,
+        lock: opened.lock,
+        needs: trace.needs,
         validated,
-        checked: beside.checked,
+        checked,
+        trace: &manifest.file,
     }))
 }
 
-/// [`open`] for those who want to see a checkpoint that does not fit.
-///
-/// # Errors
-/// Those of [`open`], but that the checkpoint does not fit.
-pub fn hold<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Beside<'m>>, Report> {
-    let Some((path, shown)) = config.weights_path() else {
-        return Ok(None);
-    };
+type Judged = (Result<Validated, Mismatch>, Checked);
+
+fn judge(trace: &Trace<'_>, opened: &lock::Opened, config: &Config) -> Result<Judged, Report> {
     let lock::Opened {
-        checkpoint,
-        read,
-        lock,
-    } = lock::open(&path, shown)?;
-    let needs = needs(manifest);
-    let resolved = rename::resolve(&config.renames, &needs, &checkpoint, config.syntax)
+        checkpoint, read, ..
+    } = opened;
+    let needs = &trace.needs;
+    let resolved = rename::resolve(&config.renames, needs, checkpoint, config.syntax)
         .map_err(|lines| Error::renames(lines.join("\n")))?;
-    let facts = facts(manifest);
     let expected = Expected {
-        trace: &manifest.file,
-        needs: &needs,
+        trace: &trace.file,
+        needs,
         renames: &pairs(&resolved.renames),
-        config: facts.as_deref(),
+        config: trace.facts.as_deref(),
         strict: config.strict,
     };
-    let validated = validate(&expected, &checkpoint);
+    let validated = validate(&expected, checkpoint);
     let mut warnings = resolved.warnings;
     let mut notes = Vec::new();
     if let Ok(validated) = &validated {
@@ -140,19 +194,12 @@ pub fn hold<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Beside
         notes.extend_from_slice(&validated.notes);
     }
     let checked = Checked {
-        files: read,
+        files: read.clone(),
         renames: resolved.renames,
         notes,
         warnings,
     };
-    Ok(Some(Beside {
-        checkpoint,
-        lock,
-        needs,
-        validated,
-        checked,
-        trace: &manifest.file,
-    }))
+    Ok((validated, checked))
 }
 
 fn pairs(renames: &[(String, String)]) -> Vec<(&str, &str)> {

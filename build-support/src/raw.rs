@@ -9,6 +9,7 @@ mod dims;
 pub(crate) mod json;
 mod list;
 pub(crate) mod locate;
+mod parameters;
 mod text;
 
 use std::marker::PhantomData;
@@ -24,6 +25,7 @@ use crate::ops::shapes;
 use crate::report::{At, Error, Report};
 use list::{Items, List};
 use locate::{Lines, plain};
+pub(crate) use parameters::parameters;
 
 /// The formats that this version reads, any minor of them; 2 has `conditions` of the sizes.
 const MAJORS: std::ops::RangeInclusive<u32> = 1..=2;
@@ -95,15 +97,16 @@ pub fn parse(file_name: &str, text: &str) -> Result<Manifest, Report> {
         lines: Rc::new(Lines::new(text)),
         report: Report::new(),
     };
-    let top: json::Top = match serde_json::from_str(text) {
+    let top: Result<json::Top, (usize, String)> = match locate::no_object(text) {
+        Some(problem) => Err(problem),
+        None => serde_json::from_str(text)
+            .map_err(|error| (locate::error_offset(text, &error), plain(&error))),
+    };
+    let top = match top {
         Ok(top) => top,
-        Err(error) => {
-            let offset = locate::error_offset(text, &error);
-            let line = source.lines.at(offset);
-            source.report.push(Error::manifest(
-                At::file(file_name).line(line),
-                plain(&error),
-            ));
+        Err((offset, message)) => {
+            let at = At::file(file_name).line(source.lines.at(offset));
+            source.report.push(Error::manifest(at, message));
             return Err(source.report);
         }
     };

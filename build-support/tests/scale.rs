@@ -3,6 +3,7 @@
 
 use allocation_counter::measure;
 use pycandle_build::Config;
+use pycandle_build::checkpoint::{self, Trace};
 use pycandle_deepen::experts::{TENSORS, manifest, write_checkpoint};
 
 /// What `f` gives, and the megabytes that it held at most.
@@ -41,6 +42,18 @@ fn half_a_million_tensors_take_a_quarter_of_a_gigabyte() {
         unread.source.lines().count()
     );
 
+    let (found, held) = peak(|| {
+        let config = config("unread", "fits");
+        let opened = checkpoint::files(&config).expect("a checkpoint");
+        let opened = opened.expect("one that is named");
+        let trace = Trace::read(&file("unread"), &opened.checkpoint).expect("a manifest");
+        let (validated, _) = checkpoint::fit(&trace, &opened, &config).expect("a match");
+        validated.sources.len()
+    });
+    println!("{held} MB to find them for an extraction");
+    assert_eq!(found, TENSORS);
+    assert!(held < MOST_TO_EXTRACT, "{held} MB to find what is needed");
+
     let (refused, held) = peak(|| pycandle_build::expand(&config("unread", "doubled")));
     println!("{held} MB for those that do not");
     let refused = refused.expect("code all the same").problems.to_string();
@@ -65,3 +78,5 @@ fn half_a_million_tensors_take_a_quarter_of_a_gigabyte() {
 
 /// Megabytes: half of what a build may take, the compiler needs some too.
 const MOST: u64 = 256;
+/// Megabytes of an extraction before it begins to write: 60 bytes for a name, 180 for its places.
+const MOST_TO_EXTRACT: u64 = 110;

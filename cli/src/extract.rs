@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use pycandle_build::checkpoint::Trace;
 use pycandle_build::{Config, RenameRule, Report, Syntax, checkpoint, raw};
 use pycandle_checkpoint::extract::{Options, Plan, Written};
 use pycandle_checkpoint::{Dtype, Error, Expected};
@@ -103,21 +104,26 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
-    let manifest = raw::read(&args.manifest).map_err(Stop::Report)?;
     let mut config = Config::new(&args.manifest)
         .weights(&args.weights)
         .syntax(Syntax::Options);
     for rule in &args.rename {
         config = config.rename(rule.clone());
     }
-    let opened = checkpoint::open(&manifest, &config).map_err(Stop::Report)?;
-    let Some(source) = opened else {
+    let opened = checkpoint::files(&config).map_err(|report| {
+        // A manifest that is wrong or absent comes first.
+        Stop::Report(raw::read(&args.manifest).err().unwrap_or(report))
+    })?;
+    let Some(opened) = opened else {
         return Err(Stop::Broken("name a checkpoint with --weights".to_owned()));
     };
-    source.checked.warnings.iter().for_each(print_warning);
+    let weights = &opened.checkpoint;
+    let trace = Trace::read(&args.manifest, weights).map_err(Stop::Report)?;
+    let (validated, checked) = checkpoint::fit(&trace, &opened, &config).map_err(Stop::Report)?;
+    checked.warnings.iter().for_each(print_warning);
     let expected = Expected {
-        trace: &manifest.file,
-        needs: &source.needs,
+        trace: &trace.file,
+        needs: &trace.needs,
         ..Expected::DEFAULT
     };
     let options = Options {
@@ -127,7 +133,6 @@ fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
         overflow: args.allow_overflow,
         force: args.force,
     };
-    let weights = &source.checkpoint;
     let of_source = |path: &Path| {
         let mut shards = weights.shards().iter();
         path == weights.shown() || shards.any(|shard| path == shard.shown())
@@ -136,7 +141,7 @@ fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
         true => Stop::Failed(error.to_string()),
         false => Stop::Broken(error.to_string()),
     };
-    let plan = Plan::new(&expected, weights, &source.validated, &args.out, &options);
+    let plan = Plan::new(&expected, weights, &validated, &args.out, &options);
     let plan = plan.map_err(stop)?;
     let cancelled = watch_signals().map_err(Stop::Broken)?;
     let bar = bar(plan.bytes());
@@ -147,7 +152,7 @@ fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
     bar.finish_and_clear();
     let written = written.map_err(stop)?;
     let nothing = || Stop::Broken("cancelled: nothing was written".to_owned());
-    Ok((written.ok_or_else(nothing)?, source.checked.notes))
+    Ok((written.ok_or_else(nothing)?, checked.notes))
 }
 
 /// A flag that is set when the user or the system asks the program to end.

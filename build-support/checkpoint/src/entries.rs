@@ -4,6 +4,7 @@
 //! that many tensors have are kept once, and a tensor takes its name, 16 bytes, and its place in the
 //! index by which it is found.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
@@ -74,8 +75,8 @@ fn part<'t>(text: &'t str, ends: &[u32], number: u32) -> &'t str {
 /// Numbers of texts that are somewhere else, by what they say: a hash table without keys.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// One more than a number; 0 where there is none.
-    slots: Vec<u32>,
+    /// Half of a text's hash, which is never 0, and its number; zeros where there is none.
+    slots: Vec<(u32, u32)>,
     len: usize,
     hasher: RandomState,
 }
@@ -83,8 +84,8 @@ pub(crate) struct Index {
 impl Index {
     /// The number of this text, where `get` gives that of each number.
     pub fn find<'t>(&self, text: &str, get: impl Fn(u32) -> &'t str) -> Option<u32> {
-        let slot = self.slot(text, get)?;
-        self.slots[slot].checked_sub(1)
+        let (hash, number) = self.slots[self.slot(self.hash(text), text, get)?];
+        (hash > 0).then_some(number)
     }
 
     /// Adds a text by its number; the one that says the same where there is one already.
@@ -94,25 +95,36 @@ impl Index {
         number: u32,
         get: impl Fn(u32) -> &'t str,
     ) -> Option<u32> {
-        // Half of the slots stay free, so that most texts lie where they are looked for first.
-        if self.slots.len() <= 2 * self.len {
-            self.grow(&get);
+        if 8 * self.len >= 7 * self.slots.len() {
+            self.grow();
         }
-        let slot = self.slot(text, get)?;
-        if let Some(there) = self.slots[slot].checked_sub(1) {
-            return Some(there);
+        let hash = self.hash(text);
+        let slot = self.slot(hash, text, get)?;
+        let there = self.slots[slot];
+        if there.0 > 0 {
+            return Some(there.1);
         }
-        self.slots[slot] = number + 1;
+        self.slots[slot] = (hash, number);
         self.len += 1;
         None
     }
 
-    /// Where a text is, or would be; `None` where nothing is.
-    fn slot<'t>(&self, text: &str, get: impl Fn(u32) -> &'t str) -> Option<usize> {
+    fn hash(&self, text: &str) -> u32 {
+        (self.hasher.hash_one(text) as u32).max(1)
+    }
+
+    /// Where a text of this hash is, or would be; `None` where nothing is.
+    fn slot<'t>(&self, hash: u32, text: &str, get: impl Fn(u32) -> &'t str) -> Option<usize> {
+        self.slot_where(hash, |number| get(number) == text)
+    }
+
+    fn slot_where(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<usize> {
         let last = self.slots.len().checked_sub(1)?;
-        let mut slot = self.hasher.hash_one(text) as usize & last;
-        while let Some(there) = self.slots[slot].checked_sub(1) {
-            if get(there) == text {
+        let mut slot = hash as usize & last;
+        // There is always a free one.
+        while self.slots[slot].0 > 0 {
+            let (other, number) = self.slots[slot];
+            if other == hash && is_it(number) {
                 break;
             }
             slot = (slot + 1) & last;
@@ -120,16 +132,21 @@ impl Index {
         Some(slot)
     }
 
-    fn grow<'t>(&mut self, get: &impl Fn(u32) -> &'t str) {
-        let slots = vec![0; (2 * self.slots.len()).max(16)];
+    fn grow(&mut self) {
+        let slots = vec![(0, 0); (2 * self.slots.len()).max(16)];
         let old = std::mem::replace(&mut self.slots, slots);
-        for number in old.into_iter().filter_map(|slot| slot.checked_sub(1)) {
-            if let Some(slot) = self.slot(get(number), get) {
-                self.slots[slot] = number + 1;
+        for (hash, number) in old.into_iter().filter(|&(hash, _)| hash > 0) {
+            if let Some(slot) = self.slot_where(hash, |_| false) {
+                self.slots[slot] = (hash, number);
             }
         }
     }
 }
+
+/// A text of JSON, borrowed where it has no escapes; `Cow` by itself is always a copy.
+#[derive(Debug, serde::Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// The tensors of a file, numbered in the order of its header.
 #[derive(Debug, Default)]

@@ -1,6 +1,5 @@
 //! Which files a checkpoint consists of: one file, an index, or a folder of shards.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
@@ -9,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::de::{self, Deserialize, IgnoredAny, MapAccess, Visitor};
 
+use crate::entries::{Text, Texts};
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::header::{CUT, Key, KeyProblem, json_problem, mended};
@@ -51,8 +51,9 @@ pub(crate) struct Files {
 /// A checked `*.safetensors.index.json`: tensor name → shard.
 pub(crate) struct Index {
     pub place: Place,
-    /// Tensor name → number of the shard in [`Files::shards`].
-    pub shard_of: BTreeMap<String, usize>,
+    /// Names of tensors, and of each the number of its shard in [`Files::shards`].
+    pub names: Texts,
+    pub shard_of: Vec<u32>,
 }
 
 /// What is said of a pipe, a socket or a device.
@@ -175,23 +176,23 @@ pub(crate) fn one_of_several(file: &Path) -> Option<(u64, u64)> {
 }
 
 /// Tensor and file of every entry of `weight_map`, and the number of that key in its object.
-struct RawIndex {
+struct RawIndex<'a> {
     outer: usize,
-    pairs: Vec<(String, String)>,
+    pairs: Vec<(Text<'a>, Text<'a>)>,
 }
 
-impl<'de> Deserialize<'de> for RawIndex {
+impl<'de> Deserialize<'de> for RawIndex<'de> {
     fn deserialize<D: de::Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
         struct Whole;
         impl<'de> Visitor<'de> for Whole {
-            type Value = RawIndex;
+            type Value = RawIndex<'de>;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("an object with `weight_map`")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawIndex, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawIndex<'de>, A::Error> {
                 let mut index = None;
                 for outer in 0.. {
-                    let Some(key) = map.next_key::<Cow<'de, str>>()? else {
+                    let Some(Text(key)) = map.next_key()? else {
                         break;
                     };
                     if key != "weight_map" {
@@ -212,17 +213,17 @@ impl<'de> Deserialize<'de> for RawIndex {
 }
 
 /// An object with its duplicates, which a plain map would swallow.
-struct Pairs(Vec<(String, String)>);
+struct Pairs<'a>(Vec<(Text<'a>, Text<'a>)>);
 
-impl<'de> Deserialize<'de> for Pairs {
+impl<'de> Deserialize<'de> for Pairs<'de> {
     fn deserialize<D: de::Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
         struct All;
         impl<'de> Visitor<'de> for All {
-            type Value = Pairs;
+            type Value = Pairs<'de>;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("an object of file names by tensor name")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
@@ -243,8 +244,12 @@ fn from_index(place: Place) -> Result<Files> {
     {
         return Err(fail(vec![foreign::pickled_index(&place)]));
     }
-    let (shards, shard_of) = read_index(&place).map_err(fail)?;
-    let index = Some(Index { place, shard_of });
+    let (shards, names, shard_of) = read_index(&place).map_err(fail)?;
+    let index = Some(Index {
+        place,
+        names,
+        shard_of,
+    });
     Ok(Files { shards, index })
 }
 
@@ -269,10 +274,10 @@ fn read_index(place: &Place) -> Result<Resolved, Vec<String>> {
     resolve(&place.parent(), raw).map_err(|problems| KeyProblem::sentences(problems, text, 0))
 }
 
-type Resolved = (Vec<Place>, BTreeMap<String, usize>);
+type Resolved = (Vec<Place>, Texts, Vec<u32>);
 
 /// Turns file names into paths inside `folder`; everything wrong is reported together.
-fn resolve(folder: &Place, index: RawIndex) -> Result<Resolved, Vec<KeyProblem>> {
+fn resolve(folder: &Place, index: RawIndex<'_>) -> Result<Resolved, Vec<KeyProblem>> {
     let RawIndex { outer, pairs } = index;
     let mut problems = Vec::new();
     let mut problem = |number: usize, text| {
@@ -281,13 +286,13 @@ fn resolve(folder: &Place, index: RawIndex) -> Result<Resolved, Vec<KeyProblem>>
                 outer,
                 inner: Some(number),
             },
-            name: pairs[number].0.clone(),
+            name: pairs[number].0.0.to_string(),
             text,
         });
     };
     // The first tensor of every file, and how many there are.
     let mut files: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for (number, (_, file)) in pairs.iter().enumerate() {
+    for (number, (_, Text(file))) in pairs.iter().enumerate() {
         files.entry(file).or_insert((number, 0)).1 += 1;
     }
     let mut numbers = BTreeMap::new();
@@ -311,23 +316,29 @@ fn resolve(folder: &Place, index: RawIndex) -> Result<Resolved, Vec<KeyProblem>>
             );
             problem(first, text);
         }
-        numbers.insert(file, shards.len());
+        // An index of 400 MB lists no more than 32 bits count.
+        numbers.insert(file, shards.len() as u32);
         shards.push(place);
     }
-    let mut shard_of = BTreeMap::new();
-    for (number, (name, file)) in pairs.iter().enumerate() {
+    let (mut names, mut shard_of) = (Texts::default(), Vec::with_capacity(pairs.len()));
+    for (number, (Text(name), Text(file))) in pairs.iter().enumerate() {
         let Some(&shard) = numbers.get(&**file) else {
             continue;
         };
-        if let Some(first) = shard_of.insert(name.clone(), shard) {
-            let first = shards[first].path.file_name().unwrap_or_default();
-            let first = first.display();
-            let text = format!(" is listed twice, in `{first}` and in `{file}`: {AGAIN}");
-            problem(number, text);
+        if names.add(name).is_ok() {
+            shard_of.push(shard);
+            continue;
         }
+        let first = names
+            .find(name)
+            .map_or(shard, |name| shard_of[name as usize]);
+        let first = shards[first as usize].path.file_name().unwrap_or_default();
+        let first = first.display();
+        let text = format!(" is listed twice, in `{first}` and in `{file}`: {AGAIN}");
+        problem(number, text);
     }
     match problems.is_empty() {
-        true => Ok((shards, shard_of)),
+        true => Ok((shards, names, shard_of)),
         false => Err(problems),
     }
 }

@@ -56,6 +56,7 @@ pub mod extract;
 mod files;
 mod foreign;
 mod gguf;
+mod hash;
 mod header;
 mod open;
 mod ranges;

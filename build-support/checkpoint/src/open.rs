@@ -439,9 +439,15 @@ fn index(place: &Place, shards: &[Shard], index: Option<&files::Index>) -> Resul
         ));
     }
     let mut elsewhere: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
-    for (name, &number) in index.iter().flat_map(|index| &index.shard_of) {
-        if shards[number].header.entries.find(name).is_none() {
-            elsewhere.entry(number).or_default().push(name);
+    if let Some(files::Index {
+        names, shard_of, ..
+    }) = index
+    {
+        for (name, &number) in (0..).zip(shard_of) {
+            let (name, number) = (names.get(name), number as usize);
+            if shards[number].header.entries.find(name).is_none() {
+                elsewhere.entry(number).or_default().push(name);
+            }
         }
     }
     for (number, names) in elsewhere {
@@ -452,7 +458,7 @@ fn index(place: &Place, shards: &[Shard], index: Option<&files::Index>) -> Resul
         problems.push(format!(
             "`{}` {are} not in {}, where the index puts {them}: index and file are of two \
              checkpoints, download both again",
-            names[0],
+            names.iter().min().copied().unwrap_or_default(),
             file(number).display()
         ));
     }

@@ -5,8 +5,9 @@
 //! product of ranges that they are, and what stands in a pattern's braces is what Rust's `{}` would
 //! write there: `{{` and `}}` are braces of the name itself.
 
+use crate::hash::HashMap;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
 /// Patterns that stand for these names and no other, each with what is said of all its names; in the
@@ -23,7 +24,7 @@ use std::hash::Hash;
 pub fn shorten<'a, K: Clone + Eq + Hash>(
     names: impl Iterator<Item = (&'a str, K)>,
 ) -> Vec<(String, K)> {
-    let mut places: HashMap<(String, K), usize> = HashMap::new();
+    let mut places: HashMap<(String, K), usize> = HashMap::default();
     let mut groups: Vec<Vec<u32>> = Vec::new();
     for (name, what) in names {
         let mut numbers = Vec::new();

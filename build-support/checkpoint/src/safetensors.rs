@@ -12,7 +12,7 @@ use std::io::{Read, Seek, SeekFrom};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::dtype::Dtype;
-use crate::entries::TWICE;
+use crate::entries::{TWICE, Text};
 use crate::header::{CUT, Header, Key, KeyProblem, Value, json_problem, mended};
 use pieces::Pieces;
 
@@ -236,7 +236,7 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
         let Self(raw) = self;
         let mut keys = 0;
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(Text(name)) = map.next_key()? {
             let key = Key {
                 outer: keys,
                 inner: None,
@@ -340,7 +340,7 @@ impl<'de> Visitor<'de> for EntrySeed<'_> {
         while let Some(field) = map.next_key::<Field>()? {
             match field {
                 Field::Dtype if dtype.is_none() => {
-                    let name = map.next_value::<std::borrow::Cow<'de, str>>()?;
+                    let Text(name) = map.next_value()?;
                     let known = Dtype::from_name(&name).filter(|dtype| !dtype.is_quantized());
                     let unknown = || {
                         let known = Dtype::plain().map(Dtype::name).collect::<Vec<_>>();

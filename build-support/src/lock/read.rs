@@ -77,6 +77,9 @@ pub(super) fn parse(text: &str, path: &Path, shown: &Path) -> Result<Lock, Vec<S
             "line {line}: is in the middle of a merge conflict"
         )]);
     }
+    if let Some((at, problem)) = locate::no_object(text) {
+        return Err(vec![format!("line {}: {problem}", source.lines.at(at))]);
+    }
     let top: Top<'_> = match serde_json::from_str(text) {
         Ok(top) => top,
         Err(error) => {

@@ -484,6 +484,8 @@ fn edits_and_bad_merges_are_found() {
     folder.refuses("the file is cut short");
     folder.write("m.safetensors.lock.json", b"{\"a\": \"\xff\"}");
     folder.refuses("line 1: is not UTF-8 text");
+    folder.write("m.safetensors.lock.json", b"\n[1, 0]");
+    folder.refuses("line 2: expected a JSON object, found an array");
     // Another layout says the same.
     folder.write(
         "m.safetensors.lock.json",

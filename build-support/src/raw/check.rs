@@ -222,7 +222,7 @@ fn is_identifier(text: &str) -> bool {
 }
 
 /// Why a text cannot be the name of anything.
-fn name_problem(text: &str) -> Option<&'static str> {
+pub(super) fn name_problem(text: &str) -> Option<&'static str> {
     match text {
         "" => Some("the name is empty"),
         text if text.contains(char::is_control) => Some("the name has a control character"),
@@ -240,7 +240,7 @@ fn last(class: &str) -> &str {
     class.rsplit_once('.').map_or(class, |(_, name)| name)
 }
 
-fn dtype(name: json::Dtype) -> Dtype {
+pub(super) fn dtype(name: json::Dtype) -> Dtype {
     match name {
         json::Dtype::Bool => Dtype::Bool,
         json::Dtype::Uint8 => Dtype::Uint8,

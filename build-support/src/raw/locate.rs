@@ -53,14 +53,32 @@ pub(crate) fn error_offset(text: &str, error: &serde_json::Error) -> usize {
     (start + error.column().saturating_sub(1)).min(text.len())
 }
 
-/// The error's text without its position, which is relative to an element.
+/// The error's text without its position, which is relative to an element, and without the names of
+/// types of Rust.
 pub(crate) fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let cut = text.rfind(" at line ").unwrap_or(text.len());
-    match error.classify() {
-        serde_json::error::Category::Eof => "the file is cut short".to_owned(),
+    match (error.classify(), text[..cut].split_once("expected struct ")) {
+        (serde_json::error::Category::Eof, _) => "the file is cut short".to_owned(),
+        (_, Some((before, _))) => format!("{before}expected a JSON object"),
         _ => text[..cut].to_owned(),
     }
+}
+
+/// Where a text that is valid JSON is no object: the offset of what it is, and what is said of it.
+pub(crate) fn no_object(text: &str) -> Option<(usize, String)> {
+    let value = text.trim_ascii_start();
+    let found = match value.bytes().next()? {
+        b'[' => "an array",
+        b'"' => "a string",
+        b't' | b'f' => "a boolean",
+        b'n' => "null",
+        b'-' | b'0'..=b'9' => "a number",
+        _ => return None,
+    };
+    serde_json::from_str::<serde::de::IgnoredAny>(value).ok()?;
+    let message = format!("expected a JSON object, found {found}");
+    Some((text.len() - value.len(), message))
 }
 
 /// The path from `text` (one JSON value) down to the value around `offset`, as `.args.input[2]`.

@@ -100,6 +100,37 @@ fn refuses_another_major_version_and_says_what_to_do() {
 }
 
 #[test]
+fn says_what_json_it_is_where_it_is_no_object() {
+    for (text, found) in [
+        ("[]", "1: expected a JSON object, found an array"),
+        (
+            "\n\n [{\"version\": [1, 0]}]",
+            "3: expected a JSON object, found an array",
+        ),
+        ("\"{}\"", "1: expected a JSON object, found a string"),
+        ("null", "1: expected a JSON object, found null"),
+        ("-7", "1: expected a JSON object, found a number"),
+        ("true", "1: expected a JSON object, found a boolean"),
+    ] {
+        let report = parse("m_manifest.json", text)
+            .err()
+            .map(|report| report.to_string());
+        let said = format!("m_manifest.json:{found}");
+        assert!(
+            report.as_ref().is_some_and(|report| report.contains(&said)),
+            "{report:?}"
+        );
+    }
+    let model = "{\"name\": \"tiny\", \"class\": \"models.tiny.Tiny\", \"output_class\": null}";
+    check(
+        model,
+        "7",
+        "4: model",
+        "invalid type: integer `7`, expected a JSON object",
+    );
+}
+
+#[test]
 fn names_the_line_and_the_field() {
     check(
         "{\"v\": \"x\"}",

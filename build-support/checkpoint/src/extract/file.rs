@@ -39,13 +39,20 @@ impl<'a> Planned<'a> {
     }
 
     /// The tensor of this number in the layout.
-    pub fn piece(&self, index: usize) -> Option<Piece<'a>> {
-        self.origin.piece(*self.needs.get(index)? as usize).ok()
+    pub fn piece(&self, index: u32) -> Option<Piece<'a>> {
+        let need = *self.needs.get(index as usize)?;
+        self.origin.piece(need as usize).ok()
+    }
+
+    /// The names of all tensors, in the order of the trace.
+    fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
+        let needs = self.needs.iter();
+        needs.filter_map(|&need| Some(&*self.origin.needs.get(need as usize)?.name))
     }
 
     /// All tensors, in the order of the trace.
     pub fn pieces(&self) -> impl Iterator<Item = Piece<'a>> + '_ {
-        (0..self.needs.len()).filter_map(|index| self.piece(index))
+        (0..self.needs.len() as u32).filter_map(|index| self.piece(index))
     }
 
     /// Number of padding entries.
@@ -115,7 +122,8 @@ impl<'a> Planned<'a> {
                 Entry::Padding { start, len } => {
                     let number = paddings.next().unwrap_or_default();
                     let name = json(&format!("{PADDING}{number}"));
-                    (name, "U8", format!("[{len}]"), start, start + len)
+                    let end = start + u64::from(len);
+                    (name, "U8", format!("[{len}]"), start, end)
                 }
             };
             write!(
@@ -147,10 +155,11 @@ pub(super) fn write_index(
     names: &[String],
     to: &mut impl Write,
 ) -> io::Result<()> {
-    let pairs = files.iter().zip(names);
-    let mut map: Vec<(&str, &str)> = pairs
-        .flat_map(|(file, name)| file.pieces().map(|piece| (piece.name, name.as_str())))
-        .collect();
+    let count = files.iter().map(|file| file.needs.len()).sum();
+    let mut map: Vec<(&str, u32)> = Vec::with_capacity(count);
+    for (number, file) in (0..).zip(files) {
+        map.extend(file.names().map(|name| (name, number)));
+    }
     map.sort_unstable();
     let total: u64 = files.iter().map(Planned::bytes).sum();
     write!(
@@ -159,6 +168,7 @@ pub(super) fn write_index(
     )?;
     for (at, (name, file)) in map.into_iter().enumerate() {
         let comma = if at > 0 { "," } else { "" };
+        let file = names.get(file as usize).map_or("", String::as_str);
         write!(to, "{comma}\n    {}: {}", json(name), json(file))?;
     }
     to.write_all(b"\n  }\n}\n")

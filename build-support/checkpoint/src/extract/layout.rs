@@ -33,9 +33,9 @@ const LINES: usize = (PAGE / LINE) as usize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     /// The tensor of this index, at this byte of the data.
-    Tensor { index: usize, start: u64 },
-    /// Zeros that align what follows.
-    Padding { start: u64, len: u64 },
+    Tensor { index: u32, start: u64 },
+    /// Zeros that align what follows: less than a page of them.
+    Padding { start: u64, len: u32 },
 }
 
 /// The order of a file's entries, and where its data has to start.
@@ -60,15 +60,18 @@ pub(super) struct Size {
 ///
 /// Without `padding`, tensors that no order aligns lie at a multiple of their element.
 pub(super) fn layout(sizes: &[Size], padding: bool) -> Layout {
-    let lies_on = |index: &usize, unit: u64| sizes[*index].bytes.is_multiple_of(unit);
-    let (large, small): (Vec<usize>, Vec<usize>) =
-        (0..sizes.len()).partition(|&index| sizes[index].bytes >= LARGE);
-    let (whole, rest): (Vec<_>, Vec<_>) = large.into_iter().partition(|i| lies_on(i, PAGE));
+    let bytes = |index: &u32| sizes[*index as usize].bytes;
+    let lies_on = |index: &u32, unit: u64| bytes(index).is_multiple_of(unit);
+    let all = || 0..sizes.len() as u32;
+    let is_large = |index: &u32| bytes(index) >= LARGE;
+    let (whole, rest): (Vec<_>, Vec<_>) = all().filter(is_large).partition(|i| lies_on(i, PAGE));
     let (uneven, mut odd): (Vec<_>, Vec<_>) = rest.into_iter().partition(|i| lies_on(i, LINE));
-    let (even, odd_small): (Vec<_>, Vec<_>) = small.into_iter().partition(|i| lies_on(i, LINE));
+    let is_small = |index: &u32| !is_large(index);
+    let (even, odd_small): (Vec<_>, Vec<_>) =
+        all().filter(is_small).partition(|i| lies_on(i, LINE));
     odd.extend(odd_small);
     // Wide elements first: without padding each is still aligned to its own.
-    odd.sort_by_key(|&index| std::cmp::Reverse(sizes[index].element));
+    odd.sort_by_key(|&index| std::cmp::Reverse(sizes[index as usize].element));
 
     let mut fillers = Fillers::new(sizes, even);
     let mut chain = Placed::new(sizes, padding);
@@ -77,7 +80,9 @@ pub(super) fn layout(sizes: &[Size], padding: bool) -> Layout {
     }
     // The header makes up for what small tensors take before the first large one.
     let mut all = Placed::new(sizes, padding);
-    for index in fillers.left() {
+    let left = fillers.left();
+    all.entries.reserve_exact(left.len() + chain.entries.len());
+    for index in left {
         all.push(index);
     }
     let unit = match sizes.iter().any(|size| size.bytes >= LARGE) {
@@ -112,15 +117,15 @@ impl<'a> Placed<'a> {
         }
     }
 
-    fn push(&mut self, index: usize) {
+    fn push(&mut self, index: u32) {
         let start = self.len;
         self.entries.push(Entry::Tensor { index, start });
-        self.len += self.sizes[index].bytes;
+        self.len += self.sizes[index as usize].bytes;
     }
 
     /// Adds a tensor at its alignment: after small tensors that fill the gap, else after zeros.
-    fn place(&mut self, index: usize, fillers: &mut Fillers) {
-        let unit = match self.sizes[index].bytes {
+    fn place(&mut self, index: u32, fillers: &mut Fillers) {
+        let unit = match self.sizes[index as usize].bytes {
             LARGE.. => PAGE,
             _ => LINE,
         };
@@ -132,8 +137,9 @@ impl<'a> Placed<'a> {
         }
         let (start, len) = (self.len, self.len.next_multiple_of(unit) - self.len);
         if len > 0 && self.padding {
-            self.entries.push(Entry::Padding { start, len });
             self.len += len;
+            let len = len as u32; // less than a page
+            self.entries.push(Entry::Padding { start, len });
         }
         self.push(index);
     }
@@ -159,17 +165,17 @@ impl<'a> Placed<'a> {
 struct Fillers<'a> {
     sizes: &'a [Size],
     /// Those whose size is no multiple of a page.
-    useful: Vec<usize>,
-    others: Vec<usize>,
+    useful: Vec<u32>,
+    others: Vec<u32>,
     /// Gaps, in lines, that what is left cannot fill.
     hopeless: [bool; LINES],
 }
 
 impl<'a> Fillers<'a> {
-    fn new(sizes: &'a [Size], small: Vec<usize>) -> Self {
+    fn new(sizes: &'a [Size], small: Vec<u32>) -> Self {
         let (useful, others) = small
             .into_iter()
-            .partition(|&index| !sizes[index].bytes.is_multiple_of(PAGE));
+            .partition(|&index| !sizes[index as usize].bytes.is_multiple_of(PAGE));
         Self {
             sizes,
             useful,
@@ -178,12 +184,12 @@ impl<'a> Fillers<'a> {
         }
     }
 
-    fn lines(&self, index: usize) -> usize {
-        (self.sizes[index].bytes % PAGE / LINE) as usize
+    fn lines(&self, index: u32) -> usize {
+        (self.sizes[index as usize].bytes % PAGE / LINE) as usize
     }
 
     /// Tensors that are this many lines long, but for whole pages; none when there are none.
-    fn take(&mut self, gap: usize) -> Vec<usize> {
+    fn take(&mut self, gap: usize) -> Vec<u32> {
         if gap == 0 || self.hopeless[gap] {
             return Vec::new();
         }
@@ -206,7 +212,7 @@ impl<'a> Fillers<'a> {
         Vec::new()
     }
 
-    fn remove(&mut self, gap: usize, reached: &[Option<(usize, usize)>]) -> Vec<usize> {
+    fn remove(&mut self, gap: usize, reached: &[Option<(usize, usize)>]) -> Vec<u32> {
         let mut taken = Vec::new();
         let mut lines = gap;
         // Each step goes back to an earlier filler, so positions fall and stay valid.
@@ -217,10 +223,11 @@ impl<'a> Fillers<'a> {
         taken
     }
 
-    fn left(self) -> impl Iterator<Item = usize> {
-        let mut left = [self.useful, self.others].concat();
+    fn left(self) -> Vec<u32> {
+        let mut left = self.useful;
+        left.extend(self.others);
         left.sort_unstable();
-        left.into_iter()
+        left
     }
 }
 
@@ -241,6 +248,7 @@ mod tests {
         for entry in &layout.entries {
             let (start, len) = match *entry {
                 Entry::Tensor { index, start } => {
+                    let index = index as usize;
                     seen[index] += 1;
                     let unit = if bytes[index] >= LARGE { PAGE } else { LINE };
                     assert!(
@@ -254,6 +262,7 @@ mod tests {
                 }
                 Entry::Padding { start, len } => {
                     paddings += 1;
+                    let len = u64::from(len);
                     assert!(padding && 0 < len && len < PAGE);
                     (start, len)
                 }
@@ -298,7 +307,7 @@ mod tests {
         for entry in layout.entries {
             if let Entry::Tensor { index, start } = entry {
                 let at = layout.start + start;
-                assert!(at.is_multiple_of(sizes[index].element));
+                assert!(at.is_multiple_of(sizes[index as usize].element));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Keys that nothing needs: which of them are a mistake, or may be one.
 
-use std::collections::HashSet;
+use crate::hash::HashSet;
 
 use super::config::Compared;
 use super::found::Found;
@@ -158,7 +158,7 @@ fn more_of_blocks<'k>(
     }
     let blocks: HashSet<&str> = used.iter().filter_map(|key| block(key)).collect();
     let kinds: HashSet<String> = match compared.same_layers {
-        true => HashSet::new(),
+        true => HashSet::default(),
         false => blocks.iter().map(|block| names::split(block).0).collect(),
     };
     let more = keys.filter(|key| {

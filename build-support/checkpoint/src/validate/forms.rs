@@ -4,8 +4,8 @@
 //! ExLlamaV2 and V3, HQQ, Quanto, AQLM, MLX and OpenAI's MXFP4, PyTorch's weight and spectral norm, and
 //! PEFT, as they write files. Scaled numbers have scales beside them by whatever name: see [`Scales`].
 
+use crate::hash::HashMap;
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use super::Form;
 use crate::dtype::Dtype;
@@ -286,7 +286,7 @@ pub(super) struct Scales<'c>(HashMap<&'c str, Vec<&'c str>>);
 
 impl<'c> Scales<'c> {
     pub fn new(checkpoint: &'c Checkpoint) -> Self {
-        let mut scales: HashMap<&str, Vec<&str>> = HashMap::new();
+        let mut scales: HashMap<&str, Vec<&str>> = HashMap::default();
         for tensor in checkpoint.iter() {
             let (module, leaf) = split(tensor.name());
             if leaf.contains("scale") || leaf.contains("Scale") {

@@ -1,8 +1,8 @@
 //! Where each need is in the checkpoint.
 
+use crate::hash::{HashMap, HashSet};
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
 
 use super::forms::{Forms, Scales};
 use super::names::Names;
@@ -204,7 +204,7 @@ fn twice(needs: &[Need<'_>], hits: &[Option<Hit<'_>>]) -> Vec<(usize, usize)> {
     };
     let is_own = |id: usize, key: &str| *needs[id].name == *key;
     // Names of needs are unique, so that one of the two has another name than the key.
-    let mut takes: HashMap<&str, usize> = HashMap::new();
+    let mut takes: HashMap<&str, usize> = HashMap::default();
     let mut pairs = Vec::new();
     for own in [false, true] {
         for (id, key) in found().filter(|&(id, key)| is_own(id, key) == own) {

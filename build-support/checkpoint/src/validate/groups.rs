@@ -1,7 +1,8 @@
 //! Many names shown as few: `model.layers.{16..31}.* (9 keys each)`.
 
+use crate::hash::{HashMap, HashSet};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::names::{self, number};
 use crate::ranges::products;
@@ -111,7 +112,7 @@ pub(super) fn summary<'a>(
     all: impl Iterator<Item = &'a str>,
     shown: usize,
 ) -> (Vec<String>, usize) {
-    let mut below: HashMap<&str, (usize, usize)> = HashMap::new();
+    let mut below: HashMap<&str, (usize, usize)> = HashMap::default();
     for (place, count) in runs(names.clone()) {
         for place in up_to(place) {
             below.entry(place).or_default().0 += count;
@@ -125,7 +126,7 @@ pub(super) fn summary<'a>(
             }
         }
     }
-    let (mut groups, mut said) = (Groups::default(), HashSet::new());
+    let (mut groups, mut said) = (Groups::default(), HashSet::default());
     let mut last = (None, false);
     for name in names {
         let place = innermost(name);
@@ -169,7 +170,20 @@ fn runs<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = (&'a s
 
 /// The last of the places in a name; empty where there is none.
 fn innermost(name: &str) -> &str {
-    numbered(name).last().unwrap_or("")
+    let dot_before = |end: usize| {
+        name.as_bytes()[..end]
+            .iter()
+            .rposition(|&byte| byte == b'.')
+    };
+    let mut end = dot_before(name.len());
+    while let Some(dot) = end {
+        end = dot_before(dot);
+        let start = end.map_or(0, |dot| dot + 1);
+        if number(&name[start..dot]).is_some() {
+            return &name[..dot];
+        }
+    }
+    ""
 }
 
 /// A place and those around it, outermost first.

@@ -1,6 +1,6 @@
 //! What the checkpoint does not have.
 
-use std::collections::HashMap;
+use crate::hash::HashMap;
 
 use super::Expected;
 use super::found::{Finder, Found};
@@ -45,7 +45,7 @@ pub(super) fn findings<'c>(
     }
     // By the first of each group, the twin that is there.
     let pairs = || expected.needs.iter().zip(&found.hits).enumerate();
-    let mut twins: HashMap<usize, &str> = HashMap::new();
+    let mut twins: HashMap<usize, &str> = HashMap::default();
     for (id, (need, hit)) in pairs() {
         if hit.as_ref().is_some_and(|hit| !hit.tied) {
             twins

@@ -139,8 +139,11 @@ pub(crate) fn join(template: &str, numbers: &[u32]) -> String {
 
 /// The number that a segment is, if it is one and written as numbers are.
 pub(crate) fn number(segment: &str) -> Option<u32> {
-    let digits = segment.bytes().all(|b| b.is_ascii_digit());
-    let padded = segment.len() > 1 && segment.starts_with('0');
+    // Most segments are words, which shows in their first letter.
+    let bytes = segment.as_bytes();
+    let is_digit = bytes.first().is_some_and(u8::is_ascii_digit);
+    let digits = is_digit && bytes.iter().all(u8::is_ascii_digit);
+    let padded = bytes.len() > 1 && bytes[0] == b'0';
     (digits && !padded).then(|| segment.parse().ok())?
 }
 

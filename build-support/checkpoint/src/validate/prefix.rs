@@ -1,7 +1,8 @@
 //! Keys that would fit under another prefix, and the rename that mends them.
 
+use crate::hash::HashSet;
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::found::{Finder, Found, Hit};

@@ -2,8 +2,9 @@
 
 mod norms;
 
+use crate::hash::{HashMap, HashSet};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::edit::{Behind, Edit, Kind, difference};
 use super::found::{Finder, Found};
@@ -161,7 +162,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
                 return None;
             }
         }
-        let (mut partly, mut tied) = (HashSet::new(), HashSet::new());
+        let (mut partly, mut tied) = (HashSet::default(), HashSet::default());
         for (_, (need, hit)) in pairs() {
             let is_there = hit.is_some() && names::write_template(&need.name, &mut template);
             if is_there && missing.contains_key(&template) && !partly.contains(&template) {
@@ -413,7 +414,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         for need in &proposal.needs {
             self.missing.remove(need);
         }
-        let (mut taken, edits) = (HashMap::new(), [&proposal].into_iter().chain(&rivals));
+        let (mut taken, edits) = (HashMap::default(), [&proposal].into_iter().chain(&rivals));
         let is_ruled = rivals.is_empty() && proposal.rule.is_some();
         for edit in edits.map(|p| &p.edit) {
             for key in self.keys.keys() {

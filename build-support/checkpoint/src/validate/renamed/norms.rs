@@ -1,6 +1,7 @@
 //! Tensors of norms that are called by another word.
 
-use std::collections::{BTreeSet, HashSet};
+use crate::hash::HashSet;
+use std::collections::BTreeSet;
 
 use super::{Count, Search, leaf};
 
@@ -47,7 +48,7 @@ impl Search<'_, '_, '_> {
                 needs,
             }
         });
-        let mut names = HashSet::new();
+        let mut names = HashSet::default();
         let is_free = |norm: &Norm| {
             let keys = self
                 .keys

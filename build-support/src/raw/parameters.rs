@@ -1,0 +1,269 @@
+//! The parameters of a manifest, read as its file goes by.
+//!
+//! In: a manifest of any length, and the checkpoint that is held against it. Out: what the checkpoint
+//! is held against, without the text, the graph, or a second copy of the names that both have. Nothing
+//! where anything is wrong: then the manifest is read as a whole, which says what.
+
+use std::fmt;
+use std::io::BufReader;
+use std::path::Path;
+
+use pycandle_checkpoint::{Checkpoint, Need, config_facts, open_file};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::check::{self, name_problem};
+use super::{MAJORS, dims, json};
+use crate::checkpoint::{self, Trace};
+
+/// What the manifest at `path` says of its parameters and its config; `None` where it is to be read as
+/// a whole.
+pub(crate) fn parameters<'c>(path: &Path, checkpoint: &'c Checkpoint) -> Option<Trace<'c>> {
+    let from = BufReader::with_capacity(1 << 16, open_file(path).ok()?);
+    let mut de = serde_json::Deserializer::from_reader(from);
+    let mut read = Read {
+        checkpoint,
+        version: None,
+        config: None,
+        needs: None,
+        ties: Vec::new(),
+    };
+    read.deserialize_into(&mut de).ok()?;
+    de.end().ok()?;
+    MAJORS.contains(&read.version?.0).then_some(())?;
+    let mut needs = read.needs?;
+    tie(&mut needs, &read.ties)?;
+    let config = read.config.as_ref().map(ToString::to_string);
+    Some(Trace {
+        file: path.file_name()?.to_string_lossy().into_owned(),
+        facts: config.as_deref().and_then(config_facts),
+        needs,
+    })
+}
+
+/// Sets the twins, by the number of a need and the name of the first that is the same tensor; `None`
+/// where names are not unique, or a twin is none.
+fn tie(needs: &mut [Need<'_>], ties: &[(usize, String)]) -> Option<()> {
+    let mut order: Vec<u32> = (0..u32::try_from(needs.len()).ok()?).collect();
+    let name = |&id: &u32| &*needs[id as usize].name;
+    order.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+    let is_unique = order
+        .windows(2)
+        .all(|pair| name(&pair[0]) != name(&pair[1]));
+    is_unique.then_some(())?;
+    let firsts = ties.iter().map(|(id, twin)| {
+        let at = order.binary_search_by(|id| name(id).cmp(twin)).ok()?;
+        let first = order[at] as usize;
+        let is_tied = ties.binary_search_by_key(&first, |(id, _)| *id).is_ok();
+        let (a, b) = (&needs[first], &needs[*id]);
+        let is_same = a.shape == b.shape && a.dtype == b.dtype;
+        (first < *id && !is_tied && is_same).then_some(first)
+    });
+    let firsts: Option<Vec<usize>> = firsts.collect();
+    for ((id, _), first) in ties.iter().zip(firsts?) {
+        needs[*id].tied_to = Some(first);
+    }
+    Some(())
+}
+
+/// What has been read so far.
+struct Read<'c> {
+    checkpoint: &'c Checkpoint,
+    version: Option<(u32, u32)>,
+    config: Option<serde_json::Value>,
+    needs: Option<Vec<Need<'c>>>,
+    /// Needs that are tied, and to which.
+    ties: Vec<(usize, String)>,
+}
+
+impl<'c> Read<'c> {
+    fn deserialize_into<'de, D: Deserializer<'de>>(&mut self, de: D) -> Result<(), D::Error> {
+        de.deserialize_map(Top(self))
+    }
+
+    fn need(&mut self, param: &json::Param<'_>, id: usize) -> Option<Need<'c>> {
+        let is_sound =
+            name_problem(&param.name).is_none() && dims::elements(&param.shape).is_some();
+        is_sound.then_some(())?;
+        if let Some(twin) = &param.tied_to {
+            self.ties.push((id, (**twin).to_owned()));
+        }
+        let there = self.checkpoint.get(&param.name);
+        let shape = there.map(|tensor| tensor.shape());
+        Some(Need {
+            name: match there {
+                Some(tensor) => tensor.name().into(),
+                None => (*param.name).to_owned().into(),
+            },
+            shape: match shape.filter(|shape| **shape == *param.shape) {
+                Some(shape) => shape.into(),
+                None => param.shape.clone().into(),
+            },
+            dtype: checkpoint::dtype(check::dtype(param.dtype)),
+            tied_to: None,
+        })
+    }
+}
+
+/// The whole manifest.
+struct Top<'r, 'c>(&'r mut Read<'c>);
+
+impl<'de> Visitor<'de> for Top<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self(read) = self;
+        while let Some(key) = map.next_key::<String>()? {
+            match &*key {
+                "version" if read.version.is_none() => read.version = Some(map.next_value()?),
+                "config" if read.config.is_none() => read.config = map.next_value()?,
+                "parameters" if read.needs.is_none() => map.next_value_seed(List(read))?,
+                "version" | "config" | "parameters" => {
+                    return Err(de::Error::custom("a field is there twice"));
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The list of parameters, of which one is held at a time.
+struct List<'r, 'c>(&'r mut Read<'c>);
+
+impl<'de> DeserializeSeed<'de> for List<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, de: D) -> Result<(), D::Error> {
+        de.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Self(read) = self;
+        // Most checkpoints hold what is needed and little else.
+        let mut needs = Vec::with_capacity(read.checkpoint.len());
+        while let Some(param) = seq.next_element::<json::Param<'de>>()? {
+            let need = read.need(&param, needs.len());
+            needs.push(need.ok_or_else(|| de::Error::custom("a parameter is not sound"))?);
+        }
+        read.needs = Some(needs);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pycandle_checkpoint::{Dtype, Snapshot};
+
+    use super::*;
+
+    fn trace(text: &str, hold: impl FnOnce(Option<Trace<'_>>)) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("m_manifest.json");
+        std::fs::write(&path, text).expect("a file");
+        let mut snapshot = Snapshot::default();
+        let added = snapshot.tensor("a.weight", Dtype::BF16, &[2, 3]);
+        added.expect("a tensor");
+        hold(parameters(&path, &snapshot.into_checkpoint(&path, &path)));
+    }
+
+    /// A manifest with these fields behind the parameters, whose text is given.
+    fn manifest(parameters: &str, rest: &str) -> String {
+        format!(r#"{{"version":[1,0],"nodes":[{{"x":[1]}}],"parameters":[{parameters}]{rest}}}"#)
+    }
+
+    fn param(name: &str, shape: &str, tied_to: &str) -> String {
+        format!(
+            r#"{{"name":"{name}","kind":"parameter","dtype":"float32","shape":{shape},"tied_to":{tied_to}}}"#
+        )
+    }
+
+    #[test]
+    fn what_is_read_is_what_the_whole_manifest_says() {
+        let models = std::fs::read_dir("../tests/models").expect("the models");
+        let mut count = 0;
+        for model in models.flatten().map(|model| model.path()) {
+            if !model.to_string_lossy().ends_with("_manifest.json") {
+                continue;
+            }
+            let whole = crate::raw::read(&model).expect("a manifest");
+            let weights = model.with_file_name("llama.safetensors");
+            let checkpoint = Checkpoint::open(weights).expect("a checkpoint");
+            let trace = parameters(&model, &checkpoint).expect("a manifest that is whole");
+            let of = Trace::of(&whole);
+            assert_eq!((trace.file, trace.facts), (of.file, of.facts));
+            assert_eq!(trace.needs, of.needs, "{}", model.display());
+            count += 1;
+        }
+        assert!(count > 20, "{count} manifests");
+    }
+
+    #[test]
+    fn names_and_shapes_are_those_of_the_checkpoint() {
+        let list = [
+            param("a.weight", "[2,3]", "null"),
+            param("b", "[4]", "null"),
+        ];
+        trace(
+            &manifest(&list.join(","), r#","config":{"vocab_size":3}"#),
+            |trace| {
+                let trace = trace.expect("a manifest");
+                let is_borrowed = |need: &Need<'_>| {
+                    use std::borrow::Cow::Borrowed;
+                    matches!((&need.name, &need.shape), (Borrowed(_), Borrowed(_)))
+                };
+                assert_eq!(
+                    trace.needs.iter().map(is_borrowed).collect::<Vec<_>>(),
+                    [true, false]
+                );
+                assert_eq!(trace.facts.as_deref(), Some(r#"{"vocab_size":3}"#));
+            },
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_left_to_the_whole() {
+        let a = param("a", "[2]", "null");
+        for (list, rest) in [
+            (format!("{a},{a}"), ""),
+            (param("", "[2]", "null"), ""),
+            (param("a", "[-1]", "null"), ""),
+            (param("a", "[1152921504606846976,8]", "null"), ""),
+            (param("a", "[2]", r#""b""#), ""),
+            (format!("{a},{}", param("b", "[3]", r#""a""#)), ""),
+            (format!("{},{a}", param("b", "[2]", r#""a""#)), ""),
+            (
+                [
+                    a.clone(),
+                    param("b", "[2]", r#""a""#),
+                    param("c", "[2]", r#""b""#),
+                ]
+                .join(","),
+                "",
+            ),
+            (a.clone(), r#","parameters":[]"#),
+            (a.clone(), r#","version":[1,0]"#),
+            (a.clone(), ","),
+            (format!("{a},"), ""),
+        ] {
+            trace(&manifest(&list, rest), |trace| {
+                assert!(trace.is_none(), "{list} {rest}");
+            });
+        }
+        trace(&manifest(&a, "").replace("[1,0]", "[9,0]"), |trace| {
+            assert!(trace.is_none())
+        });
+        trace(&manifest(&a, ""), |trace| assert!(trace.is_some()));
+    }
+}
