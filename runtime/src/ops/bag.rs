@@ -88,15 +88,13 @@ pub fn embedding_bag(
             fail!("embedding_bag: a bag from {} to {}", bounds[0], bounds[1]);
         };
         let mut bag = Vec::with_capacity(range.1 - range.0);
-        for i in range.0..range.1 {
-            if Some(indices[i]) == padding {
+        let within = indices.iter().enumerate().take(range.1).skip(range.0);
+        for (i, &index) in within {
+            if Some(index) == padding {
                 continue;
             }
-            let Some(row) = usize::try_from(indices[i]).ok().filter(|&row| row < rows) else {
-                fail!(
-                    "embedding_bag: index {} is out of range for size {rows}",
-                    indices[i]
-                );
+            let Some(row) = usize::try_from(index).ok().filter(|&row| row < rows) else {
+                fail!("embedding_bag: index {index} is out of range for size {rows}");
             };
             bag.push((row, scale.get(i).copied().unwrap_or(1.0)));
         }

@@ -198,11 +198,17 @@ pub fn searchsorted(bounds: &Tensor, x: &Tensor, right: bool) -> Result<Tensor> 
                 for (i, v) in data.iter().enumerate() {
                     let start = if rows.is_empty() { 0 } else { i / row * size };
                     let bounds = &bounds[start..start + size];
-                    let below = |bound: &T| match right {
-                        true => !(bound > v),
-                        false => !(bound >= v),
-                    };
-                    out.push(bounds.partition_point(below) as i64);
+                    // PyTorch's steps, which decide where a NaN among the bounds is met.
+                    let (mut low, mut high) = (0, size);
+                    while low < high {
+                        let middle = low + (high - low) / 2;
+                        let bound = &bounds[middle];
+                        match if right { bound > v } else { bound >= v } {
+                            true => high = middle,
+                            false => low = middle + 1,
+                        }
+                    }
+                    out.push(low as i64);
                 }
                 tensor(out, x.dims())
             })
