@@ -205,6 +205,12 @@ fn operators_name_the_argument_that_is_wrong() {
             "index_tensor",
             "/inputs/1/dtype",
             json!("uint8"),
+            "a mask is [2, 2] over [3, 4]",
+        ),
+        (
+            "index_tensor_negative",
+            "/inputs/1/dtype",
+            json!("uint8"),
             "with a mask",
         ),
         (

@@ -70,9 +70,10 @@ pub use pycandle_checkpoint::Dtype as FileDtype;
 pub use pycandle_macros::pycandle_model;
 pub use weights::{Param, RequiredKey, Scope, Weights};
 
-/// Includes the model that `pycandle_build::Builder::compile` wrote to `$OUT_DIR/<name>.rs`.
+/// Includes the model that `pycandle_build::Builder::compile` wrote to `$OUT_DIR/<name>.rs`; the
+/// package `examples/build-script` does so.
 ///
-/// ```ignore
+/// ```text
 /// // build.rs:
 /// pycandle_build::Builder::new().manifest("my_model_manifest.json").compile("my_model");
 /// // src/lib.rs:

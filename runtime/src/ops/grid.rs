@@ -224,7 +224,7 @@ fn mirrored(at: f64, low: f64, high: f64) -> f64 {
 /// # use pycandle::{Device, Tensor, ops};
 /// let same = Tensor::new(&[[[1f32, 0., 0.], [0., 1., 0.]]], &Device::Cpu)?;
 /// let grid = ops::affine_grid(&same, &[1, 2], true)?;
-/// assert_eq!(grid.flatten_all()?.to_vec1::<f32>()?, [-1., -1., 1., -1.]);
+/// assert_eq!(grid.flatten_all()?.to_vec1::<f32>()?, [-1., 0., 1., 0.]);
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn affine_grid(theta: &Tensor, size: &[usize], align_corners: bool) -> Result<Tensor> {
