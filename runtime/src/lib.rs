@@ -73,7 +73,7 @@ pub use weights::{Param, RequiredKey, Scope, Weights};
 /// Includes the model that `pycandle_build::Builder::compile` wrote to `$OUT_DIR/<name>.rs`; the
 /// package `examples/build-script` does so.
 ///
-/// ```text
+/// ```ignore
 /// // build.rs:
 /// pycandle_build::Builder::new().manifest("my_model_manifest.json").compile("my_model");
 /// // src/lib.rs:
