@@ -47,16 +47,6 @@ class Choosing(nn.Module):
         return torch.cond(x.sum() > 0, lambda x: x + 1, lambda x: x - 1, (x,))
 
 
-class Switching(nn.Linear):
-    def __init__(self):
-        super().__init__(3, 3)
-
-    @torch.no_grad()
-    def forward(self, x):
-        with torch.enable_grad():
-            return super().forward(x)
-
-
 class Mapping(nn.Module):
     def __init__(self):
         super().__init__()
@@ -70,7 +60,6 @@ class Mapping(nn.Module):
     ("model", "said"),
     [
         (Choosing, r"test_accepted\.py:\d+.*`cond` runs a part of the model.*torch\.where"),
-        (Switching, r"switches gradients on within `torch\.no_grad`.*leave out"),
         (Mapping, r"torch does not trace through, as `torch\.vmap`.*einsum"),
     ],
 )

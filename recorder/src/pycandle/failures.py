@@ -121,12 +121,6 @@ def _what(error: BaseException) -> str:
             " hands a tensor to code that torch does not trace through, as `torch.vmap` does with "
             "parameters: write it for whole tensors, as with `torch.einsum`"
         )
-    frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, IndexError) and frames and frames[-1].name == "set_missing_meta_vals":
-        return (
-            " switches gradients on within `torch.no_grad`, which torch does not trace: leave out "
-            "`enable_grad` and `set_grad_enabled`; a recorded model has no gradients"
-        )
     return (
         f" cannot be recorded: {first_line(error)}; forward has to run on these inputs, and is "
         "traced with tensors that have a shape and no values"

@@ -27,6 +27,7 @@ from .arguments import (
     var_keyword,
 )
 from .attributes import Attributes, kept, watched
+from .blocks import blocks_stay_in_place
 from .calls import source_line
 from .decompose import decompositions, refuse_undone
 from .dims import SymbolTable
@@ -83,6 +84,7 @@ def trace(
         found = stack.enter_context(_calls(model))
         stack.enter_context(_open_sizes())
         stack.enter_context(sequences_stay_open())
+        stack.enter_context(blocks_stay_in_place(model))
         stack.enter_context(huggingface.traceable(model))
         lost = lost_attributes(model)
         stack.enter_context(unread(lost))
