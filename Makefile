@@ -54,7 +54,6 @@ bless:
 # Records the committed manifests, weights and goldens again.
 fixtures: $(READY)
 	$(BIN)/python recorder/fixtures/structural.py
-	$(BIN)/python recorder/fixtures/caches.py
 	$(BIN)/python recorder/fixtures/transformers_models.py
 	$(BIN)/python recorder/fixtures/gguf_files.py
 	$(BIN)/python recorder/fixtures/conversions.py

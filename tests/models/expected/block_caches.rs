@@ -155,7 +155,7 @@ impl Cell {
 impl Traced for BlockCaches {
     const INPUTS: Names = &["x", "past_*_*"];
     const FUSED: Names = &[];
-    const MANIFEST: &str = "1a88cf3ade4624f998588bca2b2e1c5c3ede42d9afe8069507dd8083fbe62389";
+    const MANIFEST: &str = "391ccc4b9930235cd08207b5b1f03f52ca49b47053f511670a00c6b9942a0b1f";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

@@ -345,7 +345,7 @@ impl DecoderLayerCross {
 impl Traced for EncoderDecoder {
     const INPUTS: Names = &["source", "target"];
     const FUSED: Names = &[];
-    const MANIFEST: &str = "a35a93624294cd39cd03efaacb96c79d77930bdf653f1601c6eab8bb768fcfb9";
+    const MANIFEST: &str = "8f6e6511c62e84b08599ea7d05584b4620c5f4feb95fdb74696b987c8df6e776";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

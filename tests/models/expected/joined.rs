@@ -115,7 +115,7 @@ pub struct JoinedOutput {
 impl Traced for Joined {
     const INPUTS: Names = &["image", "text", "seen", "parts_0", "parts_1"];
     const FUSED: Names = &[];
-    const MANIFEST: &str = "5c06bd38a3e9d83b6fc329f3ea9e88825425f3e8e8a939810abbda0b1220996a";
+    const MANIFEST: &str = "0cbfde683ee9aad0cde84bff3544398db524bc140616003eb51472eaf36a1337";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

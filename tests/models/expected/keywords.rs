@@ -159,7 +159,7 @@ impl NamesModule {
 impl Traced for Keywords {
     const INPUTS: Names = &["type", "impl"];
     const FUSED: Names = &[];
-    const MANIFEST: &str = "0b380a154f37b81e1beb5acb246499d9f30fa09214e0972434805e6cacdba462";
+    const MANIFEST: &str = "71243ef9a83208a4650cb6fefc52b48e1f1b3c674f3e1212b08dad30adb30fa3";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

@@ -129,7 +129,7 @@ impl Cell {
 impl Traced for LayerCaches {
     const INPUTS: Names = &["ids", "past_*_*"];
     const FUSED: Names = &[];
-    const MANIFEST: &str = "e608647133195593dc1ff2cc62e892f792c5102737301bdfdaa493ff757b1006";
+    const MANIFEST: &str = "0b28b49c20e22c32b5dcb00abf14f5a569fd6e87a492d2ec720bb26bb84dbb32";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

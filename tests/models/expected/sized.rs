@@ -60,25 +60,25 @@ impl BySize {
         let [_, memory_size, _] = bind::dims("memory", memory)?;
         bind::condition(
             queries != 8,
-            "queries != 8 (sized.py:19)",
+            "queries != 8 (sized.py:22)",
             &[("queries", queries)],
         )?;
         bind::condition(
             queries <= memory_size,
-            "queries <= memory (sized.py:21)",
+            "queries <= memory (sized.py:24)",
             &[("queries", queries), ("memory", memory_size)],
         )?;
         bind::condition(
             ((memory_size as i64) - (queries as i64)).div_euclid(2) != 3,
-            "(memory - queries) // 2 != 3 (sized.py:24)",
+            "(memory - queries) // 2 != 3 (sized.py:27)",
             &[("queries", queries), ("memory", memory_size)],
         )?;
         bind::condition(
             queries % 2 == 0,
-            "queries % 2 == 0 (sized.py:26)",
+            "queries % 2 == 0 (sized.py:29)",
             &[("queries", queries)],
         )?;
-        bind::condition(batch != 1, "batch != 1 (sized.py:26)", &[("batch", batch)])?;
+        bind::condition(batch != 1, "batch != 1 (sized.py:29)", &[("batch", batch)])?;
         let query = &bind::input("query", query, &[batch, queries, 4], self.dtype)?;
         let memory = &bind::input("memory", memory, &[batch, memory_size, 4], self.dtype)?;
         let mix = (self.mix.forward(query, p)? + memory.narrow(1, 0, queries)?)?
@@ -91,7 +91,7 @@ impl BySize {
 impl Traced for BySize {
     const INPUTS: Names = &["query", "memory"];
     const FUSED: Names = &[];
-    const MANIFEST: &str = "d53638e389fbe886c9ba992e4a698bd3e7f392e8198446d4da24304c14c683fd";
+    const MANIFEST: &str = "62a60314c888175061c93d1f1fe70ecfd1527bef75628f0e27132c8a18892a11";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

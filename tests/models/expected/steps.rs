@@ -126,7 +126,7 @@ impl Cell {
 impl Traced for Steps {
     const INPUTS: Names = &["inputs"];
     const FUSED: Names = &[];
-    const MANIFEST: &str = "92bc33e204c81faed11b6d00b6153bf5d7e92acf194fce03e64f6ee0da93e7af";
+    const MANIFEST: &str = "0433a60c7a8d380bd3b713ad037c4082e9797c7605134121746c3f99300680cd";
 
     fn load(weights: &Weights, device: &Device) -> Result<Self> {
         Self::load(weights, device)

@@ -7,26 +7,26 @@ use pycandle_parity_tests::models::{sized, sized_unfused};
 
 /// Batch, queries and memory of a run of `sized`, and what the error has to say.
 const REFUSED: &[(usize, usize, usize, &str)] = &[
-    (2, 8, 9, "queries != 8 (sized.py:19), not for queries = 8"),
+    (2, 8, 9, "queries != 8 (sized.py:22), not for queries = 8"),
     (
         2,
         4,
         3,
-        "queries <= memory (sized.py:21), not for queries = 4, memory = 3",
+        "queries <= memory (sized.py:24), not for queries = 4, memory = 3",
     ),
     (
         2,
         4,
         11,
-        "(memory - queries) // 2 != 3 (sized.py:24), not for queries = 4, memory = 11",
+        "(memory - queries) // 2 != 3 (sized.py:27), not for queries = 4, memory = 11",
     ),
     (
         2,
         3,
         5,
-        "queries % 2 == 0 (sized.py:26), not for queries = 3",
+        "queries % 2 == 0 (sized.py:29), not for queries = 3",
     ),
-    (1, 4, 6, "batch != 1 (sized.py:26), not for batch = 1"),
+    (1, 4, 6, "batch != 1 (sized.py:29), not for batch = 1"),
 ];
 
 fn inputs(batch: usize, queries: usize, memory: usize) -> Result<[Tensor; 2]> {
