@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError
 from torch.export import _trace
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -101,7 +100,7 @@ def _what(error: BaseException) -> str:
             " takes a path that depends on the values of a tensor; a recorded model takes one for "
             "all values: compute both and choose with `torch.where`"
         )
-    if isinstance(error, FakeTensorDeviceMismatchError):
+    if re.search(r"found (at least two|two different) devices", str(error)):
         return (
             " puts tensors of two devices together; make tensors on the device of an input, and "
             "record with the model and its inputs on one device"

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import sympy
-import torch
 from torch._dynamo.source import (
     AttrSource,
     GetItemSource,
@@ -21,13 +20,13 @@ from torch._dynamo.source import (
     TensorProperty,
     TensorPropertySource,
 )
-from torch._subclasses import fake_impls
 from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.symbol import SymT
 
 from .errors import RecordError
+from .versions import name_of, traced_sizes
 
 
 @contextmanager
@@ -35,13 +34,10 @@ def shared_sizes(names: Mapping[str, Mapping[int, Any]], least: int = 0) -> Iter
     """Inside, the axes that `names` calls alike, by path of the input, get one symbol.
 
     A size may be 0, which torch's own symbols rule out: `if n == 0` would leave no condition.
-    Where it is open whether an index counts from the end, as of `x[:, -n:]`, which is all of `x`
-    for n = 0, the traced sizes decide, and that is a condition.
     With `least` it is that or more.
     """
     original = ShapeEnv.create_symbol
     make_symbol = symbolic_shapes.make_symbol
-    compute_index = fake_impls._compute_slice_index
     made: dict[tuple[int, str], tuple[sympy.Symbol, str]] = {}
 
     def create_symbol(
@@ -60,12 +56,13 @@ def shared_sizes(names: Mapping[str, Mapping[int, Any]], least: int = 0) -> Iter
                 made[(id(self), name)] = (symbol, path)
             return symbol
         symbol, first = known
-        if int(self.backed_var_to_val[symbol]) != int(val):
+        traced = traced_sizes(self)[symbol]
+        if int(traced) != int(val):
             raise RecordError(
                 f"dynamic_shapes calls a size of `{first}` and one of `{path}` `{name}`, but they "
-                f"are {self.backed_var_to_val[symbol]} and {val}"
+                f"are {traced} and {val}"
             )
-        self.source_to_var[source.name] = symbol
+        self.source_to_var[name_of(source)] = symbol
         self.var_to_sources[symbol].append(source)
         return symbol
 
@@ -74,26 +71,13 @@ def shared_sizes(names: Mapping[str, Mapping[int, Any]], least: int = 0) -> Iter
             assumed["nonnegative"] = True
         return make_symbol(prefix, index, **assumed)
 
-    def slice_index(size: Any, index: Any) -> Any:
-        found = compute_index(size, index)
-        if found is None and all(_has_hint(x) for x in (size, index)):
-            return torch.sym_min(index, size) if index >= 0 else torch.sym_max(index + size, 0)
-        return found
-
     symbolic_shapes.make_symbol = make_size  # type: ignore[assignment]
-    fake_impls._compute_slice_index = slice_index
     ShapeEnv.create_symbol = create_symbol  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
         symbolic_shapes.make_symbol = make_symbol
-        fake_impls._compute_slice_index = compute_index
         ShapeEnv.create_symbol = original  # type: ignore[method-assign]
-
-
-def _has_hint(size: Any) -> bool:
-    """Whether a size has a value in this trace, as those of inputs have."""
-    return isinstance(size, int) or size.node.has_hint()
 
 
 def axis_of(source: Any) -> tuple[str, int | None]:

@@ -19,6 +19,7 @@ from .errors import RecordError
 from .guards import Asked
 from .layout import shape_env
 from .schema import Condition, Symbol
+from .versions import traced_sizes
 
 _LARGEST = 2**62
 
@@ -48,7 +49,7 @@ def asked(exported: ExportedProgram, noted: Sequence[Asked]) -> Open:
         if sides and all(side.is_Symbol for side in sides) and one.at:
             merged.setdefault(env.replace(sides[0]), one.at)
     conditions = tuple(Asked(env.replace(one.condition), one.at) for one in everything)
-    traced = {s: int(v) for s, v in env.backed_var_to_val.items()}
+    traced = {s: int(v) for s, v in traced_sizes(env).items()}
     return Open(dict(exported.range_constraints), conditions, traced, merged)
 
 
@@ -136,7 +137,8 @@ def _refuse_fixed(
 def left_unsqueezed(program: ExportedProgram, known: Open) -> bool:
     """Whether `squeeze` left a dimension alone that was 1, because it can be 0 for an open size."""
     kept = (one.condition for one in _of_squeezes(program) if isinstance(one.condition, sympy.Ne))
-    return any(condition.xreplace(known.traced) is sympy.false for condition in kept)
+    sizes = {symbol: sympy.Integer(size) for symbol, size in known.traced.items()}
+    return any(condition.xreplace(sizes) is sympy.false for condition in kept)
 
 
 def _of_divisions(program: ExportedProgram) -> Iterator[Asked]:

@@ -43,6 +43,7 @@ from .pairs import as_pairs
 from .recurrent import sequences_stay_open
 from .schema import Condition, Symbol
 from .shared import shared_sizes
+from .slices import slices_of_any_size
 
 _RESULTS = (*PLAIN, torch.SymInt, torch.SymFloat, torch.SymBool)
 
@@ -83,6 +84,7 @@ def trace(
         stack.enter_context(torch.no_grad())
         found = stack.enter_context(_calls(model))
         stack.enter_context(_open_sizes())
+        stack.enter_context(slices_of_any_size())
         stack.enter_context(sequences_stay_open())
         stack.enter_context(blocks_stay_in_place(model))
         stack.enter_context(huggingface.traceable(model))
