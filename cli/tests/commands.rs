@@ -83,13 +83,16 @@ fn codegen_writes_the_source_of_the_other_front_ends() {
     let weights = models.join("llama.safetensors");
     let args = ["codegen", "--manifest", path(&manifest), "--name", "Llama"];
     let rest = ["--weights", path(&weights), "--out", path(&out)];
-    check(&[&args[..], &rest].concat(), 0, "");
-    let written = std::fs::read_to_string(&out).expect("a file");
     let config = pycandle_build::Config::new(&manifest)
         .weights(&weights)
         .name("Llama");
-    let source = pycandle_build::generate(&config).expect("a model").source;
-    assert!(written == source, "{written}");
+    for (more, fuse) in [(&[][..], true), (&["--no-fuse"], false)] {
+        check(&[&args[..], &rest, more].concat(), 0, "");
+        let written = std::fs::read_to_string(&out).expect("a file");
+        let source = pycandle_build::generate(&config.clone().fuse(fuse));
+        assert!(written == source.expect("a model").source, "{written}");
+        assert_eq!(written.contains("norm: RmsNorm"), fuse);
+    }
 }
 
 #[test]

@@ -8,11 +8,25 @@ use super::*;
 #[test]
 fn the_attribute_expands_to_the_source_of_the_other_front_ends() {
     let manifest = "../tests/models/llama_manifest.json";
-    let args: Args = syn::parse_quote!(manifest = #manifest);
+    let config = Config::new(manifest)
+        .root(env!("CARGO_MANIFEST_DIR"))
+        .name("Llama");
+    let plain: Args = syn::parse_quote!(manifest = #manifest);
+    let fused: Args = syn::parse_quote!(manifest = #manifest, fuse = true);
+    let unfused: Args = syn::parse_quote!(manifest = #manifest, fuse = false);
+    assert_eq!(written(&plain), generated(&config));
+    assert_eq!(written(&fused), generated(&config));
+    let expected = generated(&config.clone().fuse(false));
+    assert_eq!(written(&unfused), expected);
+    assert_ne!(expected, generated(&config));
+}
+
+/// The model that the attribute puts into its module.
+fn written(args: &Args) -> String {
     let item: ItemStruct = syn::parse_quote!(
         pub struct Llama;
     );
-    let expanded = syn::parse2::<syn::File>(expand(&args, &item)).expect("items");
+    let expanded = syn::parse2::<syn::File>(expand(args, &item)).expect("items");
     let Some(syn::Item::Mod(module)) = expanded.items.first() else {
         panic!("the first item is the module");
     };
@@ -23,16 +37,12 @@ fn the_attribute_expands_to_the_source_of_the_other_front_ends() {
     // What follows the model's own items watches the manifest.
     file.items
         .retain(|item| !matches!(item, syn::Item::Const(_)));
+    prettyplease::unparse(&file)
+}
 
-    let config = Config::new(manifest)
-        .root(env!("CARGO_MANIFEST_DIR"))
-        .name("Llama");
-    let source = pycandle_build::generate(&config).expect("a model").source;
-    let written = syn::parse_str::<syn::File>(&source).expect("a file");
-    assert_eq!(
-        prettyplease::unparse(&file),
-        prettyplease::unparse(&written)
-    );
+fn generated(config: &Config) -> String {
+    let source = pycandle_build::generate(config).expect("a model").source;
+    prettyplease::unparse(&syn::parse_str(&source).expect("a file"))
 }
 
 /// With a lock and without weights the attribute gives the same code, and rustc watches the lock.

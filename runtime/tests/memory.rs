@@ -7,11 +7,9 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use pycandle::{DType, Device, RequiredKey, Tensor, Weights};
+use pycandle_deepen::memory;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -31,10 +29,9 @@ fn the_weights_are_held_once() -> Result<()> {
     for (dtype, width, twice) in [("F32", 4, true), ("BF16", 2, false)] {
         let path = folder.path().join(format!("{dtype}.safetensors"));
         write(&path, &keys, dtype, width, twice)?;
-        let before = anonymous();
-        let ((y, _model), peak) = with_peak(|| run(&path))?;
+        let (ran, held) = memory::peak(|| run(&path));
+        let (y, _model) = ran?;
         assert!(y.is_finite());
-        let held = peak.saturating_sub(before);
         assert!(
             held * 100 <= used * 105,
             "{dtype} file: {} MB held for {} MB of weights",
@@ -58,34 +55,6 @@ fn run(path: &Path) -> Result<(f32, Gpt2)> {
     let mask = Tensor::ones((1, 3), DType::I64, &device)?;
     let y = model.forward(&ids, &mask, &mut model.cache())?;
     Ok((y.sum_all()?.to_scalar::<f32>()?, model))
-}
-
-/// The result, and the most anonymous memory that the process had meanwhile.
-fn with_peak<T>(f: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
-    let (stop, peak) = (AtomicBool::new(false), AtomicU64::new(0));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                peak.fetch_max(anonymous(), Ordering::Relaxed);
-                thread::sleep(Duration::from_micros(200));
-            }
-        });
-        let result = f();
-        peak.fetch_max(anonymous(), Ordering::Relaxed);
-        stop.store(true, Ordering::Relaxed);
-        result
-    })
-    .map(|value| (value, peak.load(Ordering::Relaxed)))
-}
-
-/// Anonymous memory of this process in bytes; pages of mapped files are not part of it.
-fn anonymous() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
-    let number = line.and_then(|l| l.split_whitespace().next());
-    number
-        .and_then(|n| n.parse::<u64>().ok())
-        .map_or(0, |kib| kib * 1024)
 }
 
 /// A checkpoint of small random numbers, with or without the names that are tied to others.

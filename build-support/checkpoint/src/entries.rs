@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::dtype::Dtype;
 
@@ -75,17 +77,17 @@ fn part<'t>(text: &'t str, ends: &[u32], number: u32) -> &'t str {
 /// Numbers of texts that are somewhere else, by what they say: a hash table without keys.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// Half of a text's hash, which is never 0, and its number; zeros where there is none.
-    slots: Vec<(u32, u32)>,
-    len: usize,
+    /// Half of a text's hash, and its number.
+    slots: HashTable<(u32, u32)>,
     hasher: RandomState,
 }
 
 impl Index {
     /// The number of this text, where `get` gives that of each number.
     pub fn find<'t>(&self, text: &str, get: impl Fn(u32) -> &'t str) -> Option<u32> {
-        let (hash, number) = self.slots[self.slot(self.hash(text), text, get)?];
-        (hash > 0).then_some(number)
+        let hash = self.hasher.hash_one(text) as u32;
+        let is_it = |&(other, number): &(u32, u32)| other == hash && get(number) == text;
+        Some(self.slots.find(whole(hash), is_it)?.1)
     }
 
     /// Adds a text by its number; the one that says the same where there is one already.
@@ -95,52 +97,24 @@ impl Index {
         number: u32,
         get: impl Fn(u32) -> &'t str,
     ) -> Option<u32> {
-        if 8 * self.len >= 7 * self.slots.len() {
-            self.grow();
-        }
-        let hash = self.hash(text);
-        let slot = self.slot(hash, text, get)?;
-        let there = self.slots[slot];
-        if there.0 > 0 {
-            return Some(there.1);
-        }
-        self.slots[slot] = (hash, number);
-        self.len += 1;
-        None
-    }
-
-    fn hash(&self, text: &str) -> u32 {
-        (self.hasher.hash_one(text) as u32).max(1)
-    }
-
-    /// Where a text of this hash is, or would be; `None` where nothing is.
-    fn slot<'t>(&self, hash: u32, text: &str, get: impl Fn(u32) -> &'t str) -> Option<usize> {
-        self.slot_where(hash, |number| get(number) == text)
-    }
-
-    fn slot_where(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<usize> {
-        let last = self.slots.len().checked_sub(1)?;
-        let mut slot = hash as usize & last;
-        // There is always a free one.
-        while self.slots[slot].0 > 0 {
-            let (other, number) = self.slots[slot];
-            if other == hash && is_it(number) {
-                break;
-            }
-            slot = (slot + 1) & last;
-        }
-        Some(slot)
-    }
-
-    fn grow(&mut self) {
-        let slots = vec![(0, 0); (2 * self.slots.len()).max(16)];
-        let old = std::mem::replace(&mut self.slots, slots);
-        for (hash, number) in old.into_iter().filter(|&(hash, _)| hash > 0) {
-            if let Some(slot) = self.slot_where(hash, |_| false) {
-                self.slots[slot] = (hash, number);
+        let hash = self.hasher.hash_one(text) as u32;
+        let is_it = |&(other, number): &(u32, u32)| other == hash && get(number) == text;
+        match self
+            .slots
+            .entry(whole(hash), is_it, |&(hash, _)| whole(hash))
+        {
+            Entry::Occupied(there) => Some(there.get().1),
+            Entry::Vacant(free) => {
+                free.insert((hash, number));
+                None
             }
         }
     }
+}
+
+/// A hash whose upper bits differ as well, of half of one.
+fn whole(half: u32) -> u64 {
+    u64::from(half) << 32 | u64::from(half)
 }
 
 /// A text of JSON, borrowed where it has no escapes; `Cow` by itself is always a copy.

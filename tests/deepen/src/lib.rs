@@ -8,6 +8,7 @@
 
 pub mod experts;
 mod iterate;
+pub mod memory;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

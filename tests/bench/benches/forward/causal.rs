@@ -1,7 +1,7 @@
 //! The causal model in two dtypes: a prompt, and one more token after it.
 
 use candle_transformers::models::llama;
-use pycandle::{DType, Device, ModelCache, Result, Tensor, Weights};
+use pycandle::{DType, Device, ModelCache, RequiredKey, Result, Tensor, Weights};
 use pycandle_bench::{llama as f32_llama, llama_bf16};
 
 use super::measure::{Case, compare};
@@ -19,6 +19,7 @@ pub trait Causal: Sized {
     /// Furthest that the outputs may lie apart, of the largest value: candle-transformers rounds
     /// between other operations, over 24 layers.
     const TOLERANCE: f64;
+    fn required_keys() -> Result<Vec<RequiredKey>>;
     fn load(weights: &Weights, device: &Device) -> Result<Self>;
     fn cache(&self) -> ModelCache<Self>;
     fn run(&self, ids: &Tensor, mask: &Tensor, cache: &mut ModelCache<Self>) -> Result<Tensor>;
@@ -30,6 +31,9 @@ macro_rules! causal {
             const MANIFEST: &str = $module::MANIFEST;
             const DTYPE: DType = $dtype;
             const TOLERANCE: f64 = $tolerance;
+            fn required_keys() -> Result<Vec<RequiredKey>> {
+                Self::required_keys()
+            }
             fn load(weights: &Weights, device: &Device) -> Result<Self> {
                 Self::load(weights, device)
             }

@@ -1,8 +1,9 @@
 //! Generated models side by side with the hand-written ones of candle-transformers: the same weights,
 //! one process, taking turns. Fails when ours is the slower one, or computes something else.
-//! And the products of a few rows, beside what memory can be read at.
+//! What loading holds in memory, and the products of a few rows, beside what memory can be read at.
 
 mod causal;
+mod loading;
 mod measure;
 mod products;
 mod weights;
@@ -19,6 +20,9 @@ use pycandle_bench::{llama, llama_bf16, minilm};
 fn main() -> ExitCode {
     // `cargo bench` passes `--bench`; what else there is selects cases by name.
     let filter = std::env::args().skip(1).find(|a| !a.starts_with("--"));
+    if let Ok(model) = std::env::var(loading::MODEL) {
+        return loading::measure(&model);
+    }
     match run(filter.as_deref()) {
         Ok(cases) => measure::report(cases),
         Err(error) => {
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
 fn run(filter: Option<&str>) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     let wanted = |name: &str| filter.is_none_or(|f| name.contains(f));
+    loading::run(&wanted)?;
     for (batch, sequence) in [(1, 16), (8, 64), (1, 256)] {
         let name = format!("minilm {batch}x{sequence}");
         if wanted(&name) {

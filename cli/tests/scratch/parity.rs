@@ -1,39 +1,19 @@
 //! `cargo pycandle parity` from files to exit code: the scratch crate is written, built and run.
-//!
-//! It is built without optimisation, in a folder of its own that later runs find again: Candle takes
-//! about a minute there, and the models of these tests are small.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Output;
 
 use serde_json::Value;
 
-fn file(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
-}
+use super::{file, path, shared, text};
 
 fn parity(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cargo-pycandle"))
+    shared(env!("CARGO_BIN_EXE_cargo-pycandle"))
         .arg("parity")
         .args(args)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env(
-            "CARGO_TARGET_DIR",
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join("parity"),
-        )
-        .env("CARGO_NET_OFFLINE", "true")
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
-        .env("CARGO_INCREMENTAL", "0")
         .output()
         .expect("the program runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("a path that is text")
 }
 
 /// Copies the small model that PyTorch recorded, under another name.
@@ -138,4 +118,28 @@ fn one_model_passes() {
         output.stderr.is_empty() && !table.contains('\u{1b}'),
         "{said}"
     );
+}
+
+/// What lies inside a fusion is compared when there is none.
+#[test]
+fn without_fusions_more_is_compared() {
+    let [manifest, weights, golden] = ["_manifest.json", ".safetensors", "_trace.safetensors"]
+        .map(|ending| file(&format!("tests/models/llama{ending}")));
+    let compared = |more: &[&str]| {
+        let files = [
+            "--json",
+            "--manifest",
+            path(&manifest),
+            "--weights",
+            path(&weights),
+            "--golden",
+            path(&golden),
+        ];
+        let output = parity(&[&files, more].concat());
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let json: Value = serde_json::from_slice(&output.stdout).expect(&said);
+        json["models"][0]["modules"].as_u64().expect("a number")
+    };
+    assert!(compared(&["--no-fuse"]) > compared(&[]));
 }
