@@ -56,6 +56,7 @@ const FAMILIES: &[(&str, &[Row])] = &[
     ("Creation", create::ROWS),
     ("Einstein summation", einsum::ROWS),
     ("Indexing", index::ROWS),
+    ("Indexing", index::FOLDS),
     ("Layers", nn::ROWS),
     ("Pooling and resizing", pool::ROWS),
     ("Products", products::ROWS),
@@ -67,7 +68,8 @@ const FAMILIES: &[(&str, &[Row])] = &[
 
 /// Whether an op computes with numbers, so that its result can leave the range of its dtype.
 pub fn wraps(op: &str) -> bool {
-    [arith::ROWS, bits::LEFT_SHIFTS, products::ROWS]
+    let computing = [arith::ROWS, bits::LEFT_SHIFTS, index::FOLDS, products::ROWS];
+    computing
         .iter()
         .any(|rows| rows.binary_search_by_key(&op, |(name, _)| name).is_ok())
 }

@@ -364,7 +364,6 @@ fn nan_to_num(c: &Ctx) -> Result<Expr, Why> {
     op("nan_to_num", [c.tensor("self")?.expr, float(nan), up, down])
 }
 
-/// The first half along a dimension, scaled by the sigmoid of the second.
 fn minimum(c: &Ctx) -> Result<Expr, Why> {
     let (a, b) = (c.tensor("self")?, c.tensor("other")?);
     op(

@@ -14,12 +14,9 @@ pub const ROWS: &[Row] = &[
     ("aten.cummin.default", Rule::Many(|c| so_far(c, "cummin"))),
     ("aten.gather.default", Rule::Fn(gather)),
     ("aten.index.Tensor", Rule::Fn(index)),
-    ("aten.index_add.default", Rule::Fn(index_add)),
     ("aten.index_copy.default", Rule::Fn(index_copy)),
     ("aten.index_fill.int_Scalar", Rule::Fn(index_fill)),
     ("aten.index_fill.int_Tensor", Rule::Fn(index_fill)),
-    ("aten.index_put.default", Rule::Fn(index_put)),
-    ("aten.index_reduce.default", Rule::Fn(index_reduce)),
     ("aten.index_select.default", Rule::Fn(index_select)),
     ("aten.kthvalue.default", Rule::Many(kthvalue)),
     ("aten.masked_scatter.default", Rule::Fn(masked_scatter)),
@@ -31,18 +28,25 @@ pub const ROWS: &[Row] = &[
     ("aten.median.dim", Rule::Many(|c| extreme(c, "median_dim"))),
     ("aten.min.dim", Rule::Many(|c| extreme(c, "min_dim"))),
     ("aten.one_hot.default", Rule::Fn(one_hot)),
-    ("aten.scatter.reduce", Rule::Fn(scatter_reduce)),
     ("aten.scatter.src", Rule::Fn(scatter)),
     ("aten.scatter.value", Rule::Fn(scatter_value)),
-    ("aten.scatter.value_reduce", Rule::Fn(scatter_reduce)),
-    ("aten.scatter_add.default", Rule::Fn(scatter_add)),
-    ("aten.scatter_reduce.two", Rule::Fn(scatter_reduce)),
     ("aten.searchsorted.Tensor", Rule::Fn(searchsorted)),
     ("aten.sort.default", Rule::Many(sort)),
     ("aten.sort.stable", Rule::Many(sort)),
     ("aten.take.default", Rule::Fn(take)),
     ("aten.take_along_dim.default", Rule::Fn(take_along_dim)),
     ("aten.topk.default", Rule::Many(topk)),
+];
+
+/// Those that compute with numbers: what several of them give can leave the range of a dtype.
+pub const FOLDS: &[Row] = &[
+    ("aten.index_add.default", Rule::Fn(index_add)),
+    ("aten.index_put.default", Rule::Fn(index_put)),
+    ("aten.index_reduce.default", Rule::Fn(index_reduce)),
+    ("aten.scatter.reduce", Rule::Fn(scatter_reduce)),
+    ("aten.scatter.value_reduce", Rule::Fn(scatter_reduce)),
+    ("aten.scatter_add.default", Rule::Fn(scatter_add)),
+    ("aten.scatter_reduce.two", Rule::Fn(scatter_reduce)),
 ];
 
 fn index(c: &Ctx) -> Result<Expr, Why> {
@@ -147,25 +151,22 @@ fn index_add(c: &Ctx) -> Result<Expr, Why> {
         _ if x.dtype.is_float() => op("mul_scalar", [source.expr, float(number(c, "alpha")?)])?,
         _ => return why("argument `alpha` is a float for integers"),
     };
+    put(c, x.expr, dim, source, true)
+}
+
+/// `source` written at rows of a dimension, or added to them.
+fn put(c: &Ctx, x: Expr, dim: usize, source: Expr, accumulate: bool) -> Result<Expr, Why> {
     let mut indices = vec![Expr::None; dim];
     indices.push(some(Some(c.tensor("index")?.expr)));
-    let accumulate = Expr::Bool(true);
-    op(
-        "index_put",
-        [x.expr, Expr::Slice(indices), source, accumulate],
-    )
+    let args = [x, Expr::Slice(indices), source, Expr::Bool(accumulate)];
+    op("index_put", args)
 }
 
 /// `source` written at rows of a dimension.
 fn index_copy(c: &Ctx) -> Result<Expr, Why> {
     let x = c.tensor("self")?;
-    let mut indices = vec![Expr::None; c.dim("dim", x.rank())?];
-    indices.push(some(Some(c.tensor("index")?.expr)));
-    let source = c.tensor("source")?.expr;
-    op(
-        "index_put",
-        [x.expr, Expr::Slice(indices), source, Expr::Bool(false)],
-    )
+    let dim = c.dim("dim", x.rank())?;
+    put(c, x.expr, dim, c.tensor("source")?.expr, false)
 }
 
 /// `source` folded into rows of a dimension: each row's index is that of all its elements.
@@ -197,22 +198,28 @@ fn scatter_reduce(c: &Ctx) -> Result<Expr, Why> {
 /// A scatter that folds what goes to one element.
 fn folded(c: &Ctx, x: Expr, dim: usize, index: Expr, source: Expr) -> Result<Expr, Why> {
     let include_self = c.bool_or("include_self", true)?;
-    let name = match c.str_or("reduce", "")? {
+    let narrow = [Dtype::Int8, Dtype::Int16, Dtype::Int32];
+    let fold = match c.str_or("reduce", "")? {
         "add" | "sum" if include_self => {
             return op("scatter_add", [x, int(dim), index, source]);
         }
-        "sum" => "scatter_sum",
-        "prod" | "multiply" => "scatter_prod",
-        "mean" => "scatter_mean",
-        "amax" => "scatter_amax",
-        "amin" => "scatter_amin",
+        "sum" => "Sum",
+        "prod" | "multiply" => "Product",
+        "mean" if narrow.contains(&c.out_dtype()) => {
+            return why("the mean of narrow integers: convert to int64 first");
+        }
+        "mean" => "Mean",
+        "amax" => "Max",
+        "amin" => "Min",
         other => {
             return why(format!(
                 "argument `reduce` is `{other}`, which is none of PyTorch's"
             ));
         }
     };
-    op(name, [x, int(dim), index, source, Expr::Bool(include_self)])
+    let fold = Expr::Variant("Fold", fold);
+    let args = [x, int(dim), index, source, fold, Expr::Bool(include_self)];
+    op("scatter_reduce", args)
 }
 
 fn masked_scatter(c: &Ctx) -> Result<Expr, Why> {
@@ -255,13 +262,7 @@ fn index_fill(c: &Ctx) -> Result<Expr, Why> {
         true => c.tensor("value")?.cast(c, x.dtype),
         false => of_number(c, "value", x.dtype, &[])?,
     };
-    let mut indices = vec![Expr::None; dim];
-    indices.push(some(Some(c.tensor("index")?.expr)));
-    let accumulate = Expr::Bool(false);
-    op(
-        "index_put",
-        [x.expr, Expr::Slice(indices), value, accumulate],
-    )
+    put(c, x.expr, dim, value, false)
 }
 
 fn one_hot(c: &Ctx) -> Result<Expr, Why> {

@@ -143,7 +143,7 @@ fn both(values: Result<Expr, Why>) -> Result<Lowered, Why> {
     Ok(Lowered::Tuple(values?, 2))
 }
 
-/// The last sizes of the output, as a tuple.
+/// The last sizes of the output.
 fn last_sizes(c: &Ctx, dims: usize) -> Result<Vec<Dim>, Why> {
     let shape = out_shape(c, 0)?;
     match shape.len().checked_sub(dims) {
@@ -285,7 +285,7 @@ fn resized(c: &Ctx, dims: usize) -> Result<[Expr; 2], Why> {
     }
     let size = match to {
         [length] => Expr::Size(length.clone()),
-        to => Expr::Tuple(to.iter().map(|d| Expr::Size(d.clone())).collect()),
+        to => sizes(to.to_vec()),
     };
     Ok([x.expr, size])
 }

@@ -2,7 +2,7 @@
 //!
 //! In: a manifest of any length, and the checkpoint that is held against it. Out: what the checkpoint
 //! is held against, without the text, the graph, or a second copy of the names that both have. Nothing
-//! where anything is wrong: then the manifest is read as a whole, which says what.
+//! where anything that is read here is wrong: then the manifest is read as a whole, which says what.
 
 use std::fmt;
 use std::io::BufReader;

@@ -1,10 +1,13 @@
 //! Bags of embeddings: rows of a table, folded by the bag they belong to.
 
+use std::ops::Range;
+
 use candle_core::{DType, Tensor, WithDType};
 
 use super::Result;
-use super::map::same_dtype;
-use super::memory::{fail, is_float, on_cpu, read, tensor, to_i64, with_any};
+use super::elementwise::float_only;
+use super::map::{always_chunks, same_dtype};
+use super::memory::{fail, on_cpu, read, tensor, to_i64, with_any, written};
 
 /// What [`embedding_bag`] makes of the rows of a bag.
 ///
@@ -49,80 +52,109 @@ pub fn embedding_bag(
     closed: bool,
     padding: Option<i64>,
 ) -> Result<Tensor> {
+    float_only("embedding_bag", table)?;
     let &[rows, width] = table.dims() else {
         fail!("embedding_bag: a table of shape {:?}", table.dims());
     };
-    if !is_float(table.dtype()) {
-        fail!(
-            "embedding_bag: expected floating point, got {:?}",
-            table.dtype()
-        );
-    }
-    let scale = match scale {
-        Some(scale) => {
-            same_dtype("embedding_bag", table, scale)?;
-            scale
-                .flatten_all()?
-                .to_dtype(DType::F64)?
-                .to_vec1::<f64>()?
-        }
-        None => Vec::new(),
-    };
-    let (indices, mut starts) = (to_i64(indices)?, to_i64(offsets)?);
-    if !closed {
-        starts.push(indices.len() as i64);
-    }
-    if !scale.is_empty() && scale.len() != indices.len() {
-        fail!(
-            "embedding_bag: {} scales for {} indices",
-            scale.len(),
-            indices.len()
-        );
-    }
-    let mut bags: Vec<Vec<(usize, f64)>> = Vec::with_capacity(starts.len());
-    for bounds in starts.windows(2) {
-        let range = usize::try_from(bounds[0])
-            .ok()
-            .zip(usize::try_from(bounds[1]).ok());
-        let Some(range) = range.filter(|&(a, b)| a <= b && b <= indices.len()) else {
-            fail!("embedding_bag: a bag from {} to {}", bounds[0], bounds[1]);
-        };
-        let mut bag = Vec::with_capacity(range.1 - range.0);
-        let within = indices.iter().enumerate().take(range.1).skip(range.0);
-        for (i, &index) in within {
-            if Some(index) == padding {
-                continue;
-            }
-            let Some(row) = usize::try_from(index).ok().filter(|&row| row < rows) else {
-                fail!("embedding_bag: index {index} is out of range for size {rows}");
-            };
-            bag.push((row, scale.get(i).copied().unwrap_or(1.0)));
-        }
-        bags.push(bag);
-    }
+    let bags = Bags::new(
+        rows,
+        indices,
+        offsets,
+        closed,
+        padding,
+        scales(table, scale)?,
+    )?;
     on_cpu(&[table], |inputs| {
         with_any!(table.dtype(), "embedding_bag", T => read::<T, _>(inputs[0], |table| {
-            let mut out = Vec::with_capacity(bags.len() * width);
-            for bag in &bags {
-                for column in 0..width {
-                    let values = bag.iter().map(|&(row, scale)| {
-                        scale * table[row * width + column].to_f64()
-                    });
-                    out.push(T::from_f64(folded(fold, values)));
-                }
-            }
-            tensor(out, (bags.len(), width))
+            let count = bags.bounds.len();
+            let out = written(count * width, |out: &mut [T]| {
+                always_chunks(out, width.max(1), &|start, out: &mut [T]| {
+                    let bag = &bags.rows[bags.bounds[start / width].clone()];
+                    for (column, to) in out.iter_mut().enumerate() {
+                        let values = bag.iter().map(|&(row, scale)| {
+                            scale * table[row * width + column].to_f64()
+                        });
+                        *to = T::from_f64(folded(fold, values));
+                    }
+                });
+            });
+            tensor(out, (count, width))
         }))
     })
 }
 
-fn folded(fold: Bag, values: impl ExactSizeIterator<Item = f64>) -> f64 {
+/// One number per index, or none.
+fn scales(table: &Tensor, scale: Option<&Tensor>) -> Result<Option<Vec<f64>>> {
+    let Some(scale) = scale else {
+        return Ok(None);
+    };
+    same_dtype("embedding_bag", table, scale)?;
+    let scale = scale.flatten_all()?.to_dtype(DType::F64)?;
+    Ok(Some(scale.to_vec1()?))
+}
+
+struct Bags {
+    /// Rows of the table with their scales, bag by bag.
+    rows: Vec<(usize, f64)>,
+    /// Of each bag, in those.
+    bounds: Vec<Range<usize>>,
+}
+
+impl Bags {
+    fn new(
+        rows: usize,
+        indices: &Tensor,
+        offsets: &Tensor,
+        closed: bool,
+        padding: Option<i64>,
+        scales: Option<Vec<f64>>,
+    ) -> Result<Self> {
+        let (indices, mut starts) = (to_i64(indices)?, to_i64(offsets)?);
+        if !closed {
+            starts.push(indices.len() as i64);
+        }
+        if let Some(scales) = scales.as_ref().filter(|s| s.len() != indices.len()) {
+            let (scales, indices) = (scales.len(), indices.len());
+            fail!("embedding_bag: {scales} scales for {indices} indices");
+        }
+        // Negative rows count from the end, in the padding alone.
+        let padding = padding.map(|p| if p < 0 { p + rows as i64 } else { p });
+        let mut bags = Self {
+            rows: Vec::with_capacity(indices.len()),
+            bounds: Vec::with_capacity(starts.len()),
+        };
+        for bounds in starts.windows(2) {
+            let range = usize::try_from(bounds[0])
+                .ok()
+                .zip(usize::try_from(bounds[1]).ok());
+            let Some((from, to)) = range.filter(|&(a, b)| a <= b && b <= indices.len()) else {
+                fail!("embedding_bag: a bag from {} to {}", bounds[0], bounds[1]);
+            };
+            let start = bags.rows.len();
+            for (i, &index) in indices.iter().enumerate().take(to).skip(from) {
+                if Some(index) == padding {
+                    continue;
+                }
+                let Some(row) = usize::try_from(index).ok().filter(|&row| row < rows) else {
+                    fail!("embedding_bag: index {index} is out of range for size {rows}");
+                };
+                bags.rows.push((row, scales.as_ref().map_or(1.0, |s| s[i])));
+            }
+            bags.bounds.push(start..bags.rows.len());
+        }
+        Ok(bags)
+    }
+}
+
+fn folded(fold: Bag, mut values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len();
-    let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
+    let Some(first) = values.next() else {
+        return 0.0;
+    };
     match fold {
-        _ if count == 0 => 0.0,
-        Bag::Sum => values.sum(),
-        Bag::Mean => values.sum::<f64>() / count as f64,
-        Bag::Max => values.fold(f64::NEG_INFINITY, larger),
+        Bag::Sum => values.fold(0.0 + first, |sum, v| sum + v),
+        Bag::Mean => values.fold(0.0 + first, |sum, v| sum + v) / count as f64,
+        // A NaN that comes first stays, and no later one is larger.
+        Bag::Max => values.fold(first, |most, v| if v > most { v } else { most }),
     }
 }

@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use super::Result;
 use super::cast::to_dtype;
 use super::compare::{masked_fill, where_};
+use super::index::nonzero;
 use super::memory::{fail, tensor};
 
 /// `start, start + step, …` below `end` (above, for a negative step). (`aten.arange`)
@@ -233,10 +234,9 @@ fn places_where(
     device: &Device,
     holds: impl Fn(i64, i64) -> bool,
 ) -> Result<Tensor> {
-    let all = (0..rows as i64).flat_map(|row| (0..columns as i64).map(move |column| (row, column)));
-    let (at, of): (Vec<i64>, Vec<i64>) = all.filter(|&(row, column)| holds(row, column)).unzip();
-    let count = at.len();
-    Ok(Tensor::from_vec([at, of].concat(), (2, count), device)?)
+    Ok(nonzero(&triangle(rows, columns, device, holds)?)?
+        .t()?
+        .contiguous()?)
 }
 
 /// The matrices (the last two dimensions) with zeros above a diagonal. (`aten.tril`)

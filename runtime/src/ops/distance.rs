@@ -4,8 +4,9 @@ use candle_core::{Tensor, WithDType};
 
 use super::Result;
 use super::composed::widened;
-use super::elementwise::{div, maximum, mul};
-use super::map::{chunks, same_dtype};
+use super::elementwise::{div, float_only, mul, sub};
+use super::functions::clamp;
+use super::map::{always_chunks, same_dtype};
 use super::memory::{fail, on_cpu, read, tensor, with_any, written};
 use super::reduce::{sum, vector_norm};
 use super::scalar::add_scalar;
@@ -22,6 +23,7 @@ use super::walk::{broadcast_shape, expand_to};
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn cdist(a: &Tensor, b: &Tensor, p: f64) -> Result<Tensor> {
+    float_only("cdist", a)?;
     same_dtype("cdist", a, b)?;
     let (&[ref batch @ .., n, k], &[ref other @ .., m, l]) = (a.dims(), b.dims()) else {
         fail!("cdist: {:?} and {:?}", a.dims(), b.dims());
@@ -37,7 +39,7 @@ pub fn cdist(a: &Tensor, b: &Tensor, p: f64) -> Result<Tensor> {
         with_any!(a.dtype(), "cdist", T => read::<T, _>(inputs[0], |a| {
             read::<T, _>(inputs[1], |b| {
                 let out = written(shape.iter().product(), |out: &mut [T]| {
-                    chunks(out, m.max(1), &|start, out: &mut [T]| {
+                    always_chunks(out, m.max(1), &|start, out: &mut [T]| {
                         let row = start / m;
                         let from = &a[row * k..][..k];
                         for (j, to) in out.iter_mut().enumerate() {
@@ -82,8 +84,7 @@ pub fn cosine_similarity(a: &Tensor, b: &Tensor, dim: usize, eps: f64) -> Result
         let unit = |x: &Tensor| {
             let x = expand_to(x, &shape)?;
             let norm = vector_norm(&x, 2.0, &[dim], true)?;
-            let least = super::create::full(eps, &[], x.dtype(), x.device())?;
-            div(&x, &maximum(&norm, &least)?)
+            div(&x, &clamp(&norm, Some(eps), None)?)
         };
         sum(&mul(&unit(a)?, &unit(b)?)?, &[dim], false)
     })
@@ -106,7 +107,7 @@ pub fn pairwise_distance(
     keepdim: bool,
 ) -> Result<Tensor> {
     widened([a, b], |[a, b]| {
-        let apart = add_scalar(&super::elementwise::sub(a, b)?, eps)?;
+        let apart = add_scalar(&sub(a, b)?, eps)?;
         let Some(last) = apart.rank().checked_sub(1) else {
             fail!("pairwise_distance: the tensors have no dimension");
         };

@@ -1,6 +1,7 @@
 //! Images and volumes sampled at given places, and the places of an affine map.
 
 use candle_core::{DType, Tensor, WithDType};
+use rayon::prelude::*;
 
 use super::Result;
 use super::cast::to_dtype;
@@ -9,7 +10,7 @@ use super::create::linspace;
 use super::linalg::matmul;
 use super::map::{chunks, same_dtype};
 use super::memory::{fail, on_cpu, read, tensor, with_any, written};
-use super::scalar::mul_scalar;
+use super::scalar::{div_scalar, mul_scalar};
 use super::shape::{expand, stack};
 use super::upsample::cubic;
 
@@ -103,31 +104,59 @@ pub fn grid_sample(
         // Places in double precision only where the grid is.
         let single = inputs[1].dtype() != DType::F64;
         let grid = to_dtype(inputs[1], DType::F64)?;
+        let taps: Vec<Taps> = read::<f64, _>(&grid, |grid| {
+            let places = grid.par_chunks_exact(dims);
+            Ok(places.map(|place| sampler.taps(place, single)).collect())
+        })?;
         with_any!(x.dtype(), "grid_sample", T => read::<T, _>(inputs[0], |data| {
-            read::<f64, _>(&grid, |grid| {
-                let out = written(shape.iter().product(), |out: &mut [T]| {
-                    chunks(out, (channels * count).max(1), &|start, out: &mut [T]| {
-                        let image = start / (channels * count);
-                        let data = &data[image * channels * volume..][..channels * volume];
-                        for i in 0..count {
-                            let place = &grid[(image * count + i) * dims..][..dims];
-                            let taps = sampler.taps(place, single);
-                            for (c, plane) in data.chunks_exact(volume).enumerate() {
-                                out[c * count + i] = T::from_f64(weighed(plane, &taps));
-                            }
-                        }
-                    });
+            let out = written(shape.iter().product(), |out: &mut [T]| {
+                chunks(out, count.max(1), &|start, out: &mut [T]| {
+                    let plane = start / count;
+                    let taps = &taps[plane / channels * count..];
+                    let plane = &data[plane * volume..][..volume];
+                    for (to, taps) in out.iter_mut().zip(taps) {
+                        *to = T::from_f64(taps.weigh(plane));
+                    }
                 });
-                tensor(out, &shape[..])
-            })
+            });
+            tensor(out, &shape[..])
         }))
     })
 }
 
-fn weighed<T: WithDType>(plane: &[T], taps: &[(usize, f64)]) -> f64 {
-    taps.iter()
-        .map(|&(at, weight)| weight * plane[at].to_f64())
-        .sum()
+/// Elements of a plane with their weights: up to four along each of two dimensions, or two along
+/// each of three.
+#[derive(Clone, Copy)]
+struct Taps {
+    taps: [(usize, f64); 16],
+    count: usize,
+}
+
+impl Taps {
+    /// The first element, and nothing else.
+    const FIRST: Self = Self {
+        taps: [(0, 1.0); 16],
+        count: 1,
+    };
+
+    fn new(taps: impl IntoIterator<Item = (usize, f64)>) -> Self {
+        let mut all = Self::FIRST;
+        all.count = 0;
+        for (to, tap) in all.taps.iter_mut().zip(taps) {
+            *to = tap;
+            all.count += 1;
+        }
+        all
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, f64)> + Clone {
+        self.taps[..self.count].iter().copied()
+    }
+
+    fn weigh<T: WithDType>(&self, plane: &[T]) -> f64 {
+        self.iter()
+            .fold(0.0, |sum, (at, weight)| sum + weight * plane[at].to_f64())
+    }
 }
 
 struct Sampler {
@@ -139,53 +168,67 @@ struct Sampler {
 }
 
 impl Sampler {
-    /// The elements of a plane that a place is made of, with their weights.
-    fn taps(&self, place: &[f64], single: bool) -> Vec<(usize, f64)> {
-        let mut taps = vec![(0, 1.0)];
+    /// The elements of a plane that a place is made of.
+    fn taps(&self, place: &[f64], single: bool) -> Taps {
+        let mut taps = Taps::FIRST;
         let mut stride = 1;
         for (&at, &size) in place.iter().zip(&self.sizes) {
-            let along = self.along(at, size, single);
-            let further = |&(from, so_far): &(usize, f64)| {
-                let next = move |(p, weight)| (from + p * stride, so_far * weight);
-                along.clone().into_iter().map(next)
-            };
-            taps = taps.iter().flat_map(further).collect();
+            let along = self.along(self.position(at, size, single), size);
+            taps = Taps::new(taps.iter().flat_map(|(from, so_far)| {
+                along
+                    .iter()
+                    .map(move |(p, weight)| (from + p * stride, so_far * weight))
+            }));
             stride *= size;
         }
         taps
     }
 
-    /// The elements along one dimension; none for a zero outside.
-    fn along(&self, at: f64, size: usize, single: bool) -> Vec<(usize, f64)> {
+    /// Where a place between -1 and 1 lies among the elements. PyTorch computes it otherwise for
+    /// volumes than for images, and the last bit decides which element is the nearest.
+    fn position(&self, at: f64, size: usize, single: bool) -> f64 {
         let round = |v: f64| if single { f64::from(v as f32) } else { v };
+        let (at, n, volume) = (round(at + 1.0), size as f64, self.sizes.len() == 3);
+        match (self.align_corners, volume) {
+            (true, true) => round(at / 2.0 * (n - 1.0)),
+            (true, false) => round(at * ((n - 1.0) / 2.0)),
+            (false, true) => round(round(at * n) - 1.0) / 2.0,
+            (false, false) => round(round(at * (n / 2.0)) - 0.5),
+        }
+    }
+
+    /// The elements along one dimension; none for a zero outside.
+    fn along(&self, at: f64, size: usize) -> Taps {
         let n = size as f64;
-        let at = match self.align_corners {
-            true => round((at + 1.0) / 2.0 * (n - 1.0)),
-            false => round((round((at + 1.0) * n) - 1.0) / 2.0),
-        };
         let inside = |v: f64| (v >= 0.0 && v < n).then_some(v as usize);
+        // An image has no weights there, as PyTorch computes them.
+        let nowhere = self.sizes.len() == 2 && !at.is_finite();
         match self.sampling {
             Sampling::Bilinear => {
                 let at = self.moved(at, n);
+                if nowhere && !at.is_finite() {
+                    return Taps::new([(0, f64::NAN)]);
+                }
                 let low = at.floor();
                 let both = [(low, low + 1.0 - at), (low + 1.0, at - low)];
-                let both = both.into_iter();
-                both.filter_map(|(v, weight)| Some((inside(v)?, weight)))
-                    .collect()
+                Taps::new(
+                    both.into_iter()
+                        .filter_map(|(v, weight)| Some((inside(v)?, weight))),
+                )
             }
             Sampling::Nearest => {
                 let at = self.moved(at, n).round_ties_even();
-                inside(at).map(|at| (at, 1.0)).into_iter().collect()
+                Taps::new(inside(at).map(|at| (at, 1.0)))
             }
+            Sampling::Bicubic if nowhere => Taps::new([(0, f64::NAN)]),
             Sampling::Bicubic => {
                 let low = at.floor();
                 let weights = cubic(at - low, -0.75);
                 let four = weights.into_iter().zip(-1..);
-                four.filter_map(|(weight, k)| {
+                Taps::new(four.filter_map(|(weight, k)| {
                     let at = self.moved(low + f64::from(k), n);
                     Some((inside(at)?, weight))
-                })
-                .collect()
+                }))
             }
         }
     }
@@ -198,7 +241,12 @@ impl Sampler {
             (Outside::Reflection, true) => mirrored(at, 0.0, n - 1.0),
             (Outside::Reflection, false) => mirrored(at, -0.5, n - 0.5),
         };
-        at.clamp(0.0, n - 1.0)
+        // A NaN is brought to the first element of an image, and to the last of a volume.
+        match self.sizes.len() {
+            2 => at.max(0.0).min(n - 1.0),
+            _ if at.is_nan() => n - 1.0,
+            _ => at.clamp(0.0, n - 1.0),
+        }
     }
 }
 
@@ -242,7 +290,10 @@ pub fn affine_grid(theta: &Tensor, size: &[usize], align_corners: bool) -> Resul
             };
             let along = match align_corners {
                 true => along,
-                false => mul_scalar(&along, (steps as f64 - 1.0) / steps as f64)?,
+                false => {
+                    let inner = mul_scalar(&along, steps as f64 - 1.0)?;
+                    div_scalar(&inner, steps as f64)?
+                }
             };
             let mut shape = vec![1; n];
             shape[d] = steps;

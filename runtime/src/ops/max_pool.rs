@@ -6,7 +6,7 @@ use super::Result;
 use super::create::full;
 use super::map::chunks;
 use super::memory::{fail, on_cpu, read, tensor, with_any, written};
-use super::pool::{Axis, part};
+use super::pool::{Axis, Window, part};
 use super::scatter::scatter;
 use super::sort::is_nan;
 
@@ -39,9 +39,9 @@ impl Sizes for (usize, usize, usize) {
     const COUNT: usize = 3;
 }
 
-/// Declares max pooling of one number of dimensions: the elements, and both.
+/// Declares max pooling of one number of dimensions.
 macro_rules! max_pools {
-    ($($(#[$doc:meta])* $name:ident, $(#[$both_doc:meta])* $both:ident: $sizes:ty;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $sizes:ty => $out:ty, $run:ident;)*) => {$(
         $(#[$doc])*
         pub fn $name(
             x: &Tensor,
@@ -50,26 +50,14 @@ macro_rules! max_pools {
             padding: $sizes,
             dilation: $sizes,
             ceil_mode: bool,
-        ) -> Result<Tensor> {
-            Ok($both(x, kernel, stride, padding, dilation, ceil_mode)?.0)
-        }
-
-        $(#[$both_doc])*
-        pub fn $both(
-            x: &Tensor,
-            kernel: $sizes,
-            stride: $sizes,
-            padding: $sizes,
-            dilation: $sizes,
-            ceil_mode: bool,
-        ) -> Result<(Tensor, Tensor)> {
+        ) -> Result<$out> {
             let settings = [
                 kernel.three(1),
                 stride.three(1),
                 padding.three(0),
                 dilation.three(1),
             ];
-            pooled(stringify!($name), x, <$sizes>::COUNT, settings, ceil_mode)
+            $run(x, &Windows::new(stringify!($name), x, <$sizes>::COUNT, settings, ceil_mode)?)
         }
     )*};
 }
@@ -85,7 +73,7 @@ max_pools! {
     /// assert_eq!(y.to_vec3::<f32>()?, [[[4., 4.]]]);
     /// # Ok::<(), pycandle::Error>(())
     /// ```
-    max_pool1d,
+    max_pool1d: usize => Tensor, values;
     /// [`max_pool1d`], and where its elements are, as `I64`. (`aten.max_pool1d_with_indices`)
     ///
     /// ```
@@ -95,7 +83,7 @@ max_pools! {
     /// assert_eq!(at.to_vec3::<i64>()?, [[[1, 1]]]);
     /// # Ok::<(), pycandle::Error>(())
     /// ```
-    max_pool1d_with_indices: usize;
+    max_pool1d_with_indices: usize => (Tensor, Tensor), with_indices;
     /// [`max_pool1d`] of images, `[.., height, width]`. (`aten.max_pool2d`)
     ///
     /// ```
@@ -106,7 +94,7 @@ max_pools! {
     /// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [6.]);
     /// # Ok::<(), pycandle::Error>(())
     /// ```
-    max_pool2d,
+    max_pool2d: (usize, usize) => Tensor, values;
     /// [`max_pool2d`], and where its elements are in the flat image, as `I64`: the first of equal
     /// ones. (`aten.max_pool2d_with_indices`)
     ///
@@ -117,7 +105,7 @@ max_pools! {
     /// assert_eq!(at.flatten_all()?.to_vec1::<i64>()?, [2]);
     /// # Ok::<(), pycandle::Error>(())
     /// ```
-    max_pool2d_with_indices: (usize, usize);
+    max_pool2d_with_indices: (usize, usize) => (Tensor, Tensor), with_indices;
     /// [`max_pool1d`] of volumes, `[.., depth, height, width]`. (`aten.max_pool3d`)
     ///
     /// ```
@@ -127,7 +115,7 @@ max_pools! {
     /// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [3., 6.]);
     /// # Ok::<(), pycandle::Error>(())
     /// ```
-    max_pool3d,
+    max_pool3d: (usize, usize, usize) => Tensor, values;
     /// [`max_pool3d`], and where its elements are in the flat volume, as `I64`.
     /// (`aten.max_pool3d_with_indices`)
     ///
@@ -139,40 +127,7 @@ max_pools! {
     /// assert_eq!(at.flatten_all()?.to_vec1::<i64>()?, [2, 3]);
     /// # Ok::<(), pycandle::Error>(())
     /// ```
-    max_pool3d_with_indices: (usize, usize, usize);
-}
-
-/// Kernel, stride, padding and dilation.
-type Settings = [[usize; 3]; 4];
-
-fn pooled(
-    op: &str,
-    x: &Tensor,
-    dims: usize,
-    [kernel, stride, padding, dilation]: Settings,
-    ceil: bool,
-) -> Result<(Tensor, Tensor)> {
-    let sizes = spatial(op, x, dims)?;
-    let mut places = Vec::with_capacity(3);
-    for i in 0..3 {
-        let settings = (kernel[i], stride[i], padding[i], dilation[i]);
-        let axis = Axis::new(op, sizes[i], settings, ceil)?;
-        places.push(axis.windows());
-    }
-    largest(op, x, dims, sizes, &places)
-}
-
-/// The sizes of the last dimensions as those of a volume.
-fn spatial(op: &str, x: &Tensor, dims: usize) -> Result<[usize; 3]> {
-    let Some(first) = x.rank().checked_sub(dims).filter(|&n| n > 0) else {
-        fail!(
-            "{op}: expected channels and {dims} dimensions, got {:?}",
-            x.dims()
-        );
-    };
-    let mut sizes = [1; 3];
-    sizes[3 - dims..].copy_from_slice(&x.dims()[first..]);
-    Ok(sizes)
+    max_pool3d_with_indices: (usize, usize, usize) => (Tensor, Tensor), with_indices;
 }
 
 /// Declares max pooling into a number of parts.
@@ -180,16 +135,8 @@ macro_rules! adaptive_max_pools {
     ($($(#[$doc:meta])* $name:ident: $sizes:ty;)*) => {$(
         $(#[$doc])*
         pub fn $name(x: &Tensor, output: $sizes) -> Result<(Tensor, Tensor)> {
-            let op = stringify!($name);
-            let sizes = spatial(op, x, <$sizes>::COUNT)?;
-            if sizes.contains(&0) {
-                fail!("{op}: {:?} has no element to take", x.dims());
-            }
-            let parts = output.three(1).into_iter().zip(sizes);
-            let places = parts.map(|(parts, size)| {
-                (0..parts).map(|i| part(i, size, parts).collect()).collect()
-            });
-            largest(op, x, <$sizes>::COUNT, sizes, &places.collect::<Vec<_>>())
+            let windows = Windows::parts(stringify!($name), x, <$sizes>::COUNT, output.three(1))?;
+            with_indices(x, &windows)
         }
     )*};
 }
@@ -230,59 +177,151 @@ adaptive_max_pools! {
     adaptive_max_pool3d: (usize, usize, usize);
 }
 
-/// The largest element of each window, and where it is in its volume; `places` are, per axis and
-/// window, the positions that it covers.
-fn largest(
-    op: &str,
-    x: &Tensor,
+/// The windows of a pooling over the last dimensions of a tensor.
+struct Windows {
+    op: &'static str,
+    /// Of the tensor, before those that are pooled.
+    batch: Vec<usize>,
     dims: usize,
+    /// Of a volume.
     sizes: [usize; 3],
-    places: &[Vec<Vec<usize>>],
-) -> Result<(Tensor, Tensor)> {
-    let [depths, rows, columns] = places else {
-        fail!("{op}: expected three axes");
-    };
-    let batch = &x.dims()[..x.rank() - dims];
-    let output = [depths.len(), rows.len(), columns.len()];
-    let shape = [batch, &output[3 - dims..]].concat();
-    let (volume, count) = (sizes.iter().product::<usize>(), output.iter().product());
-    let of = |i: usize| {
-        let row = i / output[2];
-        [
-            &depths[row / output[1]],
-            &rows[row % output[1]],
-            &columns[i % output[2]],
-        ]
-    };
-    on_cpu(&[x], |inputs| {
-        with_any!(inputs[0].dtype(), op, T => read::<T, _>(inputs[0], |data| {
-            let at = written(shape.iter().product(), |out: &mut [i64]| {
-                chunks(out, usize::max(count, 1), &|start, out: &mut [i64]| {
-                    let plane = start / count * volume;
-                    let plane = &data[plane..plane + volume];
-                    for (i, to) in out.iter_mut().enumerate() {
-                        *to = winner(plane, sizes, of(i));
-                    }
-                });
+    /// Per axis and window, the positions that it covers.
+    places: [Vec<Window>; 3],
+}
+
+impl Windows {
+    /// By kernel, stride, padding and dilation.
+    fn new(
+        op: &'static str,
+        x: &Tensor,
+        dims: usize,
+        [kernel, stride, padding, dilation]: [[usize; 3]; 4],
+        ceil: bool,
+    ) -> Result<Self> {
+        Self::by(op, x, dims, |i, size| {
+            let settings = (kernel[i], stride[i], padding[i], dilation[i]);
+            Ok(Axis::new(op, size, settings, ceil)?.windows())
+        })
+    }
+
+    /// As many as `output` per axis, which divide it.
+    fn parts(op: &'static str, x: &Tensor, dims: usize, output: [usize; 3]) -> Result<Self> {
+        Self::by(op, x, dims, |i, size| {
+            if size == 0 {
+                fail!("{op}: {:?} has no element to take", x.dims());
+            }
+            let windows = (0..output[i]).map(|at| part(at, size, output[i]).step_by(1));
+            Ok(windows.collect())
+        })
+    }
+
+    fn by(
+        op: &'static str,
+        x: &Tensor,
+        dims: usize,
+        windows: impl Fn(usize, usize) -> Result<Vec<Window>>,
+    ) -> Result<Self> {
+        let Some(first) = x.rank().checked_sub(dims).filter(|&n| n > 0) else {
+            fail!(
+                "{op}: expected channels and {dims} dimensions, got {:?}",
+                x.dims()
+            );
+        };
+        let (batch, last) = x.dims().split_at(first);
+        let mut sizes = [1; 3];
+        sizes[3 - dims..].copy_from_slice(last);
+        Ok(Self {
+            op,
+            batch: batch.to_vec(),
+            dims,
+            sizes,
+            places: [
+                windows(0, sizes[0])?,
+                windows(1, sizes[1])?,
+                windows(2, sizes[2])?,
+            ],
+        })
+    }
+
+    /// The shape of what comes out.
+    fn shape(&self) -> Vec<usize> {
+        let output = self.places.each_ref().map(Vec::len);
+        [&self.batch, &output[3 - self.dims..]].concat()
+    }
+
+    /// Calls `f` on each volume of `data` with the part of the output that is of it.
+    fn per_volume<T: WithDType, R: WithDType>(
+        &self,
+        data: &[T],
+        f: impl Fn(&[T], usize, &mut [R]) + Sync,
+    ) -> Vec<R> {
+        let volume: usize = self.sizes.iter().product();
+        let count: usize = self.places.iter().map(Vec::len).product();
+        written(self.shape().iter().product(), |out: &mut [R]| {
+            chunks(out, count.max(1), &|start, out: &mut [R]| {
+                let plane = start / count * volume;
+                f(&data[plane..plane + volume], start, out);
             });
-            let value = |(i, &at): (usize, &i64)| match usize::try_from(at) {
-                Ok(at) => data[i / count * volume + at],
-                Err(_) => T::from_f64(f64::NEG_INFINITY),
-            };
-            let values = at.iter().enumerate().map(value).collect();
-            Ok((tensor(values, &shape[..])?, tensor(at, &shape[..])?))
+        })
+    }
+
+    /// What `pick` makes of each window's volume and the place of its largest element there.
+    fn each<T: WithDType, R: WithDType>(
+        &self,
+        data: &[T],
+        pick: impl Fn(&[T], Option<usize>) -> R + Sync,
+    ) -> Vec<R> {
+        let [depths, rows, columns] = &self.places;
+        self.per_volume(data, |plane, _, out| {
+            for (i, to) in out.iter_mut().enumerate() {
+                let row = i / columns.len();
+                let window = [
+                    &depths[row / rows.len()],
+                    &rows[row % rows.len()],
+                    &columns[i % columns.len()],
+                ];
+                *to = pick(plane, winner(plane, self.sizes, window));
+            }
+        })
+    }
+}
+
+fn values(x: &Tensor, windows: &Windows) -> Result<Tensor> {
+    on_cpu(&[x], |inputs| {
+        with_any!(inputs[0].dtype(), windows.op, T => read::<T, _>(inputs[0], |data| {
+            tensor(windows.each(data, element), windows.shape())
         }))
     })
 }
 
-/// Where the largest element of a window is: the first of equal ones, and the last NaN; -1 for a
-/// window that lies in the padding.
-fn winner<T: WithDType>(plane: &[T], sizes: [usize; 3], window: [&Vec<usize>; 3]) -> i64 {
+/// The elements, and where in its volume each is; -1 for a window that lies in the padding.
+fn with_indices(x: &Tensor, windows: &Windows) -> Result<(Tensor, Tensor)> {
+    on_cpu(&[x], |inputs| {
+        with_any!(inputs[0].dtype(), windows.op, T => read::<T, _>(inputs[0], |data| {
+            let places = windows.each(data, |_, at| at.map_or(-1, |at| at as i64));
+            let values = windows.per_volume(data, |plane, start, out| {
+                for (to, &at) in out.iter_mut().zip(&places[start..]) {
+                    *to = element(plane, usize::try_from(at).ok());
+                }
+            });
+            let shape = windows.shape();
+            Ok((tensor(values, &shape[..])?, tensor(places, shape)?))
+        }))
+    })
+}
+
+/// An element of a volume; the least number for none.
+fn element<T: WithDType>(volume: &[T], at: Option<usize>) -> T {
+    at.map_or_else(|| T::from_f64(f64::NEG_INFINITY), |at| volume[at])
+}
+
+/// Where the largest element of a window is: the first of equal ones, and the last NaN.
+fn winner<T: WithDType>(plane: &[T], sizes: [usize; 3], window: [&Window; 3]) -> Option<usize> {
     let mut best: Option<(T, usize)> = None;
-    for &z in window[0] {
-        for &y in window[1] {
+    for z in window[0].clone() {
+        for y in window[1].clone() {
             let row = (z * sizes[1] + y) * sizes[2];
-            for &x in window[2] {
+            for x in window[2].clone() {
                 let v = plane[row + x];
                 if best.is_none_or(|(largest, _)| v > largest || is_nan(&v)) {
                     best = Some((v, row + x));
@@ -290,7 +329,7 @@ fn winner<T: WithDType>(plane: &[T], sizes: [usize; 3], window: [&Vec<usize>; 3]
             }
         }
     }
-    best.map_or(-1, |(_, at)| at as i64)
+    best.map(|(_, at)| at)
 }
 
 /// Declares what undoes max pooling.

@@ -1,11 +1,15 @@
 //! Pooling over windows of images, `[.., height, width]`.
 
 use candle_core::{Tensor, WithDType};
+use std::iter::StepBy;
 use std::ops::Range;
 
 use super::Result;
 use super::map::chunks;
 use super::memory::{fail, on_cpu, read, tensor, with_any, written};
+
+/// Positions along one axis.
+pub(super) type Window = StepBy<Range<usize>>;
 
 /// Where the windows lie along one axis.
 #[derive(Clone, Copy)]
@@ -51,7 +55,7 @@ impl Axis {
     }
 
     /// The window's positions inside the input.
-    fn window(self, i: usize) -> impl Iterator<Item = usize> + Clone {
+    fn window(self, i: usize) -> Window {
         let Self {
             input,
             kernel,
@@ -60,15 +64,17 @@ impl Axis {
             dilation,
             ..
         } = self;
-        (0..kernel)
-            .map(move |k| i * stride + k * dilation)
-            .filter_map(move |p| p.checked_sub(padding))
-            .filter(move |&p| p < input)
+        let first = i * stride;
+        // What lies in the padding before the input is left out, and so is what lies behind it.
+        let skipped = padding.saturating_sub(first).div_ceil(dilation);
+        let start = first + skipped * dilation - padding;
+        let end = (first + (kernel - 1) * dilation + 1).saturating_sub(padding);
+        (start..end.min(input).max(start)).step_by(dilation)
     }
 
     /// The positions of every window.
-    pub(super) fn windows(self) -> Vec<Vec<usize>> {
-        (0..self.output).map(|i| self.window(i).collect()).collect()
+    pub(super) fn windows(self) -> Vec<Window> {
+        (0..self.output).map(|i| self.window(i)).collect()
     }
 
     /// The window's length, padding included but not what a rounded-up output adds.

@@ -167,7 +167,8 @@ fn so_far<T: WithDType>(
 
 /// For every number, how many of the bounds are smaller, or with `right` at most as large, as
 /// `I64`. The bounds are in order along the last dimension: one list for all, or one for every row
-/// of `x`. NaN counts as the largest. (`aten.searchsorted.Tensor`, `aten.bucketize.Tensor`)
+/// of `x`. A NaN in `x` counts as larger than all bounds. (`aten.searchsorted.Tensor`,
+/// `aten.bucketize.Tensor`)
 ///
 /// ```
 /// # use pycandle::{Device, Tensor, ops};

@@ -153,7 +153,7 @@ fn softmax_f64(x: &Tensor, flavour: Flavour) -> Result<Tensor> {
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn cumsum(x: &Tensor, dim: usize) -> Result<Tensor> {
-    accumulated::<Sum>("cumsum", x, dim)
+    accumulated("cumsum", x, dim, 0, i64::wrapping_add, |a, b| a + b)
 }
 
 /// The running product along a dimension; of booleans and integers as `I64`, of floating point kept
@@ -166,7 +166,7 @@ pub fn cumsum(x: &Tensor, dim: usize) -> Result<Tensor> {
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn cumprod(x: &Tensor, dim: usize) -> Result<Tensor> {
-    accumulated::<Product>("cumprod", x, dim)
+    accumulated("cumprod", x, dim, 1, i64::wrapping_mul, |a, b| a * b)
 }
 
 /// The logarithm of the running sum of `e^x` along a dimension, without overflow.
@@ -184,43 +184,21 @@ pub fn logcumsumexp(x: &Tensor, dim: usize) -> Result<Tensor> {
     })
 }
 
-/// What is accumulated: the neutral element and the step.
-trait Accumulate {
-    const START: i64;
-    fn float(so_far: f64, next: f64) -> f64;
-    fn int(so_far: i64, next: i64) -> i64;
-}
-
-struct Sum;
-struct Product;
-
-impl Accumulate for Sum {
-    const START: i64 = 0;
-    fn float(so_far: f64, next: f64) -> f64 {
-        so_far + next
-    }
-    fn int(so_far: i64, next: i64) -> i64 {
-        so_far.wrapping_add(next)
-    }
-}
-
-impl Accumulate for Product {
-    const START: i64 = 1;
-    fn float(so_far: f64, next: f64) -> f64 {
-        so_far * next
-    }
-    fn int(so_far: i64, next: i64) -> i64 {
-        so_far.wrapping_mul(next)
-    }
-}
-
-fn accumulated<A: Accumulate>(name: &str, x: &Tensor, dim: usize) -> Result<Tensor> {
+/// By a neutral element, a step of integers and one of floats.
+fn accumulated(
+    name: &str,
+    x: &Tensor,
+    dim: usize,
+    start: i64,
+    int: impl Fn(i64, i64) -> i64,
+    float: impl Fn(f64, f64) -> f64 + Copy,
+) -> Result<Tensor> {
     along(name, x, dim, |x| match x.dtype() {
         DType::U8 | DType::U32 | DType::I16 | DType::I32 | DType::I64 => {
             let x = x.to_dtype(DType::I64)?;
-            running::<i64, i64>(&x, dim, A::START, A::int, |a| a)
+            running::<i64, i64>(&x, dim, start, int, |a| a)
         }
-        _ => float_running(name, x, dim, A::START as f64, A::float),
+        _ => float_running(name, x, dim, start as f64, float),
     })
 }
 
@@ -244,7 +222,7 @@ fn float_running(
     x: &Tensor,
     dim: usize,
     start: f64,
-    step: fn(f64, f64) -> f64,
+    step: impl Fn(f64, f64) -> f64 + Copy,
 ) -> Result<Tensor> {
     match x.dtype() {
         DType::F64 => running::<f64, f64>(x, dim, start, step, |a| a),

@@ -56,24 +56,27 @@ pub fn scatter_value(x: &Tensor, dim: usize, index: &Tensor, value: f64) -> Resu
     scatter(x, dim, index, &expand_to(&value, index.dims())?)
 }
 
-/// What happens to an element that is written.
-#[derive(Clone, Copy)]
-enum Combine {
-    Replace,
-    /// It is folded with what is written; what was there before only counts where the flag says so.
-    Fold(Fold, bool),
-}
-
-impl Combine {
-    const ADD: Self = Self::Fold(Fold::Sum, true);
-}
-
-#[derive(Clone, Copy)]
-enum Fold {
+/// What [`scatter_reduce`] makes of all that goes to one element.
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[9f32, 2.], &Device::Cpu)?;
+/// let (index, source) = (Tensor::new(&[0i64, 0], &Device::Cpu)?, Tensor::new(&[5f32, 3.], &Device::Cpu)?);
+/// let y = ops::scatter_reduce(&x, 0, &index, &source, ops::Fold::Min, true)?;
+/// assert_eq!(y.to_vec1::<f32>()?, [3., 2.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fold {
+    /// The sum. (`sum`)
     Sum,
+    /// The product. (`prod`)
     Product,
+    /// The mean; of integers rounded down. (`mean`)
     Mean,
+    /// The largest; NaN where there is one. (`amax`)
     Max,
+    /// The smallest; NaN where there is one. (`amin`)
     Min,
 }
 
@@ -98,83 +101,42 @@ impl Fold {
     }
 }
 
-/// Declares public functions that fold what is written to one element.
-macro_rules! folding_scatters {
-    ($($(#[$doc:meta])* $name:ident: $fold:ident;)*) => {$(
-        $(#[$doc])*
-        pub fn $name(
-            x: &Tensor,
-            dim: usize,
-            index: &Tensor,
-            source: &Tensor,
-            include_self: bool,
-        ) -> Result<Tensor> {
-            let fold = Combine::Fold(Fold::$fold, include_self);
-            scattered(stringify!($name), x, dim, index, source, fold)
-        }
-    )*};
+/// [`scatter_add`] with another fold than a sum; without `include_self` what was there before is
+/// left out of it. (`aten.scatter_reduce.two`)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
+/// let source = Tensor::new(&[5f32, 3.], &Device::Cpu)?;
+/// let y = ops::scatter_reduce(&x, 0, &index, &source, ops::Fold::Mean, false)?;
+/// assert_eq!(y.to_vec1::<f32>()?, [4., 2.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn scatter_reduce(
+    x: &Tensor,
+    dim: usize,
+    index: &Tensor,
+    source: &Tensor,
+    fold: Fold,
+    include_self: bool,
+) -> Result<Tensor> {
+    let combine = Combine::Fold { fold, include_self };
+    scattered("scatter_reduce", x, dim, index, source, combine)
 }
 
-folding_scatters! {
-    /// [`scatter_add`], and without `include_self` what was there before is left out of the sums.
-    /// (`aten.scatter_reduce.two`, `sum`)
-    ///
-    /// ```
-    /// # use pycandle::{Device, Tensor, ops};
-    /// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
-    /// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
-    /// let y = ops::scatter_sum(&x, 0, &index, &Tensor::new(&[5f32, 3.], &Device::Cpu)?, false)?;
-    /// assert_eq!(y.to_vec1::<f32>()?, [8., 2.]);
-    /// # Ok::<(), pycandle::Error>(())
-    /// ```
-    scatter_sum: Sum;
-    /// As [`scatter_sum`], with products. (`aten.scatter_reduce.two`, `prod`)
-    ///
-    /// ```
-    /// # use pycandle::{Device, Tensor, ops};
-    /// let x = Tensor::new(&[2f32, 2.], &Device::Cpu)?;
-    /// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
-    /// let y = ops::scatter_prod(&x, 0, &index, &Tensor::new(&[5f32, 3.], &Device::Cpu)?, true)?;
-    /// assert_eq!(y.to_vec1::<f32>()?, [30., 2.]);
-    /// # Ok::<(), pycandle::Error>(())
-    /// ```
-    scatter_prod: Product;
-    /// As [`scatter_sum`], with means; of integers rounded down. (`aten.scatter_reduce.two`,
-    /// `mean`)
-    ///
-    /// ```
-    /// # use pycandle::{Device, Tensor, ops};
-    /// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
-    /// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
-    /// let y = ops::scatter_mean(&x, 0, &index, &Tensor::new(&[5f32, 3.], &Device::Cpu)?, true)?;
-    /// assert_eq!(y.to_vec1::<f32>()?, [3., 2.]);
-    /// # Ok::<(), pycandle::Error>(())
-    /// ```
-    scatter_mean: Mean;
-    /// As [`scatter_sum`], with the largest; NaN where there is one. (`aten.scatter_reduce.two`,
-    /// `amax`)
-    ///
-    /// ```
-    /// # use pycandle::{Device, Tensor, ops};
-    /// let x = Tensor::new(&[9f32, 2.], &Device::Cpu)?;
-    /// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
-    /// let y = ops::scatter_amax(&x, 0, &index, &Tensor::new(&[5f32, 3.], &Device::Cpu)?, false)?;
-    /// assert_eq!(y.to_vec1::<f32>()?, [5., 2.]);
-    /// # Ok::<(), pycandle::Error>(())
-    /// ```
-    scatter_amax: Max;
-    /// As [`scatter_sum`], with the smallest; NaN where there is one. (`aten.scatter_reduce.two`,
-    /// `amin`)
-    ///
-    /// ```
-    /// # use pycandle::{Device, Tensor, ops};
-    /// let x = Tensor::new(&[9f32, 2.], &Device::Cpu)?;
-    /// let index = Tensor::new(&[0i64, 0], &Device::Cpu)?;
-    /// let y = ops::scatter_amin(&x, 0, &index, &Tensor::new(&[5f32, 3.], &Device::Cpu)?, true)?;
-    /// assert_eq!(y.to_vec1::<f32>()?, [3., 2.]);
-    /// # Ok::<(), pycandle::Error>(())
-    /// ```
-    scatter_amin: Min;
+/// What happens to an element that is written.
+#[derive(Clone, Copy)]
+enum Combine {
+    Replace,
+    Fold { fold: Fold, include_self: bool },
+}
+
+impl Combine {
+    const ADD: Self = Self::Fold {
+        fold: Fold::Sum,
+        include_self: true,
+    };
 }
 
 fn scattered(
@@ -207,7 +169,7 @@ fn scattered(
 }
 
 fn combined(x: &Tensor, positions: &[usize], values: &Tensor, combine: Combine) -> Result<Tensor> {
-    let Combine::Fold(fold, whole) = combine else {
+    let Combine::Fold { fold, include_self } = combine else {
         return with_any!(x.dtype(), "scatter", T => {
             let mut out = to_vec::<T>(x)?;
             for (&p, v) in positions.iter().zip(to_vec::<T>(values)?) {
@@ -216,49 +178,70 @@ fn combined(x: &Tensor, positions: &[usize], values: &Tensor, combine: Combine) 
             tensor(out, x.dims())
         });
     };
-    let mean = matches!(fold, Fold::Mean);
+    let to = Folding {
+        x,
+        positions,
+        values,
+        include_self,
+    };
+    let mean = fold == Fold::Mean;
     let int = |a, b| fold.int(a, b);
-    let whole_mean = |sum: i64, n: i64| if mean { sum.div_euclid(n) } else { sum };
     match x.dtype() {
-        DType::I64 => folded::<i64, i64>(x, positions, values, whole, |v| v, int, whole_mean),
+        DType::I64 => {
+            let divide = mean.then_some(|sum: i64, n| sum.div_euclid(n));
+            to.folded::<i64, i64>(|v| v, int, divide, |v| v)
+        }
         DType::U8 => {
-            let low = |sum, n| whole_mean(sum, n) as u8;
-            folded::<u8, i64>(x, positions, values, whole, i64::from, int, low)
+            // The low byte is what a sum of bytes is.
+            let divide = mean.then_some(|sum: i64, n| i64::from(sum as u8) / n);
+            to.folded::<u8, i64>(i64::from, int, divide, |v| v as u8)
         }
         dtype => with_any!(dtype, "scatter", T => {
             // Doubles hold the sum of many half-precision numbers exactly, so the result is rounded
             // once, at the end.
-            let round = |sum, n| T::from_f64(if mean { sum / n as f64 } else { sum });
-            let float = |a, b| fold.float(a, b);
-            folded::<T, f64>(x, positions, values, whole, T::to_f64, float, round)
+            let divide = mean.then_some(|sum: f64, n| sum / n as f64);
+            to.folded::<T, f64>(T::to_f64, |a, b| fold.float(a, b), divide, T::from_f64)
         }),
     }
 }
 
-/// `x` with values folded into its elements; those that no value goes to stay as they are.
-fn folded<T: WithDType, A: Copy>(
-    x: &Tensor,
-    positions: &[usize],
-    values: &Tensor,
+/// Values that go into the elements of `x`; those that none goes to stay as they are.
+struct Folding<'a> {
+    x: &'a Tensor,
+    positions: &'a [usize],
+    values: &'a Tensor,
     include_self: bool,
-    widen: impl Fn(T) -> A,
-    step: impl Fn(A, A) -> A,
-    round: impl Fn(A, i64) -> T,
-) -> Result<Tensor> {
-    let mut out = to_vec::<T>(x)?;
-    let mut sums: Vec<A> = out.iter().map(|&v| widen(v)).collect();
-    let mut counts = vec![i64::from(include_self); out.len()];
-    for (&p, v) in positions.iter().zip(to_vec::<T>(values)?) {
-        let v = widen(v);
-        sums[p] = if counts[p] == 0 { v } else { step(sums[p], v) };
-        counts[p] += 1;
-    }
-    for ((to, sum), count) in out.iter_mut().zip(sums).zip(counts) {
-        if count > 0 {
-            *to = round(sum, count);
+}
+
+impl Folding<'_> {
+    fn folded<T: WithDType, A: Copy>(
+        &self,
+        widen: impl Fn(T) -> A,
+        step: impl Fn(A, A) -> A,
+        divide: Option<impl Fn(A, i64) -> A>,
+        round: impl Fn(A) -> T,
+    ) -> Result<Tensor> {
+        let mut sums: Vec<A> = to_vec::<T>(self.x)?.into_iter().map(&widen).collect();
+        let values = to_vec::<T>(self.values)?.into_iter().map(widen);
+        let values = self.positions.iter().zip(values);
+        if self.include_self && divide.is_none() {
+            for (&p, v) in values {
+                sums[p] = step(sums[p], v);
+            }
+        } else {
+            let mut counts = vec![i64::from(self.include_self); sums.len()];
+            for (&p, v) in values {
+                sums[p] = if counts[p] == 0 { v } else { step(sums[p], v) };
+                counts[p] += 1;
+            }
+            if let Some(divide) = divide {
+                for (sum, &count) in sums.iter_mut().zip(&counts).filter(|(_, n)| **n > 0) {
+                    *sum = divide(*sum, count);
+                }
+            }
         }
+        tensor(sums.into_iter().map(round).collect(), self.x.dims())
     }
-    tensor(out, x.dims())
 }
 
 /// `x` with the elements where `mask` holds replaced by those of `source`, taken in order; fails

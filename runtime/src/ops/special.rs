@@ -1,5 +1,5 @@
 //! Functions that the standard library does not have, and pairs of numbers beyond arithmetic,
-//! element by element. They are computed in double precision and rounded once.
+//! element by element. They are computed in double precision, of half types by way of `f32`.
 
 use std::f64::consts::{LN_2, PI};
 
@@ -68,7 +68,7 @@ on_doubles! {
     /// assert_eq!(ops::lgamma(&x)?.to_vec1::<f32>()?, [0., 6f32.ln()]);
     /// # Ok::<(), pycandle::Error>(())
     /// ```
-    lgamma: log_gamma;
+    lgamma: libm::lgamma;
     /// The derivative of [`lgamma`]. (`aten.digamma`)
     ///
     /// ```
@@ -81,38 +81,8 @@ on_doubles! {
     digamma: digamma_f64;
 }
 
-/// From here on the asymptotic series below are exact to a double.
+/// From here on the asymptotic series below is exact to a double.
 const FAR: f64 = 10.0;
-
-fn log_gamma(x: f64) -> f64 {
-    if x <= 0.0 && x == x.floor() || x.is_infinite() {
-        return f64::INFINITY;
-    }
-    if x < 0.5 {
-        return (PI / (PI * x).sin().abs()).ln() - log_gamma(1.0 - x);
-    }
-    if x == 1.0 || x == 2.0 {
-        return 0.0;
-    }
-    let (mut far, mut product) = (x, 1.0);
-    while far < FAR {
-        product *= far;
-        far += 1.0;
-    }
-    let square = 1.0 / (far * far);
-    let series = [
-        1.0 / 12.0,
-        -1.0 / 360.0,
-        1.0 / 1260.0,
-        -1.0 / 1680.0,
-        1.0 / 1188.0,
-        -691.0 / 360_360.0,
-        1.0 / 156.0,
-        -3617.0 / 122_400.0,
-    ];
-    let series = series.iter().rev().fold(0.0, |sum, c| sum * square + c) / far;
-    (far - 0.5) * far.ln() - far + 0.5 * (2.0 * PI).ln() + series - product.ln()
-}
 
 fn digamma_f64(x: f64) -> f64 {
     if x == 0.0 {

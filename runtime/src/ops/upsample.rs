@@ -1,10 +1,11 @@
-//! Resizing images, `[.., height, width]`. Positions and weights are computed in `f32`, as PyTorch
-//! computes them for images of at most that precision.
+//! Resizing images, `[.., height, width]`. Positions and weights are computed in `f32`, and in `f64`
+//! for images of doubles, as PyTorch computes them.
 
-use candle_core::{Tensor, WithDType};
+use candle_core::{DType, Tensor, WithDType};
 
 use super::Result;
-use super::memory::{fail, on_cpu, with_any};
+use super::map::chunks;
+use super::memory::{fail, on_cpu, read, tensor, with_any, written};
 use super::pool::{each_window, image};
 
 /// Each output pixel takes the nearest input pixel before it. (`aten.upsample_nearest2d`)
@@ -17,12 +18,7 @@ use super::pool::{each_window, image};
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn upsample_nearest2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> {
-    resize("upsample_nearest2d", x, output, |size, out| {
-        let scale = size as f32 / out as f32;
-        (0..out)
-            .map(|i| vec![(((i as f32 * scale) as usize).min(size - 1), 1.0)])
-            .collect()
-    })
+    resize("upsample_nearest2d", x, output, |axis| axis.nearest(0.0))
 }
 
 /// Each output pixel takes the input pixel that its centre lies in.
@@ -36,11 +32,8 @@ pub fn upsample_nearest2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> 
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn upsample_nearest_exact2d(x: &Tensor, output: (usize, usize)) -> Result<Tensor> {
-    resize("upsample_nearest_exact2d", x, output, |size, out| {
-        let scale = size as f32 / out as f32;
-        (0..out)
-            .map(|i| vec![((((i as f32 + 0.5) * scale) as usize).min(size - 1), 1.0)])
-            .collect()
+    resize("upsample_nearest_exact2d", x, output, |axis| {
+        axis.nearest(0.5)
     })
 }
 
@@ -86,23 +79,9 @@ pub fn upsample_bilinear2d(
     output: (usize, usize),
     align_corners: bool,
 ) -> Result<Tensor> {
-    resize("upsample_bilinear2d", x, output, |size, out| {
-        (0..out)
-            .map(|i| between(i, size, out, align_corners))
-            .collect()
+    resize("upsample_bilinear2d", x, output, |axis| {
+        axis.linear(align_corners)
     })
-}
-
-/// The two elements around a position, of which the second is the first where the size stays.
-fn between(i: usize, size: usize, out: usize, align_corners: bool) -> Taps {
-    if size == out {
-        return vec![(i, 1.0), (i, 0.0)];
-    }
-    let at = source(i, size, out, align_corners).max(0.0);
-    let low = (at as usize).min(size - 1);
-    let high = (low + 1).min(size - 1);
-    let weight = at - low as f32;
-    vec![(low, 1.0 - weight), (high, weight)]
 }
 
 /// [`upsample_bilinear2d`] of one axis, `[.., length]`. (`aten.upsample_linear1d`)
@@ -115,14 +94,12 @@ fn between(i: usize, size: usize, out: usize, align_corners: bool) -> Taps {
 /// ```
 pub fn upsample_linear1d(x: &Tensor, output: usize, align_corners: bool) -> Result<Tensor> {
     let x = x.unsqueeze(x.rank().saturating_sub(1))?;
-    let y = resize("upsample_linear1d", &x, (1, output), |size, out| {
+    let y = resize("upsample_linear1d", &x, (1, output), |axis| {
         // The row that was put around is no axis of the tensor.
-        if (size, out) == (1, 1) {
-            return vec![vec![(0, 1.0)]];
+        match (axis.size, axis.out) {
+            (1, 1) => axis.nearest(0.0),
+            _ => axis.linear(align_corners),
         }
-        (0..out)
-            .map(|i| between(i, size, out, align_corners))
-            .collect()
     })?;
     Ok(y.squeeze(y.rank() - 2)?)
 }
@@ -142,18 +119,15 @@ pub fn upsample_bicubic2d(
     output: (usize, usize),
     align_corners: bool,
 ) -> Result<Tensor> {
-    resize("upsample_bicubic2d", x, output, |size, out| {
-        (0..out)
-            .map(|i| {
-                let at = source(i, size, out, align_corners);
-                let (first, t) = (at.floor() as i64 - 1, at - at.floor());
-                let weights = cubic(t.into(), -0.75).map(|weight| weight as f32);
-                let clip = |p: i64| p.clamp(0, size as i64 - 1) as usize;
-                (0..4)
-                    .map(|k| (clip(first + k), weights[k as usize]))
-                    .collect()
-            })
-            .collect()
+    resize("upsample_bicubic2d", x, output, |axis| {
+        axis.each(|i| {
+            let at = axis.source(i, align_corners);
+            let first = at.floor() as i64 - 1;
+            let weights = cubic(at - at.floor(), -0.75).map(|weight| axis.round(weight));
+            let clip = |p: i64| p.clamp(0, axis.size as i64 - 1) as usize;
+            let places = (first..).map(clip);
+            places.zip(weights).collect()
+        })
     })
 }
 
@@ -172,8 +146,8 @@ pub fn upsample_bilinear2d_aa(
     output: (usize, usize),
     align_corners: bool,
 ) -> Result<Tensor> {
-    resize("upsample_bilinear2d_aa", x, output, |size, out| {
-        covering(size, out, align_corners, 1.0, |t| (1.0 - t).max(0.0))
+    resize("upsample_bilinear2d_aa", x, output, |axis| {
+        axis.covering(align_corners, 1.0, |t| (1.0 - t).max(0.0))
     })
 }
 
@@ -192,35 +166,13 @@ pub fn upsample_bicubic2d_aa(
     output: (usize, usize),
     align_corners: bool,
 ) -> Result<Tensor> {
-    resize("upsample_bicubic2d_aa", x, output, |size, out| {
-        covering(size, out, align_corners, 2.0, |t| match t {
-            ..1.0 => inner(t.into(), -0.5) as f32,
-            ..2.0 => outer(t.into(), -0.5) as f32,
+    resize("upsample_bicubic2d_aa", x, output, |axis| {
+        axis.covering(align_corners, 2.0, |t| match t {
+            ..1.0 => inner(t, -0.5),
+            ..2.0 => outer(t, -0.5),
             _ => 0.0,
         })
     })
-}
-
-/// The pixels within `reach` of each output pixel's centre, in its own size where that is larger
-/// than theirs, by the weight of their distance.
-fn covering(
-    size: usize,
-    out: usize,
-    align_corners: bool,
-    reach: f32,
-    weight: impl Fn(f32) -> f32,
-) -> Vec<Taps> {
-    let scale = step(size, out, align_corners);
-    let width = scale.max(1.0);
-    let pixel = |i: usize| {
-        let centre = scale * (i as f32 + 0.5);
-        let first = (centre - reach * width + 0.5).max(0.0) as usize;
-        let end = ((centre + reach * width + 0.5) as usize).min(size);
-        let of = |p: usize| weight(((p as f32 - centre + 0.5) / width).abs());
-        let total: f32 = (first..end).map(of).sum();
-        (first..end).map(|p| (p, of(p) / total)).collect()
-    };
-    (0..out).map(pixel).collect()
 }
 
 /// The weights of the four elements around a position that is `t` behind the second of them.
@@ -243,38 +195,106 @@ fn outer(t: f64, a: f64) -> f64 {
     ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a
 }
 
-/// How much of the input one output pixel is.
-fn step(size: usize, out: usize, align_corners: bool) -> f32 {
-    match (align_corners, out) {
-        (true, ..=1) => 0.0,
-        (true, _) => (size - 1) as f32 / (out - 1) as f32,
-        (false, _) => size as f32 / out as f32,
-    }
-}
-
-/// The position in the input that output pixel `i` shows.
-fn source(i: usize, size: usize, out: usize, align_corners: bool) -> f32 {
-    let scale = step(size, out, align_corners);
-    match align_corners {
-        true => scale * i as f32,
-        false => scale * (i as f32 + 0.5) - 0.5,
-    }
-}
-
 /// The input pixels of one output pixel along one axis, with their weights.
-type Taps = Vec<(usize, f32)>;
+type Taps = Vec<(usize, f64)>;
+
+/// An axis that is resized.
+#[derive(Clone, Copy)]
+pub(super) struct Axis {
+    pub(super) size: usize,
+    pub(super) out: usize,
+    /// Whether positions and weights are in double precision.
+    pub(super) double: bool,
+}
+
+impl Axis {
+    fn each(self, taps: impl Fn(f64) -> Taps) -> Vec<Taps> {
+        (0..self.out).map(|i| taps(i as f64)).collect()
+    }
+
+    /// A number in the precision that positions have.
+    fn round(self, v: f64) -> f64 {
+        match self.double {
+            true => v,
+            false => f64::from(v as f32),
+        }
+    }
+
+    /// The pixel that lies `offset` behind the beginning of each output pixel.
+    pub(super) fn nearest(self, offset: f64) -> Vec<Taps> {
+        let scale = self.round(self.size as f64 / self.out as f64);
+        let at = |i: f64| self.round(self.round(i + offset) * scale);
+        self.each(|i| vec![((at(i) as usize).min(self.size - 1), 1.0)])
+    }
+
+    /// The two pixels around each output pixel, of which the second is the first where the size
+    /// stays.
+    pub(super) fn linear(self, align_corners: bool) -> Vec<Taps> {
+        self.each(|i| {
+            if self.size == self.out {
+                return vec![(i as usize, 1.0), (i as usize, 0.0)];
+            }
+            let at = self.source(i, align_corners).max(0.0);
+            let low = (at as usize).min(self.size - 1);
+            let high = (low + 1).min(self.size - 1);
+            let weight = self.round(at - low as f64);
+            vec![(low, self.round(1.0 - weight)), (high, weight)]
+        })
+    }
+
+    /// The pixels within `reach` of each output pixel's centre, in its own size where that is
+    /// larger than theirs, by the weight of their distance.
+    fn covering(self, align_corners: bool, reach: f64, weight: impl Fn(f64) -> f64) -> Vec<Taps> {
+        let scale = self.step(align_corners);
+        let width = scale.max(1.0);
+        let reached = self.round(reach * width);
+        self.each(|i| {
+            let centre = self.round(scale * self.round(i + 0.5));
+            let first = self.round(self.round(centre - reached) + 0.5).max(0.0) as usize;
+            let end = self.round(self.round(centre + reached) + 0.5) as usize;
+            let of = |p: usize| {
+                let apart = self.round(self.round(p as f64 - centre) + 0.5);
+                self.round(weight(self.round(apart / width).abs()))
+            };
+            let pixels = first..end.min(self.size);
+            let total = pixels.clone().fold(0.0, |sum, p| self.round(sum + of(p)));
+            pixels.map(|p| (p, self.round(of(p) / total))).collect()
+        })
+    }
+
+    /// How much of the input one output pixel is.
+    fn step(self, align_corners: bool) -> f64 {
+        let (size, out) = (self.size as f64, self.out as f64);
+        self.round(match (align_corners, self.out) {
+            (true, ..=1) => 0.0,
+            (true, _) => (size - 1.0) / (out - 1.0),
+            (false, _) => size / out,
+        })
+    }
+
+    /// The position in the input that output pixel `i` shows.
+    fn source(self, i: f64, align_corners: bool) -> f64 {
+        let scale = self.step(align_corners);
+        match align_corners {
+            true => self.round(scale * i),
+            false => self.round(self.round(scale * self.round(i + 0.5)) - 0.5),
+        }
+    }
+}
 
 fn resize(
     op: &str,
     x: &Tensor,
     output: (usize, usize),
-    taps: impl Fn(usize, usize) -> Vec<Taps>,
+    taps: impl Fn(Axis) -> Vec<Taps>,
 ) -> Result<Tensor> {
     let (h, w) = image(op, x)?;
     if h == 0 || w == 0 || output.0 == 0 || output.1 == 0 {
         fail!("{op}: from {h} by {w} to {output:?}");
     }
-    let (rows, columns) = (taps(h, output.0), taps(w, output.1));
+    let double = x.dtype() == DType::F64;
+    let [rows, columns] =
+        [(h, output.0), (w, output.1)].map(|(size, out)| taps(Axis { size, out, double }));
     on_cpu(&[x], |inputs| {
         let x = inputs[0];
         with_any!(x.dtype(), op, T => {
@@ -283,18 +303,54 @@ fn resize(
     })
 }
 
-fn weigh<T: WithDType>(plane: &[T], width: usize, rows: &Taps, columns: &Taps) -> T {
+/// Resizes the dimension before the last, each column by itself.
+pub(super) fn resize_rows(
+    op: &str,
+    x: &Tensor,
+    out: usize,
+    taps: impl Fn(Axis) -> Vec<Taps>,
+) -> Result<Tensor> {
+    let (size, width) = image(op, x)?;
+    if size == 0 || out == 0 {
+        fail!("{op}: from {size} to {out}");
+    }
+    let double = x.dtype() == DType::F64;
+    let rows = taps(Axis { size, out, double });
+    on_cpu(&[x], |inputs| {
+        with_any!(x.dtype(), op, T => read::<T, _>(inputs[0], |data| {
+            let planes = data.len() / (size * width).max(1);
+            let resized = written(planes * out * width, |to: &mut [T]| {
+                chunks(to, width, &|start, to: &mut [T]| {
+                    let row = start / width;
+                    let plane = &data[row / out * size * width..][..size * width];
+                    for (column, to) in to.iter_mut().enumerate() {
+                        *to = weigh(plane, width, &rows[row % out], &[(column, 1.0)]);
+                    }
+                });
+            });
+            let before = &x.dims()[..x.rank() - 2];
+            tensor(resized, [before, &[out, width]].concat())
+        }))
+    })
+}
+
+fn weigh<T: WithDType>(
+    plane: &[T],
+    width: usize,
+    rows: &[(usize, f64)],
+    columns: &[(usize, f64)],
+) -> T {
     // A single tap keeps the element as it is, whatever its dtype.
-    if let ([(row, _)], [(column, _)]) = (rows.as_slice(), columns.as_slice()) {
+    if let ([(row, _)], [(column, _)]) = (rows, columns) {
         return plane[row * width + column];
     }
     let mut sum = 0.0f64;
     for &(row, by) in rows {
         let line: f64 = columns
             .iter()
-            .map(|&(column, weight)| f64::from(weight) * plane[row * width + column].to_f64())
+            .map(|&(column, weight)| weight * plane[row * width + column].to_f64())
             .sum();
-        sum += f64::from(by) * line;
+        sum += by * line;
     }
     T::from_f64(sum)
 }

@@ -3,10 +3,12 @@
 use candle_core::{DType, Tensor};
 
 use super::cast::to_dtype;
-use super::conv::conv2d;
+use super::conv::{computed, conv2d};
 use super::memory::{fail, is_half};
 use super::pool::{adaptive_avg_pool2d, avg_pool2d};
-use super::upsample::{upsample_bilinear2d, upsample_nearest_exact2d, upsample_nearest2d};
+use super::upsample::{
+    Axis, resize_rows, upsample_bilinear2d, upsample_nearest_exact2d, upsample_nearest2d,
+};
 use super::{Result, elementwise};
 
 type Sizes = (usize, usize, usize);
@@ -32,7 +34,7 @@ pub fn conv3d(
     dilation: Sizes,
     groups: usize,
 ) -> Result<Tensor> {
-    let (&[batch, _, depth, ..], &[out, _, kernel, ..]) = (x.dims(), weight.dims()) else {
+    let (&[batch, _, depth, ..], &[_, _, kernel, ..]) = (x.dims(), weight.dims()) else {
         fail!("conv3d: input {:?}, weight {:?}", x.dims(), weight.dims());
     };
     let padded = depth + 2 * padding.0;
@@ -40,56 +42,38 @@ pub fn conv3d(
     if x.rank() != 5 || weight.rank() != 5 || kernel * stride.0 == 0 || padded < covered {
         fail!("conv3d: input {:?}, weight {:?}", x.dims(), weight.dims());
     }
-    if is_half(x.dtype()) {
-        let [wide, weight] = [x, weight].map(|t| to_dtype(t, DType::F32));
-        let bias = bias.map(|b| to_dtype(b, DType::F32)).transpose()?;
-        let y = conv3d(
-            &wide?,
-            &weight?,
-            bias.as_ref(),
-            stride,
-            padding,
-            dilation,
-            groups,
-        )?;
-        return to_dtype(&y, x.dtype());
-    }
     let places = (padded - covered) / stride.0 + 1;
-    let x = x.pad_with_zeros(2, padding.0, padding.0)?;
-    let mut sum: Option<Tensor> = None;
-    for k in 0..kernel {
-        // The slices that this slice of the kernel meets, as a batch of images.
-        let at: Vec<u32> = (0..places)
-            .map(|i| (i * stride.0 + k * dilation.0) as u32)
-            .collect();
-        let at = Tensor::new(at, x.device())?;
-        let slices = x.index_select(&at, 2)?.transpose(1, 2)?.flatten(0, 1)?;
-        let part = conv2d(
-            &slices,
-            &weight.narrow(2, k, 1)?.squeeze(2)?.contiguous()?,
-            None,
-            (stride.1, stride.2),
-            (padding.1, padding.2),
-            (dilation.1, dilation.2),
-            groups,
-        )?;
-        sum = Some(match sum {
-            Some(sum) => elementwise::add(&sum, &part)?,
-            None => part,
-        });
-    }
-    let Some(sum) = sum else {
-        fail!("conv3d: weight {:?}", weight.dims());
-    };
-    let sum = match bias {
-        Some(bias) => elementwise::add(&sum, &bias.reshape((out, 1, 1))?)?,
-        None => sum,
-    };
-    let (_, _, h, w) = sum.dims4()?;
-    Ok(sum
-        .reshape((batch, places, out, h, w))?
-        .transpose(1, 2)?
-        .contiguous()?)
+    computed(x, weight, bias, |x, weight| {
+        let x = x.pad_with_zeros(2, padding.0, padding.0)?;
+        let mut sum: Option<Tensor> = None;
+        for k in 0..kernel {
+            // The slices that this slice of the kernel meets, as a batch of images.
+            let at: Vec<u32> = (0..places)
+                .map(|i| (i * stride.0 + k * dilation.0) as u32)
+                .collect();
+            let at = Tensor::new(at, x.device())?;
+            let slices = x.index_select(&at, 2)?.transpose(1, 2)?.flatten(0, 1)?;
+            let part = conv2d(
+                &slices,
+                &weight.narrow(2, k, 1)?.squeeze(2)?.contiguous()?,
+                None,
+                (stride.1, stride.2),
+                (padding.1, padding.2),
+                (dilation.1, dilation.2),
+                groups,
+            )?;
+            sum = Some(match sum {
+                Some(sum) => elementwise::add(&sum, &part)?,
+                None => part,
+            });
+        }
+        let Some(sum) = sum else {
+            fail!("conv3d: weight {:?}", weight.dims());
+        };
+        let (_, out, h, w) = sum.dims4()?;
+        let sum = sum.reshape((batch, places, out, h, w))?;
+        Ok(sum.transpose(1, 2)?.contiguous()?)
+    })
 }
 
 /// The mean of each window of a volume; as [`avg_pool2d`]. (`aten.avg_pool3d`)
@@ -144,7 +128,11 @@ pub fn avg_pool3d(
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn adaptive_avg_pool3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
-    resized(x, output, adaptive_avg_pool2d)
+    apart(
+        x,
+        |x| adaptive_avg_pool2d(x, (output.1, output.2)),
+        |x| adaptive_avg_pool2d(x, (output.0, x.dims()[x.rank() - 1])),
+    )
 }
 
 /// Each element takes the nearest of the input before it. (`aten.upsample_nearest3d`)
@@ -156,7 +144,8 @@ pub fn adaptive_avg_pool3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn upsample_nearest3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
-    resized(x, output, upsample_nearest2d)
+    let depth = |axis: Axis| axis.nearest(0.0);
+    resized("upsample_nearest3d", x, output, upsample_nearest2d, depth)
 }
 
 /// Each element takes the one of the input that its centre lies in.
@@ -169,7 +158,10 @@ pub fn upsample_nearest3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn upsample_nearest_exact3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
-    resized(x, output, upsample_nearest_exact2d)
+    let op = "upsample_nearest_exact3d";
+    resized(op, x, output, upsample_nearest_exact2d, |axis| {
+        axis.nearest(0.5)
+    })
 }
 
 /// Each element weighs the eight of the input around it. (`aten.upsample_trilinear3d`)
@@ -181,25 +173,27 @@ pub fn upsample_nearest_exact3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
 /// # Ok::<(), pycandle::Error>(())
 /// ```
 pub fn upsample_trilinear3d(x: &Tensor, output: Sizes, align_corners: bool) -> Result<Tensor> {
-    resized(x, output, |x, size| {
-        upsample_bilinear2d(x, size, align_corners)
-    })
+    let image = |x: &Tensor, size| upsample_bilinear2d(x, size, align_corners);
+    let depth = |axis: Axis| axis.linear(align_corners);
+    resized("upsample_trilinear3d", x, output, image, depth)
 }
 
 /// Resizes height and width of each slice, then depth.
 fn resized(
+    op: &str,
     x: &Tensor,
     output: Sizes,
     image: impl Fn(&Tensor, (usize, usize)) -> Result<Tensor>,
+    depth: impl Fn(Axis) -> Vec<Vec<(usize, f64)>>,
 ) -> Result<Tensor> {
     apart(
         x,
         |x| image(x, (output.1, output.2)),
-        |x| image(x, (output.0, x.dims()[x.rank() - 1])),
+        |x| resize_rows(op, x, output.0, &depth),
     )
 }
 
-/// Treats height and width of each slice, then depth, rounded once.
+/// Treats height and width of each slice, then depth; half types are rounded once.
 fn apart(
     x: &Tensor,
     slices: impl Fn(&Tensor) -> Result<Tensor>,

@@ -44,8 +44,10 @@ pub const RULES: &[(&str, Rule)] = &[
     ("aten.searchsorted.Tensor", ranks),
     ("aten.take.default", take),
     ("aten.take_along_dim.default", take_along_dim),
-    ("aten.tril_indices.default", triangle_indices),
-    ("aten.triu_indices.default", triangle_indices),
+    ("aten.tril_indices.default", |at| triangle_indices(at, true)),
+    ("aten.triu_indices.default", |at| {
+        triangle_indices(at, false)
+    }),
     ("aten.type_as.default", same),
     ("aten.zero.default", same),
     ("aten.zeros.default", sized),
@@ -65,16 +67,18 @@ fn eye(at: &At) -> Given {
     one(vec![n, at.int_or("m", n)?])
 }
 
-fn triangle_indices(at: &At) -> Given {
+fn triangle_indices(at: &At, lower: bool) -> Given {
     let (rows, columns) = (at.int("row")?, at.int("col")?);
     let offset = at.int_or("offset", 0)?;
     if rows.max(columns) > 1 << 16 {
         return Err(No::Unknown);
     }
-    let lower = at.node.op.contains("tril");
     let of = |row: i64| match lower {
-        true => (row + offset + 1).clamp(0, columns),
-        false => columns - (row + offset).clamp(0, columns),
+        true => row
+            .saturating_add(offset)
+            .saturating_add(1)
+            .clamp(0, columns),
+        false => columns - row.saturating_add(offset).clamp(0, columns),
     };
     one(vec![2, (0..rows).map(of).sum()])
 }
