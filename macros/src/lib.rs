@@ -72,16 +72,13 @@ fn expand(args: &Args, item: &ItemStruct) -> TokenStream {
         let message = "only doc comments can stand beside `#[pycandle_model]`";
         return skeleton(item, &Error::new_spanned(other, message));
     }
-    let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
     let config = Config::new(args.manifest.value())
-        .root(root)
+        .root(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default())
         .name(item.ident.to_string())
         .strict(args.strict)
         .fuse(args.fuse);
-    let config = match &args.weights {
-        Some(weights) => config.weights(weights.value()),
-        None => config,
-    };
+    let weights = args.weights.iter().map(syn::LitStr::value);
+    let config = weights.fold(config, |config, weights| config.weights(weights));
     let config = args.rules().iter().cloned().fold(config, Config::rename);
     let weights = args.weights.as_ref().unwrap_or(&args.manifest).span();
     let renames = args.rename.as_ref().map(|renames| renames.span);
@@ -98,10 +95,8 @@ fn expand(args: &Args, item: &ItemStruct) -> TokenStream {
             quote!(#(#warnings)* #problems #model)
         }
         Err(report) => {
-            let span = match &args.weights {
-                Some(_) => args.manifest.span(),
-                None => renames.unwrap_or(args.manifest.span()),
-            };
+            let rules = renames.filter(|_| args.weights.is_none());
+            let span = rules.unwrap_or(args.manifest.span());
             skeleton(item, &Error::new(span, report))
         }
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.fx.experimental._config as fx_config
 from torch import nn
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from torch.nn.modules import transformer
@@ -100,27 +101,7 @@ def trace(
         stack.enter_context(_use_lazy_graph_module(True))  # writes no Python for graphs in between
         stack.enter_context(_masks_as_given())
 
-        def exported_from(least: int) -> tuple[ExportedProgram, ExportedProgram, sizes.Open]:
-            with noted(named) as guards:
-                with kept(model), layout_is_free(), shared_sizes(named, least):
-                    exported = torch.export.export(
-                        model, args, kwargs, dynamic_shapes=shapes.for_torch(), strict=False
-                    )
-                with only_conditions_of(table) as asking:
-                    program = exported.run_decompositions(asking)
-                    as_pairs(program)
-            return exported, program, sizes.asked(exported, guards.asked)
-
-        # Of nothing at all, `x[:, -1:]` and `x[:, :1]` take nothing: not always a size of 1.
-        try:
-            exported, program, asked = exported_from(0)
-            needs_some = sizes.left_unsqueezed(program, asked)
-        except RuntimeError as error:
-            if not any(size in str(error) for size in ("Max(0, ", "Min(1, ")):
-                raise
-            needs_some = True
-        if needs_some:
-            exported, program, asked = exported_from(1)
+        exported, program, asked = _exported(model, args, kwargs, shapes.for_torch(), named, table)
         _refuse_parts(program)
         refuse_lost_constants(program, lost)
         refuse_undone(table, exported, program)
@@ -142,6 +123,38 @@ def trace(
         constants=dict(program.constants),
         structure=pytree.tree_structure((args, kwargs)),
     )
+
+
+def _exported(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic_shapes: Any,
+    named: Mapping[str, Mapping[int, Any]],
+    table: Mapping[OpOverload, Callable[..., Any]],
+) -> tuple[ExportedProgram, ExportedProgram, sizes.Open]:
+    """The program before and after decomposition, and what it asks of its sizes."""
+
+    def of_least(least: int) -> tuple[ExportedProgram, ExportedProgram, sizes.Open]:
+        with noted(named) as guards:
+            with kept(model), layout_is_free(), shared_sizes(named, least):
+                exported = torch.export.export(
+                    model, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False
+                )
+            with only_conditions_of(table) as asking:
+                program = exported.run_decompositions(asking)
+                as_pairs(program)
+        return exported, program, sizes.asked(exported, guards.asked)
+
+    # Of nothing at all, `x[:, -1:]` and `x[:, :1]` take nothing: not always a size of 1.
+    try:
+        found = of_least(0)
+        needs_some = sizes.left_unsqueezed(*found[1:])
+    except RuntimeError as error:
+        if not any(size in str(error) for size in ("Max(0, ", "Min(1, ")):
+            raise
+        needs_some = True
+    return of_least(1) if needs_some else found
 
 
 def _refuse_parts(program: ExportedProgram) -> None:
