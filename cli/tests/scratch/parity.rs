@@ -16,6 +16,19 @@ fn parity(args: &[&str]) -> Output {
         .expect("the program runs")
 }
 
+/// The arguments that name one model.
+fn model<'a>(manifest: &'a Path, weights: &'a Path, golden: &'a Path) -> [&'a str; 6] {
+    let [manifest, weights, golden] = [manifest, weights, golden].map(path);
+    [
+        "--manifest",
+        manifest,
+        "--weights",
+        weights,
+        "--golden",
+        golden,
+    ]
+}
+
 /// Copies the small model that PyTorch recorded, under another name.
 fn copy(folder: &Path, name: &str) {
     for ending in ["_manifest.json", ".safetensors", "_trace.safetensors"] {
@@ -92,16 +105,8 @@ fn one_model_passes() {
         "mlp_trace.other.safetensors",
     ]
     .map(|name| file(&format!("tests/models/{name}")));
-    let args = [
-        "--manifest",
-        path(&manifest),
-        "--weights",
-        path(&weights),
-        "--golden",
-        path(&golden),
-        "--golden",
-        path(&other),
-    ];
+    let more = ["--golden", path(&other)];
+    let args = [&model(&manifest, &weights, &golden)[..], &more].concat();
     let output = parity(&args);
     let said = text(&output.stdout) + &text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
@@ -126,16 +131,8 @@ fn without_fusions_more_is_compared() {
     let [manifest, weights, golden] = ["_manifest.json", ".safetensors", "_trace.safetensors"]
         .map(|ending| file(&format!("tests/models/llama{ending}")));
     let compared = |more: &[&str]| {
-        let files = [
-            "--json",
-            "--manifest",
-            path(&manifest),
-            "--weights",
-            path(&weights),
-            "--golden",
-            path(&golden),
-        ];
-        let output = parity(&[&files, more].concat());
+        let files = model(&manifest, &weights, &golden);
+        let output = parity(&[&["--json"], &files[..], more].concat());
         let said = text(&output.stdout) + &text(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{said}");
         let json: Value = serde_json::from_slice(&output.stdout).expect(&said);

@@ -37,7 +37,8 @@ def slices_of_any_size() -> Iterator[None]:
         end: Any = None,
         step: Any = 1,
     ) -> Any:
-        if not self.dim() or not all(map(_has_value, (*self.shape, start, end, step))):
+        there = -self.dim() <= dim < self.dim() and (isinstance(step, torch.SymInt) or step > 0)
+        if not there or not all(map(_has_value, (*self.shape, start, end, step))):
             given = (mode, func, self, dim, start, end, step)
             return before(*given) if before else NotImplemented
         size, stride = self.shape[dim], self.stride(dim)

@@ -25,7 +25,7 @@ pub enum Bag {
     Sum,
     /// Their mean.
     Mean,
-    /// The largest of each column.
+    /// The largest of each column; NaN where that of the first row is.
     Max,
 }
 
