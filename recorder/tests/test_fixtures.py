@@ -1,4 +1,4 @@
-"""The committed models are those that their scripts record."""
+"""The manifests of the small models are those that their script records."""
 
 from __future__ import annotations
 

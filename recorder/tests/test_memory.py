@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,7 +68,15 @@ def in_place(block: Any, x: torch.Tensor) -> torch.Tensor:
     return x * block.h
 
 
+def settled(block: Any, x: torch.Tensor) -> torch.Tensor:
+    if math.isnan(block.scale):
+        block.scale = 2.0
+        return x
+    return x * block.scale
+
+
 REMEMBERS = {
+    "unset": (settled, {"scale": math.nan}, r"`block\.scale` \(from nan to 2\.0\)"),
     "input": (running, {"h": torch.zeros(3)}, r"tensor `block\.h`.*from its inputs"),
     "later": (running, {"h": None}, r"tensor `block\.h`.*from its inputs"),
     "alone": (decaying, {"h": torch.ones(3)}, r"tensor `block\.h`.*something else"),
@@ -111,6 +120,14 @@ def test_what_a_later_call_reads_is_refused_by_name(name, record):
     assert same(before, afterwards(model))
     for part in ("seen", "state"):  # what is kept in them is the same, too
         assert getattr(model.block, part, None) == attributes.get(part)
+
+
+def test_what_a_hook_of_the_users_changes_is_seen(record):
+    model = Kept(lambda block, x: x * block.n, n=1).eval()
+    model.register_forward_pre_hook(lambda m, _: setattr(m.block, "n", m.block.n + 1))
+    with pytest.raises(RecordError, match=r"`block\.n` \(from 1 to 2\)"):
+        record(model, torch.randn(5, 3), shapes=N)
+    assert model.block.n == 1
 
 
 def test_a_buffer_of_a_submodule_that_forward_replaces_is_state(record):

@@ -127,6 +127,36 @@ def test_a_lost_attribute_is_an_error_that_names_it(tmp_path):
         GoldenRecorder(tmp_path).record(model, torch.zeros(2, 4, device="meta"))
 
 
+class Kept(nn.Module):
+    """A tensor in an attribute, and in a list, computed with before it is used."""
+
+    def __init__(self, reads: bool) -> None:
+        super().__init__()
+        self.l, self.reads = nn.Linear(4, 4), reads
+        self.h = torch.zeros(4)
+        self.more = [torch.ones(4)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _unused = self.h + self.more[0]
+        return self.l(x) + (self.h + 1) + self.more[0] * 2 if self.reads else self.l(x)
+
+
+def test_lost_attributes_that_are_computed_with_are_named(tmp_path):
+    with torch.device("meta"):
+        model = Kept(True).eval()
+    with pytest.raises(RecordError, match=r"attribute `h`, `more\[0\]`, and its value was lost"):
+        GoldenRecorder(tmp_path).record(model, torch.zeros(2, 4, device="meta"))
+    assert model.h.is_meta and model.more[0].is_meta
+
+
+def test_lost_attributes_that_nothing_depends_on_are_recorded(tmp_path):
+    with torch.device("meta"):
+        model = Kept(False).eval()
+    recorder = GoldenRecorder(tmp_path)
+    recorder.record(model, torch.zeros(2, 4, device="meta"))
+    assert [node.op for node in recorder.manifest.nodes] == ["aten.linear.default"]
+
+
 def test_lost_transformers_buffer_is_recomputed(tmp_path):
     from transformers import LlamaConfig, LlamaModel
 

@@ -88,6 +88,9 @@ def test_a_buffer_that_is_written_before_it_is_read_is_no_state(tmp_path):
     recorder = GoldenRecorder(tmp_path)
     recorder.record(model, torch.randn(2, 3))
     recorder.record_goldens(model, (torch.randn(2, 3),))
+    state = {"buffer": torch.zeros(3)}
+    recorder.record_goldens(state, (torch.randn(2, 3),), case="other")
+    assert not model.buffer.any() and not state["buffer"].any()  # they are the user's
     with pytest.raises(RecordError, match="forward changes `buffer`"):
         recorder.record(Writes(0.5).eval(), torch.randn(2, 3))
 

@@ -38,13 +38,13 @@ def check_model(model: object) -> None:
         "keeps quantized weights in a form of PyTorch's own: record the model as it was before "
         "`torch.ao.quantization`",
     )
-    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    held = [*model.named_parameters(), *model.named_buffers()]
+    lazy = [name for name, tensor in held if is_lazy(tensor)]
     if lazy:
         raise RecordError(
             f"{shown(lazy)} have no shape before the model ran: call it once on real inputs, "
             "`model(...)`, and record it then"
         )
-    held = [*model.named_parameters(), *model.named_buffers()]
     sparse = [name for name, tensor in held if tensor.layout is not torch.strided]
     if sparse:
         raise RecordError(

@@ -141,7 +141,7 @@ def watched(
     """
     starts: list[Attributes] = []
     handles = (
-        model.register_forward_pre_hook(lambda *_: starts.append(Attributes(model))),
+        model.register_forward_pre_hook(lambda *_: starts.append(Attributes(model)), prepend=True),
         model.register_forward_hook(
             lambda _model, _args, result: returned(starts.pop(), Attributes(model), result)
         ),

@@ -105,7 +105,7 @@ def cache_geometry(model: nn.Module) -> list[tuple[tuple[int, int], tuple[int, i
 
     ids = torch.zeros(1, 2, dtype=torch.long, device="meta")
     twin = _on_meta(model)
-    with torch.no_grad(), as_on_cpu(twin, ids) as given, traceable(twin):
+    with torch.no_grad(), as_on_cpu(twin, ids) as (given, _), traceable(twin):
         try:
             cache = getattr(twin(input_ids=given, use_cache=True), "past_key_values", None)
         except DataDependentOutputException:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.nn.parameter import is_lazy
@@ -105,37 +105,21 @@ def _on_meta(module: nn.Module) -> bool:
     return any(parameter.is_meta for parameter in module.parameters())
 
 
-def lost_attributes(model: nn.Module) -> list[str]:
-    """The tensors in attributes, neither parameters nor buffers, that are on meta."""
-    parameters = model.named_parameters(remove_duplicate=False)
-    held = {*dict(parameters), *dict(model.named_buffers(remove_duplicate=False))}
-    slots = Attributes(model).slots.items()
-    tensors = [(path, s.value) for path, s in slots if isinstance(s.value, torch.Tensor)]
-    return [path for path, t in tensors if t.device.type == "meta" and path not in held]
+def refuse_lost_constants(program: ExportedProgram, lost: Mapping[int, str]) -> None:
+    """Raises RecordError when `program` reads an attribute of these, which have no values.
 
-
-@contextmanager
-def unread(attributes: list[str]) -> Iterator[None]:
-    """Raises RecordError when what is traced inside reads one of these, which have no values."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "fake tensor in the exported program constant" in str(error):
-            _refuse_lost("attribute", attributes)
-        raise
-
-
-def refuse_lost_constants(program: ExportedProgram, attributes: list[str]) -> None:
-    """Raises RecordError when `program` reads one of these, which have no values."""
+    They are named by the storage that stands for theirs.
+    """
     read = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
-    constants = [
-        str(spec.target)
-        for spec in program.graph_signature.input_specs
-        if spec.kind is InputKind.CONSTANT_TENSOR and spec.arg.name in read
-    ]
-    lost = [name for name in constants if isinstance(program.constants[name], FakeTensor)]
-    known = all(name in attributes for name in lost)  # what is in a list has a name of torch's
-    _refuse_lost("attribute", lost if known else attributes)
+    inputs = program.graph_signature.input_specs
+    constants = [s for s in inputs if s.kind is InputKind.CONSTANT_TENSOR and s.arg.name in read]
+    tensors = [program.constants[str(spec.target)] for spec in constants]
+    found = [lost.get(_storage(t)) for t in tensors if isinstance(t, torch.Tensor)]
+    _refuse_lost("attribute", [path for path in found if path is not None])
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
 
 def _refuse_lost(kind: str, lost: list[str]) -> None:
@@ -149,15 +133,19 @@ def _refuse_lost(kind: str, lost: list[str]) -> None:
 
 
 @contextmanager
-def as_on_cpu(model: nn.Module, inputs: _T) -> Iterator[_T]:
+def as_on_cpu(model: nn.Module, inputs: _T) -> Iterator[tuple[_T, dict[int, str]]]:
     """Inside, what is on meta in `model` looks as on the CPU; yields `inputs` with the same done.
 
     These tensors have a shape and no memory, as on meta. But tensors that `forward` makes or keeps
     as attributes lie on the CPU and have values that the trace needs, operators refuse tensors of
     two devices, and a model that asks for its device takes the path that goldens can be made by.
+
+    Attributes that are neither parameters nor buffers are constants of a program, which have to
+    have memory: one element stands for each that was lost. Yields their paths by storage, too.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     twins: dict[int, torch.Tensor] = {}
+    lost: dict[int, str] = {}
 
     def twin(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device.type != "meta":
@@ -170,8 +158,15 @@ def as_on_cpu(model: nn.Module, inputs: _T) -> Iterator[_T]:
         return twins[id(tensor)]
 
     before = Attributes(model)
+    held = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    for path, slot in before.slots.items():
+        tensor = slot.value
+        if isinstance(tensor, torch.Tensor) and tensor.is_meta and id(tensor) not in held:
+            element = torch.zeros((), dtype=tensor.dtype)
+            twins[id(tensor)] = element.expand(tensor.shape)
+            lost[_storage(element)] = path
     try:
         before.put_back(lambda value: twin(value) if isinstance(value, torch.Tensor) else value)
-        yield pytree.tree_map_only(torch.Tensor, twin, inputs)
+        yield pytree.tree_map_only(torch.Tensor, twin, inputs), lost
     finally:
         before.put_back()

@@ -8,6 +8,7 @@ from torch.export.graph_signature import InputKind, OutputKind, OutputSpec
 from torch.fx import Node
 
 from .errors import RecordError
+from .failures import KEEPS_NOTHING
 
 _MUTATIONS = (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION)
 
@@ -21,10 +22,7 @@ def refuse_hidden_state(program: ExportedProgram) -> None:
     changed = [spec for spec in program.graph_signature.output_specs if spec.kind in _MUTATIONS]
     faults = [f"`{spec.target}`" for spec in changed if not _overwritten(program, spec)]
     if faults:
-        raise RecordError(
-            f"forward changes {', '.join(faults)}; a recorded model has no "
-            "hidden state: pass it as an argument and return it"
-        )
+        raise RecordError(f"forward changes {', '.join(faults)}; {KEEPS_NOTHING}")
 
 
 def _overwritten(program: ExportedProgram, spec: OutputSpec) -> bool:

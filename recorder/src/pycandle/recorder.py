@@ -261,8 +261,11 @@ class GoldenRecorder:
             for leaf in self._traced.inputs
         ]
         args, kwargs = pytree.tree_unflatten(given, self._traced.structure)
+        # Buffers that forward writes to are the user's.
+        own = dict(model.named_buffers())
+        copies = {n: weights.get(n, buffer).clone() for n, buffer in own.items()}
         with explained(model), kept(model), torch.no_grad():
-            result = functional_call(model, dict(weights), args, kwargs)
+            result = functional_call(model, {**weights, **copies}, args, kwargs)
         found = {leaf.path: leaf.value for leaf in leaves(result)}
         return {o.name: found.get(o.path) for o in self.manifest.outputs}
 

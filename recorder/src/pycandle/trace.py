@@ -38,7 +38,7 @@ from .failures import place, quiet
 from .guards import noted
 from .layout import layout_is_free, only_conditions_of
 from .memory import changes, refuse_memory
-from .meta import as_on_cpu, check_values, lost_attributes, refuse_lost_constants, unread
+from .meta import as_on_cpu, check_values, refuse_lost_constants
 from .mutation import refuse_hidden_state
 from .pairs import as_pairs
 from .recurrent import sequences_stay_open
@@ -89,9 +89,7 @@ def trace(
         stack.enter_context(sequences_stay_open())
         stack.enter_context(blocks_stay_in_place(model))
         stack.enter_context(huggingface.traceable(model))
-        lost = lost_attributes(model)
-        stack.enter_context(unread(lost))
-        args, kwargs = stack.enter_context(as_on_cpu(model, (args, kwargs)))
+        (args, kwargs), lost = stack.enter_context(as_on_cpu(model, (args, kwargs)))
         inputs = argument_leaves(model, args, kwargs)
         given = shapes.flat()
         named = {leaf.path: axes for leaf, axes in zip(inputs, given, strict=True)}
@@ -162,10 +160,16 @@ def _refuse_parts(program: ExportedProgram) -> None:
     for node in program.graph.nodes:
         if node.op == "get_attr" and node.users:
             user = next(iter(node.users))
+            chooses = str(user.target) in ("cond", "while_loop", "scan", "map_impl")
             raise RecordError(
-                f"{place('', source_line(user))}: `{user.target}` runs a part of the model by a "
-                "condition or in a loop, which a manifest has no form for: compute every part and "
-                "choose with `torch.where`"
+                f"{place('', source_line(user))}: `{user.target}` runs a part of the model "
+                + (
+                    "by a condition or in a loop, which a manifest has no form for: compute every "
+                    "part and choose with `torch.where`"
+                    if chooses
+                    else "that it is given as a function, which a manifest has no form for: write "
+                    "it with operators on tensors"
+                )
             )
 
 
