@@ -58,6 +58,18 @@ def test_squeeze_of_one_element_takes_at_least_one(tmp_path, few):
     assert right_or_refused(recorder, model, (1, 3), (7, 3)) == [True, True]
 
 
+def test_only_the_size_that_is_squeezed_takes_at_least_one(tmp_path):
+    def last_and_all(x, past):
+        return x[:, -1:].squeeze(1) + torch.cat([past, x], 1).sum(1)
+
+    shapes = [{0: "a", 1: "n"}, {0: "a", 1: "m"}]
+    manifest, recorder, model = recorded(
+        tmp_path, last_and_all, draw(4, 5, 3), draw(4, 2, 3), shapes=shapes
+    )
+    assert limits(manifest) == {"a": (0, None), "n": (1, None), "m": (0, None)}
+    assert right_or_refused(recorder, model, [(1, 1, 3), (1, 0, 3)]) == [True]
+
+
 @pytest.mark.parametrize(
     ("function", "least"),
     [

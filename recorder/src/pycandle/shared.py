@@ -8,7 +8,7 @@ different from the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,15 +30,18 @@ from .versions import name_of, traced_sizes
 
 
 @contextmanager
-def shared_sizes(names: Mapping[str, Mapping[int, Any]], least: int = 0) -> Iterator[None]:
+def shared_sizes(
+    names: Mapping[str, Mapping[int, Any]], some: Collection[str] = ()
+) -> Iterator[dict[str, str]]:
     """Inside, the axes that `names` calls alike, by path of the input, get one symbol.
 
     A size may be 0, which torch's own symbols rule out: `if n == 0` would leave no condition.
-    With `least` it is that or more.
+    Those named in `some` are at least 1. Yields the name of each symbol, as far as it was made.
     """
     original = ShapeEnv.create_symbol
     make_symbol = symbolic_shapes.make_symbol
     made: dict[tuple[int, str], tuple[sympy.Symbol, str]] = {}
+    called: dict[str, str] = {}
 
     def create_symbol(
         self: ShapeEnv, val: Any, source: Any, *args: Any, **kwargs: Any
@@ -51,8 +54,9 @@ def shared_sizes(names: Mapping[str, Mapping[int, Any]], least: int = 0) -> Iter
         if known is None:
             symbol = original(self, val, source, *args, **kwargs)
             if isinstance(symbol, sympy.Symbol):
-                if least:
-                    self.constrain_symbol_range(symbol, least, int_oo)
+                if name in some:
+                    self.constrain_symbol_range(symbol, 1, int_oo)
+                called[str(symbol)] = name
                 made[(id(self), name)] = (symbol, path)
             return symbol
         symbol, first = known
@@ -74,7 +78,7 @@ def shared_sizes(names: Mapping[str, Mapping[int, Any]], least: int = 0) -> Iter
     symbolic_shapes.make_symbol = make_size  # type: ignore[assignment]
     ShapeEnv.create_symbol = create_symbol  # type: ignore[method-assign, assignment]
     try:
-        yield
+        yield called
     finally:
         symbolic_shapes.make_symbol = make_symbol
         ShapeEnv.create_symbol = original  # type: ignore[method-assign]

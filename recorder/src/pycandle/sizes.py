@@ -134,11 +134,12 @@ def _refuse_fixed(
         raise RecordError("\n".join(lines))
 
 
-def left_unsqueezed(program: ExportedProgram, known: Open) -> bool:
-    """Whether `squeeze` left a dimension alone that was 1, because it can be 0 for an open size."""
+def left_unsqueezed(program: ExportedProgram, known: Open) -> set[str]:
+    """Symbols that, being 0, made `squeeze` leave a dimension alone that was 1."""
     kept = (one.condition for one in _of_squeezes(program) if isinstance(one.condition, sympy.Ne))
     sizes = {symbol: sympy.Integer(size) for symbol, size in known.traced.items()}
-    return any(condition.xreplace(sizes) is sympy.false for condition in kept)
+    false = (condition for condition in kept if condition.xreplace(sizes) is sympy.false)
+    return {str(symbol) for condition in false for symbol in condition.free_symbols}
 
 
 def _of_divisions(program: ExportedProgram) -> Iterator[Asked]:

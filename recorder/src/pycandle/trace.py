@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ from .schema import Condition, Symbol
 from .shared import shared_sizes
 from .slices import slices_of_any_size
 
+_OF_NOTHING = re.compile(r"M(?:ax\(0|in\(1), ([^)]*)")  # a size in an error of torch's
 _RESULTS = (*PLAIN, torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
@@ -133,9 +135,12 @@ def _exported(
 ) -> tuple[ExportedProgram, ExportedProgram, sizes.Open]:
     """The program before and after decomposition, and what it asks of its sizes."""
 
-    def of_least(least: int) -> tuple[ExportedProgram, ExportedProgram, sizes.Open]:
+    called: dict[str, str] = {}
+
+    def with_some(some: set[str]) -> tuple[ExportedProgram, ExportedProgram, sizes.Open]:
+        nonlocal called
         with noted(named) as guards:
-            with kept(model), layout_is_free(), shared_sizes(named, least):
+            with kept(model), layout_is_free(), shared_sizes(named, some) as called:
                 exported = torch.export.export(
                     model, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False
                 )
@@ -145,14 +150,19 @@ def _exported(
         return exported, program, sizes.asked(exported, guards.asked)
 
     # Of nothing at all, `x[:, -1:]` and `x[:, :1]` take nothing: not always a size of 1.
-    try:
-        found = of_least(0)
-        needs_some = sizes.left_unsqueezed(*found[1:])
-    except RuntimeError as error:
-        if not any(size in str(error) for size in ("Max(0, ", "Min(1, ")):
-            raise
-        needs_some = True
-    return of_least(1) if needs_some else found
+    some: set[str] = set()
+    while True:
+        try:
+            found = with_some(some)
+            empty = sizes.left_unsqueezed(*found[1:])
+        except RuntimeError as error:
+            empty = set(re.findall(r"\bs\d+\b", " ".join(_OF_NOTHING.findall(str(error)))))
+            if not {called[symbol] for symbol in empty if symbol in called} - some:
+                raise
+        more = {called[symbol] for symbol in empty if symbol in called} - some
+        if not more:
+            return found
+        some |= more
 
 
 def _refuse_parts(program: ExportedProgram) -> None:
