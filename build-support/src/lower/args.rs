@@ -77,7 +77,7 @@ impl<'g> Ctx<'g> {
 
     /// The result of integer arithmetic as its dtype wraps it around: narrow integers are held as
     /// i64.
-    fn wrapped(&self, expr: Expr) -> Expr {
+    pub fn wrapped(&self, expr: Expr) -> Expr {
         let bits = match self.out_dtype() {
             Dtype::Int8 => 8,
             Dtype::Int16 => 16,

@@ -17,6 +17,7 @@ pub const ROWS: &[Row] = &[
     ("aten.index_copy.default", Rule::Fn(index_copy)),
     ("aten.index_fill.int_Scalar", Rule::Fn(index_fill)),
     ("aten.index_fill.int_Tensor", Rule::Fn(index_fill)),
+    ("aten.index_put.default", Rule::Fn(index_put)),
     ("aten.index_select.default", Rule::Fn(index_select)),
     ("aten.kthvalue.default", Rule::Many(kthvalue)),
     ("aten.masked_scatter.default", Rule::Fn(masked_scatter)),
@@ -41,7 +42,6 @@ pub const ROWS: &[Row] = &[
 /// Those that compute with numbers: what several of them give can leave the range of a dtype.
 pub const FOLDS: &[Row] = &[
     ("aten.index_add.default", Rule::Fn(index_add)),
-    ("aten.index_put.default", Rule::Fn(index_put)),
     ("aten.index_reduce.default", Rule::Fn(index_reduce)),
     ("aten.scatter.reduce", Rule::Fn(scatter_reduce)),
     ("aten.scatter.value_reduce", Rule::Fn(scatter_reduce)),
@@ -75,8 +75,13 @@ fn index_put(c: &Ctx) -> Result<Expr, Why> {
     }
     let indices = positions(indices)?;
     let values = c.tensor("values")?.cast(c, x.dtype);
-    let accumulate = Expr::Bool(c.bool_or("accumulate", false)?);
-    op("index_put", [x.expr, indices, values, accumulate])
+    let accumulate = c.bool_or("accumulate", false)?;
+    let args = [x.expr, indices, values, Expr::Bool(accumulate)];
+    let written = op("index_put", args)?;
+    Ok(match accumulate {
+        true => c.wrapped(written),
+        false => written,
+    })
 }
 
 /// A write of one value wherever one mask holds: a choice between it and what is there.

@@ -88,6 +88,11 @@ class Attributes:
             self._hold(vars(value), f"{path}.", "", depth)
 
 
+def storage(tensor: torch.Tensor) -> int:
+    """Which memory the elements of a tensor are in; views of one have the same."""
+    return tensor.untyped_storage()._cdata
+
+
 def _is_plain_object(value: Any) -> bool:
     """Whether `value` is of a class of the model's own, which may keep what forward computes."""
     if isinstance(value, (nn.Module, type)):

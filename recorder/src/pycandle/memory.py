@@ -23,7 +23,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import GraphModule, Node
 
-from .attributes import Attributes, kept, watched
+from .attributes import Attributes, kept, storage, watched
 from .clean import clean
 from .errors import RecordError
 from .failures import KEEPS_NOTHING, first_line
@@ -67,7 +67,7 @@ def refuse_memory(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
         raise _refused(first.changes, f"a second call fails ({first_line(error)})") from error
     for path, value in expected.ends.items():
         tensor = stand_ins.of(first.changes[path][1])
-        values.stand_ins |= {path: (path, value), _storage(tensor): (path, value)}
+        values.stand_ins |= {path: (path, value), storage(tensor): (path, value)}
     found = values.of(second)
     remembered = {path for path in found.reads if expected.ends[path] in values.from_inputs}
     if remembered:
@@ -166,10 +166,6 @@ class _StandIns:
         return self._made[id(value)]
 
 
-def _storage(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage()._cdata
-
-
 @dataclass(frozen=True)
 class _Computed:
     results: tuple[Hashable, ...]
@@ -202,7 +198,7 @@ class _Values:
                 known = self.stand_ins.get(str(spec.target))
                 if spec.kind is InputKind.CONSTANT_TENSOR:
                     tensor = call.program.constants[str(spec.target)]
-                    known = self.stand_ins.get(_storage(tensor))
+                    known = self.stand_ins.get(storage(tensor))
                     key = _content(tensor)
                 if known is not None:
                     reads[node], numbers[node] = frozenset([known[0]]), known[1]

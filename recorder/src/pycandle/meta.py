@@ -14,7 +14,7 @@ from torch.export.graph_signature import InputKind
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
-from .attributes import Attributes
+from .attributes import Attributes, storage
 from .errors import RecordError
 
 _T = TypeVar("_T")
@@ -114,12 +114,8 @@ def refuse_lost_constants(program: ExportedProgram, lost: Mapping[int, str]) -> 
     inputs = program.graph_signature.input_specs
     constants = [s for s in inputs if s.kind is InputKind.CONSTANT_TENSOR and s.arg.name in read]
     tensors = [program.constants[str(spec.target)] for spec in constants]
-    found = [lost.get(_storage(t)) for t in tensors if isinstance(t, torch.Tensor)]
+    found = [lost.get(storage(t)) for t in tensors if isinstance(t, torch.Tensor)]
     _refuse_lost("attribute", [path for path in found if path is not None])
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage()._cdata
 
 
 def _refuse_lost(kind: str, lost: list[str]) -> None:
@@ -164,7 +160,7 @@ def as_on_cpu(model: nn.Module, inputs: _T) -> Iterator[tuple[_T, dict[int, str]
         if isinstance(tensor, torch.Tensor) and tensor.is_meta and id(tensor) not in held:
             element = torch.zeros((), dtype=tensor.dtype)
             twins[id(tensor)] = element.expand(tensor.shape)
-            lost[_storage(element)] = path
+            lost[storage(element)] = path
     try:
         before.put_back(lambda value: twin(value) if isinstance(value, torch.Tensor) else value)
         yield pytree.tree_map_only(torch.Tensor, twin, inputs), lost
