@@ -13,6 +13,7 @@ from torch import nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.utils import _pytree as pytree
 
+from .attributes import kept
 from .errors import RecordError
 from .meta import non_persistent_buffers
 
@@ -220,28 +221,22 @@ def _initialised(
 
 @contextmanager
 def _protected(model: nn.Module) -> Iterator[None]:
-    """Inside, parameters are on meta and buffers are copies; afterwards all is as it was.
+    """Inside, parameters are on meta and other tensors are copies; afterwards all is as it was.
 
     `_init_weights` writes to everything that its module holds.
     """
-    homes: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        (home, dict(home)) for m in model.modules() for home in (m._parameters, m._buffers)
-    ]
-    twins: dict[int, Any] = {}
-    for home, held in homes:
-        for name, tensor in held.items():
-            if tensor is None or tensor.device.type == "meta":
-                continue
-            if id(tensor) not in twins:
-                is_parameter = isinstance(tensor, nn.Parameter)
-                twins[id(tensor)] = _empty_twin(tensor) if is_parameter else tensor.clone()
-            home[name] = twins[id(tensor)]
-    try:
+    twins: dict[int, torch.Tensor] = {}
+
+    def twin(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.device.type == "meta":
+            return value
+        if id(value) not in twins:
+            is_parameter = isinstance(value, nn.Parameter)
+            twins[id(value)] = _empty_twin(value) if is_parameter else value.clone()
+        return twins[id(value)]
+
+    with kept(model, twin):
         yield
-    finally:
-        for home, held in homes:
-            home.clear()
-            home.update(held)
 
 
 def _empty_twin(parameter: torch.Tensor) -> nn.Parameter:

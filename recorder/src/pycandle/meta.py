@@ -14,7 +14,7 @@ from torch.export.graph_signature import InputKind
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
-from .attributes import Attributes, storage
+from .attributes import Attributes, kept, storage
 from .errors import RecordError
 
 _T = TypeVar("_T")
@@ -153,16 +153,11 @@ def as_on_cpu(model: nn.Module, inputs: _T) -> Iterator[tuple[_T, dict[int, str]
             twins[id(tensor)] = nn.Parameter(made, tensor.requires_grad) if is_parameter else made
         return twins[id(tensor)]
 
-    before = Attributes(model)
     held = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    for path, slot in before.slots.items():
-        tensor = slot.value
+    for path, tensor in Attributes(model).values.items():
         if isinstance(tensor, torch.Tensor) and tensor.is_meta and id(tensor) not in held:
             element = torch.zeros((), dtype=tensor.dtype)
             twins[id(tensor)] = element.expand(tensor.shape)
             lost[storage(element)] = path
-    try:
-        before.put_back(lambda value: twin(value) if isinstance(value, torch.Tensor) else value)
+    with kept(model, lambda value: twin(value) if isinstance(value, torch.Tensor) else value):
         yield pytree.tree_map_only(torch.Tensor, twin, inputs), lost
-    finally:
-        before.put_back()

@@ -28,7 +28,7 @@ from .arguments import (
     take_dataclasses,
     var_keyword,
 )
-from .attributes import Attributes, kept, watched
+from .attributes import Attributes, kept
 from .blocks import blocks_stay_in_place
 from .calls import source_line
 from .decompose import decompositions, refuse_undone
@@ -189,10 +189,11 @@ def _calls(model: nn.Module) -> Iterator[list[tuple[Attributes, Attributes]]]:
 
     Inside, what `model` returns is taken apart, dataclasses too, or refused.
     """
+    starts: list[Attributes] = []
     found: list[tuple[Attributes, Attributes]] = []
 
-    def check(before: Attributes, after: Attributes, result: Any) -> None:
-        found.append((before, after))
+    def check(_model: nn.Module, _args: Any, result: Any) -> None:
+        found.append((starts.pop(), Attributes(model)))
         take_dataclasses(result)
         refused = [leaf for leaf in leaves(result) if not isinstance(leaf.value, _RESULTS)]
         if refused:
@@ -203,8 +204,15 @@ def _calls(model: nn.Module) -> Iterator[list[tuple[Attributes, Attributes]]]:
                 "has no form for: return tensors, alone or in tuples, lists, dicts and dataclasses"
             )
 
-    with watched(model, check):
+    handles = (
+        model.register_forward_pre_hook(lambda *_: starts.append(Attributes(model)), prepend=True),
+        model.register_forward_hook(check),
+    )
+    try:
         yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
