@@ -54,7 +54,7 @@ struct Package {
 impl Place {
     /// Beside what Cargo builds for the current workspace, so that dependencies are built once.
     pub fn find(pycandle: Option<&Path>, models: &[Found]) -> Result<Self, String> {
-        let metadata = metadata();
+        let metadata = metadata()?;
         let here =
             std::env::current_dir().map_err(|error| format!("no current folder: {error}"))?;
         let target = match (&metadata, std::env::var_os("CARGO_TARGET_DIR")) {
@@ -156,13 +156,41 @@ fn models(sources: &[Source]) -> String {
 }
 
 /// What Cargo knows about the current workspace, if there is one.
-fn metadata() -> Option<Metadata> {
+///
+/// Of the packages for other platforms Cargo would have to download what no build here needs.
+fn metadata() -> Result<Option<Metadata>, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1"])
-        .output()
-        .ok()?;
-    serde_json::from_slice(&output.stdout).ok()
+    let run = |args: &[&str]| {
+        Command::new(&cargo)
+            .args(args)
+            .output()
+            .map_err(|error| format!("cannot run `{}`: {error}", cargo.display()))
+    };
+    if !run(&["locate-project"])?.status.success() {
+        return Ok(None);
+    }
+    let mut args = vec!["metadata", "--format-version", "1"];
+    let host = host();
+    if let Some(host) = &host {
+        args.extend(["--filter-platform", host]);
+    }
+    let output = run(&args)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("`cargo metadata` fails here: {}", said.trim()));
+    }
+    serde_json::from_slice(&output.stdout)
+        .map(Some)
+        .map_err(|error| format!("cannot read what `cargo metadata` prints: {error}"))
+}
+
+/// The target triple of this machine, as its compiler names it.
+fn host() -> Option<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().ok()?;
+    let said = String::from_utf8(output.stdout).ok()?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "))?;
+    Some(host.to_owned())
 }
 
 /// JSON strings are valid TOML strings for every path that is text.
