@@ -36,6 +36,7 @@ from .dims import SymbolTable
 from .dynamic import DynamicShapes
 from .errors import RecordError
 from .failures import place, quiet
+from .functional import functional
 from .guards import noted
 from .layout import layout_is_free, only_conditions_of
 from .memory import changes, refuse_memory
@@ -145,7 +146,7 @@ def _exported(
                     model, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False
                 )
             with only_conditions_of(table) as asking:
-                program = exported.run_decompositions(asking)
+                program = functional(exported, asking)
                 as_pairs(program)
         return exported, program, sizes.asked(exported, guards.asked)
 
