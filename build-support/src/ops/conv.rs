@@ -11,8 +11,8 @@ pub const ROWS: &[Row] = &[
     ("aten.conv1d.padding", Rule::Fn(|c| conv(c, &CONV1D))),
     ("aten.conv2d.default", Rule::Fn(|c| conv(c, &CONV2D))),
     ("aten.conv2d.padding", Rule::Fn(|c| conv(c, &CONV2D))),
-    ("aten.conv3d.default", Rule::Fn(conv3d)),
-    ("aten.conv3d.padding", Rule::Fn(conv3d)),
+    ("aten.conv3d.default", Rule::Fn(|c| conv(c, &CONV3D))),
+    ("aten.conv3d.padding", Rule::Fn(|c| conv(c, &CONV3D))),
     (
         "aten.conv_transpose1d.default",
         Rule::Fn(|c| transposed(c, "conv_transpose1d", 1)),
@@ -29,22 +29,25 @@ pub const ROWS: &[Row] = &[
 
 struct Conv {
     dims: usize,
-    layer: &'static str,
-    config: &'static str,
     function: &'static str,
+    /// The layer that holds its weight, and what that is configured by.
+    layer: Option<(&'static str, &'static str)>,
 }
 
 const CONV1D: Conv = Conv {
     dims: 1,
-    layer: "Conv1d",
-    config: "Conv1dConfig",
     function: "conv1d",
+    layer: Some(("Conv1d", "Conv1dConfig")),
 };
 const CONV2D: Conv = Conv {
     dims: 2,
-    layer: "Conv2d",
-    config: "Conv2dConfig",
     function: "conv2d",
+    layer: Some(("Conv2d", "Conv2dConfig")),
+};
+const CONV3D: Conv = Conv {
+    dims: 3,
+    function: "conv3d",
+    layer: None,
 };
 
 /// The dimensions of a convolution's weight.
@@ -56,41 +59,42 @@ fn conv(c: &Ctx, kind: &Conv) -> Result<Expr, Why> {
     let (stride, dilation) = (sizes("stride", 1)?, sizes("dilation", 1)?);
     let (x, padding) = padded(c, x, &weight, &dilation)?;
     let groups = c.int_or("groups", 1)?;
-    let setting = |name: &'static [&'static str; 1], values: &[usize]| {
-        let mut lits = values
-            .iter()
-            .map(|&v| Lit::Int(v as i64))
-            .collect::<Vec<_>>();
-        let arg = match (kind.dims, lits.pop()) {
-            (1, Some(one)) => LayerArg::Lit(name[0], one),
-            (_, last) => LayerArg::Array(name, lits.into_iter().chain(last).collect()),
-        };
-        (name[0], arg)
-    };
-    let config = LayerArg::Struct(
-        kind.config,
-        vec![
-            setting(&["stride"], &stride),
-            setting(&["padding"], &padding),
-            setting(&["dilation"], &dilation),
-            ("groups", LayerArg::Lit("groups", Lit::Int(groups))),
-        ],
-    );
-    let shape = weight.shape.iter().map(|d| match d {
-        Dim::Size(n) => Some(Lit::Int(*n)),
-        _ => None,
-    });
-    let shape: Option<Vec<_>> = shape.collect();
-    let args = shape.map(|s| vec![LayerArg::Array(WEIGHT, s), config]);
-    let params = [("weight", Some(&weight)), ("bias", bias.as_ref())];
-    if let Some(layer) = layer(&x, (kind.layer, ""), &params, args) {
-        return Ok(layer);
+    if let Some((name, config)) = kind.layer {
+        let config = LayerArg::Struct(
+            config,
+            vec![
+                setting(&["stride"], &stride),
+                setting(&["padding"], &padding),
+                setting(&["dilation"], &dilation),
+                ("groups", LayerArg::Lit("groups", Lit::Int(groups))),
+            ],
+        );
+        let shape = weight.shape.iter().map(|d| match d {
+            Dim::Size(n) => Some(Lit::Int(*n)),
+            _ => None,
+        });
+        let shape: Option<Vec<_>> = shape.collect();
+        let args = shape.map(|s| vec![LayerArg::Array(WEIGHT, s), config]);
+        let params = [("weight", Some(&weight)), ("bias", bias.as_ref())];
+        if let Some(layer) = layer(&x, (name, ""), &params, args) {
+            return Ok(layer);
+        }
     }
     let bias = exprs(bias.as_ref());
-    let [stride, padding, dilation] = [&stride, &padding, &dilation].map(|v| one_or_tuple(v));
+    let [stride, padding, dilation] = [stride, padding, dilation].map(|v| one_or_tuple(&v));
     let groups = int(groups);
     let args = [x.expr, weight.expr, bias, stride, padding, dilation, groups];
     op(kind.function, args)
+}
+
+/// A setting of a layer: one number where it has one dimension.
+fn setting(name: &'static [&'static str; 1], values: &[usize]) -> (&'static str, LayerArg) {
+    let lits = values.iter().map(|&v| Lit::Int(v as i64));
+    let arg = match *values {
+        [one] => LayerArg::Lit(name[0], Lit::Int(one as i64)),
+        _ => LayerArg::Array(name, lits.collect()),
+    };
+    (name[0], arg)
 }
 
 type Operands = (Operand, Operand, Option<Operand>);
@@ -147,18 +151,6 @@ fn transposed(c: &Ctx, function: &'static str, dims: usize) -> Result<Expr, Why>
         setting("dilation", 1)?,
     ];
     op(function, args)
-}
-
-fn conv3d(c: &Ctx) -> Result<Expr, Why> {
-    let (x, weight, bias) = operands(c, 3)?;
-    let sizes = |name: &str, default| c.sizes(name, default, 3);
-    let (stride, dilation) = (sizes("stride", 1)?, sizes("dilation", 1)?);
-    let (x, padding) = padded(c, x, &weight, &dilation)?;
-    let [stride, padding, dilation] = [stride, padding, dilation].map(|v| one_or_tuple(&v));
-    let groups = int(c.int_or("groups", 1)?);
-    let bias = exprs(bias.as_ref());
-    let args = [x.expr, weight.expr, bias, stride, padding, dilation, groups];
-    op("conv3d", args)
 }
 
 /// The input with the padding that the convolution does not add, and the one that it does.

@@ -11,28 +11,28 @@ use super::scatter::scatter;
 use super::sort::is_nan;
 
 /// One size per spatial dimension: a number, or two or three.
-trait Sizes: Copy {
+trait PerAxis: Copy {
     /// As those of a volume, the ones that it lacks being `fill`.
     fn three(self, fill: usize) -> [usize; 3];
     /// How many there are.
     const COUNT: usize;
 }
 
-impl Sizes for usize {
+impl PerAxis for usize {
     fn three(self, fill: usize) -> [usize; 3] {
         [fill, fill, self]
     }
     const COUNT: usize = 1;
 }
 
-impl Sizes for (usize, usize) {
+impl PerAxis for (usize, usize) {
     fn three(self, fill: usize) -> [usize; 3] {
         [fill, self.0, self.1]
     }
     const COUNT: usize = 2;
 }
 
-impl Sizes for (usize, usize, usize) {
+impl PerAxis for (usize, usize, usize) {
     fn three(self, _: usize) -> [usize; 3] {
         [self.0, self.1, self.2]
     }

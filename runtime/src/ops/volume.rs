@@ -11,7 +11,8 @@ use super::upsample::{
 };
 use super::{Result, elementwise};
 
-type Sizes = (usize, usize, usize);
+/// Of depth, height and width.
+type Triple = (usize, usize, usize);
 
 /// Three-dimensional convolution: `[batch, in, d, h, w]` by `[out, in / groups, kd, kh, kw]`, with a
 /// bias of `[out]`. (`aten.conv3d`)
@@ -29,9 +30,9 @@ pub fn conv3d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
+    stride: Triple,
+    padding: Triple,
+    dilation: Triple,
     groups: usize,
 ) -> Result<Tensor> {
     let (&[batch, _, depth, ..], &[_, _, kernel, ..]) = (x.dims(), weight.dims()) else {
@@ -87,9 +88,9 @@ pub fn conv3d(
 /// ```
 pub fn avg_pool3d(
     x: &Tensor,
-    kernel: Sizes,
-    stride: Sizes,
-    padding: Sizes,
+    kernel: Triple,
+    stride: Triple,
+    padding: Triple,
     ceil_mode: bool,
     count_include_pad: bool,
 ) -> Result<Tensor> {
@@ -127,7 +128,7 @@ pub fn avg_pool3d(
 /// assert_eq!(ops::adaptive_avg_pool3d(&x, (1, 2, 3))?.dims(), [1, 1, 1, 2, 3]);
 /// # Ok::<(), pycandle::Error>(())
 /// ```
-pub fn adaptive_avg_pool3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
+pub fn adaptive_avg_pool3d(x: &Tensor, output: Triple) -> Result<Tensor> {
     apart(
         x,
         |x| adaptive_avg_pool2d(x, (output.1, output.2)),
@@ -143,7 +144,7 @@ pub fn adaptive_avg_pool3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
 /// assert_eq!(ops::upsample_nearest3d(&x, (4, 2, 3))?.dims(), [1, 1, 4, 2, 3]);
 /// # Ok::<(), pycandle::Error>(())
 /// ```
-pub fn upsample_nearest3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
+pub fn upsample_nearest3d(x: &Tensor, output: Triple) -> Result<Tensor> {
     let depth = |axis: Axis| axis.nearest(0.0);
     resized("upsample_nearest3d", x, output, upsample_nearest2d, depth)
 }
@@ -157,7 +158,7 @@ pub fn upsample_nearest3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
 /// assert_eq!(ops::upsample_nearest_exact3d(&x, (4, 2, 3))?.dims(), [1, 1, 4, 2, 3]);
 /// # Ok::<(), pycandle::Error>(())
 /// ```
-pub fn upsample_nearest_exact3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
+pub fn upsample_nearest_exact3d(x: &Tensor, output: Triple) -> Result<Tensor> {
     let op = "upsample_nearest_exact3d";
     resized(op, x, output, upsample_nearest_exact2d, |axis| {
         axis.nearest(0.5)
@@ -172,7 +173,7 @@ pub fn upsample_nearest_exact3d(x: &Tensor, output: Sizes) -> Result<Tensor> {
 /// assert_eq!(ops::upsample_trilinear3d(&x, (4, 2, 3), false)?.dims(), [1, 1, 4, 2, 3]);
 /// # Ok::<(), pycandle::Error>(())
 /// ```
-pub fn upsample_trilinear3d(x: &Tensor, output: Sizes, align_corners: bool) -> Result<Tensor> {
+pub fn upsample_trilinear3d(x: &Tensor, output: Triple, align_corners: bool) -> Result<Tensor> {
     let image = |x: &Tensor, size| upsample_bilinear2d(x, size, align_corners);
     let depth = |axis: Axis| axis.linear(align_corners);
     resized("upsample_trilinear3d", x, output, image, depth)
@@ -182,7 +183,7 @@ pub fn upsample_trilinear3d(x: &Tensor, output: Sizes, align_corners: bool) -> R
 fn resized(
     op: &str,
     x: &Tensor,
-    output: Sizes,
+    output: Triple,
     image: impl Fn(&Tensor, (usize, usize)) -> Result<Tensor>,
     depth: impl Fn(Axis) -> Vec<Vec<(usize, f64)>>,
 ) -> Result<Tensor> {
