@@ -194,3 +194,49 @@ def test_seventy_billion_parameters_within_1_5_gb():
     )
     assert done.returncode == 0, done.stderr
     assert 0.1 < json.loads(done.stdout)["gigabytes"] < 1.5
+
+
+class Sharing(nn.Module):
+    """Keeps a parameter and a buffer in a list, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.register_buffer("scale", torch.ones(3))
+        self.kept = [self.linear.weight, self.scale]
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        weight, scale = self.kept
+        return self.linear(x) @ weight * scale
+
+
+def test_weights_that_an_attribute_keeps_too_are_those_of_the_checkpoint(record):
+    x = torch.randn(2, 3)
+    other = {"linear.weight": torch.randn(3, 3), "linear.bias": torch.randn(3)}
+    other["scale"] = torch.randn(3)
+    expected = Sharing()
+    expected.load_state_dict(other)
+    with meta_device():
+        lost = Sharing()
+    for model in (Sharing(), lost):
+        recorded = record(model, x.to(model.linear.weight.device))
+        assert recorded.manifest["constants"] == []
+        recorded.recorder.record_goldens(other, (x,))
+        tensors, _ = recorded.golden()
+        assert torch.equal(tensors["output.output"], expected(x))
+
+
+def test_a_view_of_a_weight_in_an_attribute_is_refused(record):
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+            self.turned = self.linear.weight.detach().t()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(x) @ self.turned
+
+    with pytest.raises(RecordError, match=r"keeps a view of `linear\.weight`.*in forward"):
+        record(Model(), torch.randn(2, 3))

@@ -7,7 +7,7 @@ import operator
 import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,8 +64,18 @@ class Attributes:
 
 
 def storage(tensor: torch.Tensor) -> int:
-    """Which memory the elements of a tensor are in; views of one have the same."""
+    """Which memory the elements of a tensor are in; views of one have the same.
+
+    On meta, too, where all addresses are 0.
+    """
     return tensor.untyped_storage()._cdata
+
+
+def identity(tensor: torch.Tensor) -> Hashable:
+    """Equal for two tensors when every element of one is the same element of the other."""
+    if tensor.layout is not torch.strided:
+        return id(tensor)
+    return storage(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _homes(value: Any) -> Iterator[tuple[Any, Any, str, str]]:

@@ -14,6 +14,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from . import constants, huggingface
 from .arguments import unique
+from .attributes import identity
 from .calls import CallTree, source_line
 from .clean import clean, is_random
 from .dtypes import dtype_name
@@ -352,21 +353,13 @@ def list_parameters(model: nn.Module) -> tuple[Parameter, ...]:
     for name, tensor in model.state_dict(keep_vars=True).items():
         if not isinstance(tensor, torch.Tensor):
             continue
-        memory = _memory(tensor)
+        memory = identity(tensor)
         tied_to = first.get(memory)
         first.setdefault(memory, name)
         kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
         dtype = dtype_name(tensor.dtype, f"{kind} `{name}`")
         found.append(Parameter(name, kind, dtype, tuple(tensor.shape), tied_to))
     return tuple(found)
-
-
-def _memory(tensor: torch.Tensor) -> Hashable:
-    """Equal for two tensors when every element of one is the same element of the other."""
-    if tensor.layout is not torch.strided:
-        return id(tensor)
-    storage = tensor.untyped_storage()._cdata  # on meta, too, where all addresses are 0
-    return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _aliases(parameters: tuple[Parameter, ...]) -> dict[str, list[str]]:

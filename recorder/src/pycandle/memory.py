@@ -25,6 +25,7 @@ from .clean import clean
 from .errors import RecordError
 from .failures import KEEPS_NOTHING, first_line
 from .functional import functional
+from .weights import bind_weights
 
 Changes = dict[str, tuple[Any, Any]]
 
@@ -73,6 +74,7 @@ def refuse_memory(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
             raise
         changed = changes(before[0], before[-1])
         raise _refused(changed, f"a later call fails ({first_line(error)})") from error
+    bind_weights(exported, calls)
     found = _Computed(functional(exported, {}))
     later = [call for call in range(1, _CALLS) if found.results(call) != found.results(0)]
     if not later:

@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from . import goldens, tensorfile
 from .accepted import check_model
 from .arguments import argument_leaves, by_name, leaves, plain_leaves, take_dataclasses
-from .attributes import kept
+from .attributes import identity, kept
 from .checkpoint import Checkpoint
 from .convert import convert
 from .errors import RecordError, writing
@@ -262,10 +261,17 @@ class GoldenRecorder:
         ]
         args, kwargs = pytree.tree_unflatten(given, self._traced.structure)
         # Buffers that forward writes to are the user's.
-        own = dict(model.named_buffers())
-        copies = {n: weights.get(n, buffer).clone() for n, buffer in own.items()}
-        with explained(model), kept(model), torch.no_grad():
-            result = functional_call(model, {**weights, **copies}, args, kwargs)
+        buffers = dict(model.named_buffers(remove_duplicate=False))
+        copies = {n: weights.get(n, buffer).clone() for n, buffer in buffers.items()}
+        held = {**dict(model.named_parameters(remove_duplicate=False)), **buffers}
+        both = {**weights, **copies}
+        other = {identity(tensor): both[name] for name, tensor in held.items() if name in both}
+
+        def on_these(value: Any) -> Any:
+            return other.get(identity(value), value) if isinstance(value, torch.Tensor) else value
+
+        with explained(model), kept(model, on_these), torch.no_grad():
+            result = model(*args, **kwargs)
         found = {leaf.path: leaf.value for leaf in leaves(result)}
         return {o.name: found.get(o.path) for o in self.manifest.outputs}
 

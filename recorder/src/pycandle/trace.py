@@ -47,6 +47,7 @@ from .recurrent import sequences_stay_open
 from .schema import Condition, Symbol
 from .shared import shared_sizes
 from .slices import slices_of_any_size
+from .weights import bind_weights
 
 _OF_NOTHING = re.compile(r"M(?:ax\(0|in\(1), ([^)]*)")  # a size in an error of torch's
 _RESULTS = (*PLAIN, torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -105,6 +106,7 @@ def trace(
         exported, program, asked = _exported(model, args, kwargs, shapes.for_torch(), named, table)
         _refuse_parts(program)
         refuse_lost_constants(program, lost)
+        bind_weights(program, model)
         refuse_undone(table, exported, program)
         refuse_hidden_state(program)
         if any(changes(*pair) for pair in found):

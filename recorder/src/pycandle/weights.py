@@ -1,0 +1,44 @@
+"""Weights that a model keeps in attributes, too, where torch takes them for constants."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from .attributes import identity, storage
+from .errors import RecordError
+
+
+def bind_weights(program: ExportedProgram, model: nn.Module) -> None:
+    """Makes the parameter or buffer of it what is one of `model`'s in an attribute, as in a list.
+
+    A constant would keep the values that it has now, whatever checkpoint is loaded later. Raises
+    RecordError where it is a view of one, which would have to be computed from it.
+    """
+    state = model.state_dict(keep_vars=True)
+    held = {name: t for name, t in state.items() if isinstance(t, torch.Tensor)}
+    names = {identity(tensor): name for name, tensor in reversed(held.items())}
+    views = {storage(t): name for name, t in reversed(held.items()) if _is_strided(t)}
+    used = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
+    faults = []
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is not InputKind.CONSTANT_TENSOR:
+            continue
+        tensor = program.constants[str(spec.target)]
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        if (name := names.get(identity(tensor))) is not None:
+            spec.kind, spec.target = InputKind.PARAMETER, name
+        elif spec.arg.name in used and _is_strided(tensor) and storage(tensor) in views:
+            faults.append(f"`{views[storage(tensor)]}`")
+    if faults:
+        raise RecordError(
+            f"an attribute keeps a view of {', '.join(dict.fromkeys(faults))}, which other weights "
+            "would not change: make the view in forward"
+        )
+
+
+def _is_strided(tensor: torch.Tensor) -> bool:
+    return tensor.layout is torch.strided
