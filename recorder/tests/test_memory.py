@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
+from collections import Counter, OrderedDict, UserDict
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -106,6 +107,44 @@ class Rows:
     rows: torch.Tensor | None
 
 
+def turning(block: Any, x: torch.Tensor) -> torch.Tensor:
+    first = next(iter(block.scales))
+    block.scales.move_to_end(first)
+    return x * block.scales[first]
+
+
+def pointing(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.now = block.all[1] if block.now is block.all[0] else block.all[0]
+    return x * block.now.scale
+
+
+def emptying(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.full, block.empty = block.empty, block.full
+    return x if isinstance(block.full, dict) else -x
+
+
+def signing(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.zero = -block.zero
+    return x * math.copysign(2.0, block.zero)
+
+
+def counting_in_place(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.count[0] += 1
+    return x * float(block.count[0])
+
+
+def in_a_stray_module(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.stray[0].h = block.stray[0].h + x.mean(0)
+    return x * block.stray[0].h
+
+
+def stray() -> nn.Module:
+    module = nn.Module()
+    module.register_buffer("h", torch.zeros(3), persistent=False)
+    return module
+
+
+SCALES = [SimpleNamespace(scale=1.0), SimpleNamespace(scale=2.0)]
 REMEMBERS = {
     "unset": (settled, {"scale": math.nan}, r"`block\.scale` \(from nan to 2\.0\)"),
     "input": (running, {"h": torch.zeros(3)}, r"tensor `block\.h`.*from its inputs"),
@@ -139,6 +178,14 @@ REMEMBERS = {
         r"`block\.act`, `block\.other`, and",
     ),
     "slots": (appending, {"state": Rows(None)}, r"tensor `block\.state\.rows`"),
+    "order": (turning, {"scales": OrderedDict(a=1.0, b=2.0)}, r"`block\.scales \(order\)`"),
+    "pointer": (pointing, {"all": SCALES, "now": SCALES[0]}, r"`block\.now`"),
+    "no parts": (emptying, {"full": [], "empty": {}}, r"`block\.empty`, `block\.full`"),
+    "module": (switching, {"act": nn.ReLU(), "other": nn.Tanh()}, r"`block\.act`"),
+    "sign": (signing, {"zero": 0.0}, r"`block\.zero` \(from 0\.0 to -0\.0\)"),
+    "array": (counting_in_place, {"count": np.zeros(1)}, r"`block\.count`, and"),
+    "stray": (in_a_stray_module, {"stray": [stray()]}, r"tensor `block\.stray\[0\]\.h`"),
+    "user dict": (tallying, {"seen": UserDict(calls=0)}, r"`block\.seen\.data\['calls'\]`"),
     "object": (appending, {"state": SimpleNamespace(rows=None)}, r"tensor `block\.state\.rows`"),
     "flag": (centred_by_first, {"ready": False, "mean": None}, r"tensor `block\.mean`"),
     "in place": (in_place, {"h": torch.ones(3)}, r"writes to the tensor `block\.h`"),
@@ -178,6 +225,21 @@ def test_what_a_hook_of_the_users_changes_is_seen(record):
     with pytest.raises(RecordError, match=r"`block\.n` \(from 1 to 2\)"):
         record(model, torch.randn(5, 3), shapes=N)
     assert model.block.n == 1
+
+
+def test_what_stays_is_not_named(record):
+    model = Kept(counting, seen={"calls": [0]}, linear=nn.Linear(3, 3), spare=[nn.ReLU()])
+    with pytest.raises(RecordError, match=r"^forward changes `block\.seen\['calls'\]\[0\]` \("):
+        record(model, torch.randn(5, 3), shapes=N)
+
+
+def test_a_model_that_changes_nothing_is_traced_once(record, monkeypatch):
+    def never(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("pycandle.trace.refuse_memory", never)
+    model = Kept(lambda block, x: block.stack(x), stack=nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
+    record(model, torch.randn(5, 3), shapes=N)
 
 
 def test_a_buffer_of_a_submodule_that_forward_replaces_is_state(record):
@@ -242,6 +304,51 @@ def test_what_is_computed_again_is_recorded_for_every_size(name, record):
         tensors, _ = recorded.golden()
         assert same(before, afterwards(model))
         assert torch.equal(tensors["output.output"], x * waves(size) + 1)
+
+
+class Buffers(nn.Module):
+    """Writes to buffers as a whole, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.zeros(3))
+        self.register_buffer("spare", torch.zeros(3))
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.scale.copy_(x.mean(0))
+        self.spare[:] = x.amax(0)
+        return x * self.scale + self.spare
+
+
+def test_what_is_overwritten_before_it_is_read_is_no_state(record):
+    x = torch.randn(5, 3)
+    recorded = record(Buffers(), x, shapes=N)
+    tensors, _ = recorded.golden()
+    assert torch.equal(tensors["output.output"], x * x.mean(0) + x.amax(0))
+
+
+@dataclass
+class Measured:
+    """Its class asks something of what it is made of."""
+
+    y: torch.Tensor
+
+    def __post_init__(self) -> None:
+        self.size = self.y.shape[-1]
+
+
+def test_results_of_any_class_are_compared(record):
+    def measured(block: Any, x: torch.Tensor) -> Measured:
+        block.calls += 1
+        return Measured(x * 2)
+
+    class Model(Kept):
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.step(self.block, x)
+
+    assert record(Model(measured, calls=0), torch.randn(5, 3), shapes=N).ops == ["aten.mul.Tensor"]
 
 
 def test_on_meta_it_is_the_same(record):

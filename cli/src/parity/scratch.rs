@@ -54,7 +54,11 @@ struct Package {
 impl Place {
     /// Beside what Cargo builds for the current workspace, so that dependencies are built once.
     pub fn find(pycandle: Option<&Path>, models: &[Found]) -> Result<Self, String> {
-        let metadata = metadata()?;
+        let metadata = match (metadata(), pycandle) {
+            // Nothing has to be known of the workspace.
+            (Err(_), Some(_)) => None,
+            (known, _) => known?,
+        };
         let here =
             std::env::current_dir().map_err(|error| format!("no current folder: {error}"))?;
         let target = match (&metadata, std::env::var_os("CARGO_TARGET_DIR")) {

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copyreg
-import operator
 import sys
 import types
-from collections import OrderedDict, deque
+from collections import OrderedDict, UserDict, UserList, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,8 +15,14 @@ from torch import nn
 SIZES = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _PLAIN = (torch.Tensor, bool, int, float, complex, str, type(None), *SIZES)
 _OWN = frozenset(vars(nn.Module())) - {"training"}  # of every module: parameters, hooks, …
-_CONTAINERS = (OrderedDict, dict, list, set, deque)
+_CONTAINERS: tuple[Any, ...] = (OrderedDict, dict, list, set, deque)
+_HOLDERS = (types.SimpleNamespace, UserDict, UserList)  # objects of Python's own that keep things
 _DEEPEST = 8
+_LARGEST = 1 << 24  # bytes of an array that are looked at
+
+
+class Order(tuple[int, ...]):
+    """In which order keys are kept, by what objects they are."""
 
 
 class Attributes:
@@ -29,38 +33,55 @@ class Attributes:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.values: dict[str, Any] = {}  # tensors, numbers, whatever has no parts, by path
+        # What is kept, by path: by value what has one, and everything by what object it is.
+        self.values: dict[str, Any] = {}
         self._held: list[tuple[Any, Any]] = []  # what holds parts, with a copy of them
         self._seen: set[int] = set()
-        for name, module in model.named_modules():
-            prefix = f"{name}." if name else ""
-            self._held.append((module._modules, dict(module._modules)))
-            for home in (vars(module), module._parameters, module._buffers):
-                self._hold(home, dict(home), prefix, "", _DEEPEST)
+        self._module(model, "", _DEEPEST)
 
     def put_back(self, value: Callable[[Any], Any] = lambda value: value) -> None:
         """Makes all attributes what they were, those that are tensors or numbers by `value`."""
         for home, held in self._held:
             _refill(home, held, value)
 
-    def _hold(self, home: Any, held: Any, path: str, end: str, depth: int) -> None:
-        self._held.append((home, held))
-        for key, value in held.items() if isinstance(held, dict) else enumerate(held):
-            if depth < _DEEPEST or key not in _OWN:
-                self._visit(value, f"{path}{key!r}{end}" if end else f"{path}{key}", depth - 1)
+    def _module(self, model: nn.Module, path: str, depth: int) -> None:
+        modules = [pair for pair in model.named_modules() if id(pair[1]) not in self._seen]
+        self._seen.update(id(module) for _, module in modules)
+        for name, module in modules:
+            prefix = f"{path}{name}." if name else path
+            self.values |= {f"{prefix}{key}": child for key, child in module._modules.items()}
+            self.values[f"{prefix}modules (order)"] = Order(map(id, module._modules))
+            own = module._non_persistent_buffers_set
+            self._held += [(module._modules, dict(module._modules)), (own, list(own))]
+            for home in (vars(module), module._parameters, module._buffers):
+                self._held.append((home, dict(home)))
+                for key, part in home.items():
+                    if key not in _OWN:
+                        self._visit(part, f"{prefix}{key}", depth - 1)
 
     def _visit(self, value: Any, path: str, depth: int) -> None:
+        self.values[path] = value
+        if isinstance(value, _PLAIN) or not depth:
+            return
         if isinstance(value, tuple):
             for i, item in enumerate(value):
-                self._visit(item, f"{path}[{i}]", depth)
+                self._visit(item, f"{path}[{i}]", depth - 1)
+        elif id(value) in self._seen:
             return
-        homes = [] if isinstance(value, _PLAIN) else list(_homes(value))
-        if not homes:
-            self.values[path] = value
-        elif depth and id(value) not in self._seen:
+        elif isinstance(value, nn.Module):
+            self._module(value, f"{path}.", depth)
+        elif (view := _memory_of(value)) is not None:
+            self.values[path] = bytes(view)
+            self._held.append((value, bytes(view)))
+        else:
             self._seen.add(id(value))
-            for home, held, start, end in homes:
-                self._hold(home, held, f"{path}{start}", end, depth)
+            for home, held, start, end in _homes(value):
+                self._held.append((home, held))
+                if end and held and isinstance(held, dict):
+                    self.values[f"{path} (order)"] = Order(map(id, held))
+                items = held.items() if isinstance(held, dict) else enumerate(held)
+                for i, (key, part) in enumerate(items):
+                    self._visit(part, f"{path}{start}{_shown(key, i, end)}{end}", depth - 1)
 
 
 def storage(tensor: torch.Tensor) -> int:
@@ -78,51 +99,121 @@ def identity(tensor: torch.Tensor) -> Hashable:
     return storage(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
+def _memory_of(value: Any) -> memoryview | None:
+    """The bytes of an array, as of numpy, that can be written to."""
+    try:
+        view = memoryview(value)
+        small = view.nbytes <= _LARGEST and view.c_contiguous
+        return view.cast("B") if small and not view.readonly else None
+    except (TypeError, ValueError, BufferError):
+        return None
+
+
 def _homes(value: Any) -> Iterator[tuple[Any, Any, str, str]]:
-    """What holds the parts of `value`, a copy of them, and what stands around the name of one."""
-    is_container = isinstance(value, _CONTAINERS)
-    if is_container:
-        yield value, dict(value) if isinstance(value, dict) else list(value), "[", "]"
-    if isinstance(value, (nn.Module, type)) or not _is_own(type(value)):
+    """What holds the parts of `value`, a copy of them, and what stands around the name of one.
+
+    Read by the methods of Python's classes: those of a class of the user's may show something else.
+    """
+    base = _base(value)
+    if base is not None:
+        keys = list(base.__iter__(value))
+        is_dict = isinstance(value, dict)
+        yield value, {k: dict.__getitem__(value, k) for k in keys} if is_dict else keys, "[", "]"
+    if isinstance(value, type) or not _is_own(type(value)):
         return
-    if isinstance(attributes := getattr(value, "__dict__", None), dict):
+    if isinstance(attributes := _attributes(value), dict):
         yield attributes, dict(attributes), ".", ""
-    if copyreg._slotnames(type(value)) and not is_container:  # type: ignore[attr-defined]
-        yield value, _slots(value), ".", ""
+    if base is None and _slots(type(value)):
+        yield value, _filled_slots(value), ".", ""
+
+
+def _base(value: Any) -> Any:
+    return next((kind for kind in _CONTAINERS if isinstance(value, kind)), None)
 
 
 def _is_own(kind: type) -> bool:
     """Whether a class may be of the model's own, and keep what forward computes."""
-    package = kind.__module__.partition(".")[0]
+    package = str(kind.__module__).partition(".")[0]
     foreign = package == "torch" or package in sys.stdlib_module_names
-    return issubclass(kind, types.SimpleNamespace) or not foreign
+    return issubclass(kind, _HOLDERS) or not foreign
 
 
-def _slots(value: Any) -> dict[str, Any]:
-    names = copyreg._slotnames(type(value))  # type: ignore[attr-defined]
-    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+def _attributes(value: Any) -> Any:
+    try:
+        return value.__dict__
+    except Exception:  # whatever a property of that name raises
+        return None
+
+
+def _slots(kind: type) -> dict[str, types.MemberDescriptorType]:
+    return {
+        name: member
+        for parent in reversed(kind.__mro__)
+        for name, member in vars(parent).items()
+        if isinstance(member, types.MemberDescriptorType)
+    }
+
+
+def _filled_slots(value: Any) -> dict[str, Any]:
+    found = {}
+    for name, slot in _slots(type(value)).items():
+        try:
+            found[name] = slot.__get__(value)
+        except AttributeError:  # nothing is in it
+            continue
+    return found
+
+
+def _shown(key: Any, place: int, end: str) -> str:
+    """A key as it is written, where all that say the same are the same."""
+    if not end:
+        return str(key)
+    return repr(key) if type(key) in (bool, int, float, str) else f"{type(key).__name__} {place}"
 
 
 def _refill(home: Any, held: Any, value: Callable[[Any], Any]) -> None:
-    base = next((kind for kind in _CONTAINERS if isinstance(home, kind)), None)
-    if isinstance(held, dict):
-        now: Any = _slots(home) if base is None else home
-        wanted: Any = {key: _rebuilt(item, value) for key, item in held.items()}
-        same = list(now) == list(wanted) and all(now[key] is wanted[key] for key in wanted)
-    else:
-        wanted = [_rebuilt(item, value) for item in held]
-        same = len(home) == len(wanted) and all(map(operator.is_, home, wanted))
-    if same:
+    base = _base(home)
+    if isinstance(held, bytes):
+        view = _memory_of(home)
+        if view is not None and bytes(view) != held:
+            view[:] = held
         return
+    wanted: Any = (
+        {key: _rebuilt(item, value) for key, item in held.items()}
+        if isinstance(held, dict)
+        else [_rebuilt(item, value) for item in held]
+    )
     if base is None:
-        for name in now.keys() - wanted.keys():
-            object.__delattr__(home, name)
-        for name, item in wanted.items():
-            object.__setattr__(home, name, item)
-    else:  # not by the methods of a class of the user's
+        _refill_slots(home, wanted)
+        return
+    now = list(base.__iter__(home))
+    if isinstance(home, dict):
+        are = [dict.__getitem__(home, key) for key in now]
+        if _are_same(now, list(wanted)) and _are_same(are, list(wanted.values())):
+            return
         base.clear(home)
-        put: Any = getattr(base, "update", None) or base.extend  # type: ignore[union-attr]
-        put(home, wanted)
+        for key, item in wanted.items():
+            base.__setitem__(home, key, item)
+    elif not _are_same(now, wanted):
+        base.clear(home)
+        (base.update if base is set else base.extend)(home, wanted)
+
+
+def _refill_slots(home: Any, wanted: dict[str, Any]) -> None:
+    now = _filled_slots(home)
+    for name, slot in _slots(type(home)).items():
+        if name in wanted and (name not in now or now[name] is not wanted[name]):
+            slot.__set__(home, wanted[name])
+        elif name in now and name not in wanted:
+            slot.__delete__(home)
+
+
+def _are_same(some: list[Any], others: list[Any]) -> bool:
+    return len(some) == len(others) and all(map(_is, some, others))
+
+
+def _is(one: Any, other: Any) -> bool:
+    return one is other
 
 
 def _rebuilt(item: Any, value: Callable[[Any], Any]) -> Any:
@@ -130,7 +221,7 @@ def _rebuilt(item: Any, value: Callable[[Any], Any]) -> Any:
         return value(item)
     if isinstance(item, tuple):
         made = [_rebuilt(part, value) for part in item]
-        if all(new is old for new, old in zip(made, item, strict=True)):
+        if _are_same(made, list(item)):
             return item
         return type(item)(*made) if hasattr(item, "_fields") else tuple(made)
     return item

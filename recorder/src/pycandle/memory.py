@@ -9,28 +9,33 @@ its own. What shows in a fourth call alone, or at other sizes, is not seen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from .attributes import SIZES, Attributes, kept
+from .attributes import SIZES, Attributes, Order, kept
 from .clean import clean
 from .errors import RecordError
 from .failures import KEEPS_NOTHING, first_line
 from .functional import functional
+from .mutation import replaces
 from .weights import bind_weights
 
 Changes = dict[str, tuple[Any, Any]]
 
 _CALLS = 3
-_COMPARED = (bool, int, float, complex, str)  # by value; everything else is the same or not
+# By value, a zero by its sign, too; everything else is the same object or not.
+_SHOWN = (bool, int, float, complex, str, type(None))
+_COMPARED = (*_SHOWN, bytes, Order)
 
 
 def changes(before: Attributes, after: Attributes) -> Changes:
@@ -46,9 +51,7 @@ def _same(old: Any, new: Any) -> bool:
     if old is new:
         return True
     old, new = _number(old), _number(new)
-    if not isinstance(old, _COMPARED):
-        return old is new
-    return type(old) is type(new) and bool(old == new or (old != old and new != new))
+    return type(old) is type(new) and type(old) in _COMPARED and repr(old) == repr(new)
 
 
 def _number(value: Any) -> Any:
@@ -63,23 +66,23 @@ def refuse_memory(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
 
     For a model of which `forward` changes attributes; nothing of it or its arguments is on meta.
     """
-    before: list[Attributes] = []  # each call
-    calls = _Calls(model, before)
+    seen: list[_Call] = []
+    calls = _Calls(model, lambda: Attributes(model), seen)
     given = [pytree.tree_map_only(torch.Tensor, torch.clone, (args, kwargs)) for _ in range(_CALLS)]
     try:
         with kept(model):
             exported = torch.export.export(calls, (given,), strict=False)
     except Exception as error:
-        if len(before) < 2:
+        if len(seen) < 2:
             raise
-        changed = changes(before[0], before[-1])
+        changed = changes(seen[0].before, seen[-1].before)
         raise _refused(changed, f"a later call fails ({first_line(error)})") from error
     bind_weights(exported, calls)
-    found = _Computed(functional(exported, {}))
+    found = _Computed(functional(exported, {}), seen)
     later = [call for call in range(1, _CALLS) if found.results(call) != found.results(0)]
     if not later:
         return
-    changed = changes(before[0], before[later[0]])
+    changed = changes(seen[0].before, seen[later[0]].before)
     read, from_inputs = found.sources(later[0])
     tensors = {path: changed[path] for path in read}
     numbers = {path: p for path, p in changed.items() if not isinstance(p[1], FakeTensor)}
@@ -100,33 +103,52 @@ def _shown(path: str, old: Any, new: Any) -> str:
         return f"the tensor `{path}`"
     if isinstance(old, torch.Tensor):
         return f"the tensor `{path}` (to {new!r})"
-    shown = all(isinstance(value, (*_COMPARED, type(None))) for value in (old, new))
+    shown = all(isinstance(value, _SHOWN) for value in (old, new))
     return f"`{path}` (from {old!r} to {new!r})" if shown else f"`{path}`"
 
 
-class _Calls(nn.Module):
-    """Calls a model several times; the results, and after each call the tensors it left behind."""
+@dataclass
+class _Call:
+    """What is known of one call beside the program."""
 
-    def __init__(self, model: nn.Module, before: list[Attributes]) -> None:
+    before: Attributes
+    left: list[str]  # the paths of tensors that calls before it left behind
+    structure: str = ""  # of its results
+    count: int = 0  # of these
+
+
+class _Calls(nn.Module):
+    """Calls a model several times; before the results of each, the tensors that are left for it.
+
+    Its attributes are read from outside: modules of a module that is being traced are stand-ins.
+    """
+
+    def __init__(
+        self, model: nn.Module, attributes: Callable[[], Attributes], seen: list[_Call]
+    ) -> None:
         super().__init__()
         self.model = model
-        self.before = before
+        self.attributes = attributes
+        self.seen = seen
 
-    def forward(self, given: list[tuple[Any, Any]]) -> tuple[list[Any], list[dict[str, Any]]]:
-        results: list[Any] = []
-        left: list[dict[str, Any]] = []
+    def forward(self, given: list[tuple[Any, Any]]) -> list[Any]:
+        returned: list[Any] = []
+        seen = self.seen
         for args, kwargs in given:
-            self.before.append(Attributes(self.model))
-            changed = changes(self.before[0], self.before[-1])
-            left.append({p: new for p, (_, new) in changed.items() if isinstance(new, FakeTensor)})
-            results.append(self.model(*args, **kwargs))
-        return results, left
+            before = self.attributes()
+            changed = changes(seen[0].before, before) if seen else {}
+            left = {p: new for p, (_, new) in changed.items() if isinstance(new, FakeTensor)}
+            seen.append(call := _Call(before, list(left)))
+            results, structure = pytree.tree_flatten(self.model(*args, **kwargs))
+            call.structure, call.count = str(structure), len(results)
+            returned += [*left.values(), *results]
+        return returned
 
 
 class _Computed:
     """What each of several calls in one program computes."""
 
-    def __init__(self, program: ExportedProgram) -> None:
+    def __init__(self, program: ExportedProgram, calls: list[_Call]) -> None:
         self._graph, self._constants = program.graph_module.graph, program.constants
         clean(self._graph)
         signature = program.graph_signature
@@ -137,14 +159,21 @@ class _Computed:
         self._inputs = {node: divmod(i, each) for i, node in enumerate(inputs)}
         (output,) = [node for node in self._graph.nodes if node.op == "output"]
         returned = zip(output.args[0], signature.output_specs, strict=True)
-        values = [value for value, spec in returned if spec.kind is OutputKind.USER_OUTPUT]
-        self._results, self._left = pytree.tree_unflatten(values, program.call_spec.out_spec)
+        values = iter([value for value, spec in returned if spec.kind is OutputKind.USER_OUTPUT])
+        self._calls = [
+            ({path: next(values) for path in call.left}, [next(values) for _ in range(call.count)])
+            for call in calls
+        ]
+        self._structures = [call.structure for call in calls]
         self._numbers: dict[Hashable, int] = {}  # one for all that is computed alike
 
     def results(self, call: int) -> Hashable:
         """Equal for two calls that compute the same, each from its own inputs."""
         numbers: dict[Node, int] = {}
         for node in self._graph.nodes:
+            if replaces(node):
+                numbers[node] = numbers[node.args[1]]
+                continue
             if node.op == "placeholder":
                 key = self._given(node, call)
             elif node.op == "call_function":
@@ -152,8 +181,8 @@ class _Computed:
             else:
                 key = node.op, str(node.target)
             numbers[node] = self._numbers.setdefault(key, len(self._numbers))
-        values, structure = pytree.tree_flatten(self._results[call])
-        return str(structure), _key(values, numbers)
+        _, results = self._calls[call]
+        return self._structures[call], _key(results, numbers)
 
     def _given(self, node: Node, call: int) -> Hashable:
         spec = self._specs[node.name]
@@ -168,19 +197,22 @@ class _Computed:
         """Of what earlier calls left, the paths that the results of `call` are computed from; and
         whether they are from inputs of these calls."""
         seen: set[Node] = set()
-        open_ = [v for v in pytree.tree_leaves(self._results[call]) if isinstance(v, Node)]
+        left, results = self._calls[call]
+        open_ = [value for value in results if isinstance(value, Node)]
         while open_:
             node = open_.pop()
             if node not in seen:
                 seen.add(node)
                 pytree.tree_map_only(Node, open_.append, (_operands(node), node.kwargs))
-        paths = [path for path, node in self._left[call].items() if node in seen]
+        paths = [path for path, node in left.items() if node in seen]
         return paths, any(of != call for node, (of, _) in self._inputs.items() if node in seen)
 
 
 def _operands(node: Node) -> Sequence[Any]:
     """The positional operands; of one of which the values do not matter, what does."""
-    name = getattr(node.target, "_opname", "")
+    if not isinstance(node.target, OpOverload) or node.target.namespace != "aten":
+        return node.args
+    name = node.target._opname
     if name.endswith("_like") or name.startswith("new_") or name == "copy":
         form = 0
     elif name.endswith("_as"):
@@ -189,6 +221,8 @@ def _operands(node: Node) -> Sequence[Any]:
         return node.args
     operands: list[Any] = list(node.args)
     tensor = operands[form].meta["val"]
+    if any(not isinstance(size, int) for size in tensor.shape):  # which depends on values
+        return node.args
     operands[form] = str((tensor.dtype, tensor.shape, tensor.stride(), tensor.device))
     return operands
 

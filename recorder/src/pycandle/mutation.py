@@ -31,7 +31,7 @@ def _overwritten(program: ExportedProgram, spec: OutputSpec) -> bool:
     names = {s.arg.name for s in inputs if s.kind is kind and s.target == spec.target}
     held = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in names]
     writes = [user for node in held for user in node.users]
-    if not all(_replaces(user) for user in writes):
+    if not all(replaces(user) for user in writes):
         return False
     for write in writes:
         write.replace_all_uses_with(write.args[1])  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def _overwritten(program: ExportedProgram, spec: OutputSpec) -> bool:
     return True
 
 
-def _replaces(node: Node) -> bool:
+def replaces(node: Node) -> bool:
     """Whether `node` gives another tensor in place of a buffer, of its shape and dtype."""
     if node.target is not torch.ops.aten.copy.default or not isinstance(node.args[1], Node):
         return False
