@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict, defaultdict, deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import torch
 from torch import nn
 
 from pycandle.attributes import Attributes, kept
+
+CONTAINERS: tuple[Any, ...] = (OrderedDict, dict, list, set, deque, array, bytearray)
 
 
 class Hiding(dict):
@@ -63,7 +66,7 @@ class Key:
 
 def held(value: Any) -> Any:
     """What is in a container, whatever its class shows."""
-    base = next((k for k in (OrderedDict, dict, list, set, deque) if isinstance(value, k)), None)
+    base = next((k for k in CONTAINERS if isinstance(value, k)), None)
     if base is None:
         return value
     items = list(base.__iter__(value))
@@ -90,6 +93,8 @@ CHANGED = {
     "default": (lambda: defaultdict(list, a=[1]), lambda d: d["b"].append(2)),
     "bounded": (lambda: deque([1, 2], maxlen=2), lambda d: d.append(3)),
     "set": (lambda: {1, 2}, lambda s: s.add(3)),
+    "array": (lambda: array("d", [0, 1]), lambda a: a.append(2)),
+    "bytes": (lambda: bytearray(b"ab"), lambda b: b.extend(b"cd")),
     "keys": (lambda: {Key(): 1, Key(): 2}, lambda d: d.popitem()),
 }
 
@@ -131,6 +136,40 @@ def test_arrays_modules_and_buffers_are_what_they_were():
     assert model.counts.tolist() == [0, 1, 2, 3] and model.stray[0].weight is weight
     assert model.inner is inner and not hasattr(model, "made")
     assert model._non_persistent_buffers_set == set()
+
+
+class Pair(NamedTuple("Pair", [("a", Any), ("b", Any)])):
+    def __new__(cls, only):
+        return super().__new__(cls, only, 1)
+
+
+class Marked(tuple):
+    pass
+
+
+def test_tuples_of_any_class_are_made_again():
+    one, two = torch.ones(1), torch.zeros(1)
+    model = nn.Module()
+    model.pair, model.most, model.marked = Pair(one), torch.max(one, 0), Marked([one])
+    model.marked.note = 3
+    whole = model.most
+    with kept(model, lambda value: two if isinstance(value, torch.Tensor) else value):
+        assert model.pair.a is two and model.pair.b == 1
+        assert type(model.most) is type(whole) and model.most.values is two
+        assert model.marked[0] is two and model.marked.note == 3
+        model.marked.note = 4
+    assert model.pair.a is one and model.most is whole and model.marked[0] is one
+
+
+def test_arrays_in_any_order_are_what_they_were():
+    model = nn.Module()
+    model.turned, model.sparse = np.ones((2, 3)).T, np.arange(6)[::2]
+    with kept(model) as before:
+        model.turned[0, 1] = 7
+        model.sparse += 1
+        after = Attributes(model).values
+        assert all(after[name] != before.values[name] for name in ("turned", "sparse"))
+    assert (model.turned == 1).all() and model.sparse.tolist() == [0, 2, 4]
 
 
 def test_every_part_is_seen_by_its_path():

@@ -228,6 +228,33 @@ def test_weights_that_an_attribute_keeps_too_are_those_of_the_checkpoint(record)
         assert torch.equal(tensors["output.output"], expected(x))
 
 
+def test_tied_buffers_take_what_the_checkpoint_has(record):
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.BatchNorm1d(3)
+            self.b = self.a
+            self.register_buffer("c", self.a.running_mean, persistent=False)
+            self.kept, self.calls = [self.a.running_var], 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            x = self.b(self.a(x)).clone()
+            return x.add_(1) * self.kept[0] + self.c
+
+    names = ("weight", "bias", "running_mean", "running_var")
+    other = {f"a.{name}": torch.rand(3) + 0.5 for name in names}
+    other["a.num_batches_tracked"] = torch.tensor(0)
+    expected = Model().eval()
+    expected.load_state_dict(other, strict=False)  # b is a
+    x = torch.randn(2, 3)
+    recorded = record(Model(), x)
+    assert recorded.manifest["constants"] == []
+    recorded.recorder.record_goldens(other, (x,))
+    tensors, _ = recorded.golden()
+    assert torch.allclose(tensors["output.output"], expected(x))
+
+
 def test_a_view_of_a_weight_in_an_attribute_is_refused(record):
     class Model(nn.Module):
         def __init__(self) -> None:

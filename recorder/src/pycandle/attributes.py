@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import sys
 import types
-from collections import OrderedDict, UserDict, UserList, deque
+from array import array
+from collections import ChainMap, OrderedDict, UserDict, UserList, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 SIZES = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _PLAIN = (torch.Tensor, bool, int, float, complex, str, type(None), *SIZES)
 _OWN = frozenset(vars(nn.Module())) - {"training"}  # of every module: parameters, hooks, …
-_CONTAINERS: tuple[Any, ...] = (OrderedDict, dict, list, set, deque)
-_HOLDERS = (types.SimpleNamespace, UserDict, UserList)  # objects of Python's own that keep things
+_CONTAINERS: tuple[Any, ...] = (OrderedDict, dict, list, set, deque, bytearray, array)
+_FIXED = (tuple, frozenset)  # they hold what they held, in which something may change
+_HOLDERS = (types.SimpleNamespace, UserDict, UserList, ChainMap)  # objects of Python's own
 _DEEPEST = 8
-_LARGEST = 1 << 24  # bytes of an array that are looked at
 
 
 class Order(tuple[int, ...]):
@@ -63,25 +65,25 @@ class Attributes:
         self.values[path] = value
         if isinstance(value, _PLAIN) or not depth:
             return
-        if isinstance(value, tuple):
+        if isinstance(value, _FIXED):
             for i, item in enumerate(value):
                 self._visit(item, f"{path}[{i}]", depth - 1)
-        elif id(value) in self._seen:
+        if id(value) in self._seen:
             return
-        elif isinstance(value, nn.Module):
+        if isinstance(value, nn.Module):
             self._module(value, f"{path}.", depth)
-        elif (view := _memory_of(value)) is not None:
-            self.values[path] = bytes(view)
-            self._held.append((value, bytes(view)))
-        else:
-            self._seen.add(id(value))
-            for home, held, start, end in _homes(value):
-                self._held.append((home, held))
-                if end and held and isinstance(held, dict):
-                    self.values[f"{path} (order)"] = Order(map(id, held))
-                items = held.items() if isinstance(held, dict) else enumerate(held)
-                for i, (key, part) in enumerate(items):
-                    self._visit(part, f"{path}{start}{_shown(key, i, end)}{end}", depth - 1)
+            return
+        self._seen.add(id(value))
+        if isinstance(value, np.ndarray):
+            self.values[path] = value.tobytes()
+            self._held.append((value, value.copy()))
+        for home, held, start, end in _homes(value):
+            self._held.append((home, held))
+            if end and held and isinstance(held, dict):
+                self.values[f"{path} (order)"] = Order(map(id, held))
+            items = held.items() if isinstance(held, dict) else enumerate(held)
+            for i, (key, part) in enumerate(items):
+                self._visit(part, f"{path}{start}{_shown(key, i, end)}{end}", depth - 1)
 
 
 def storage(tensor: torch.Tensor) -> int:
@@ -94,19 +96,9 @@ def storage(tensor: torch.Tensor) -> int:
 
 def identity(tensor: torch.Tensor) -> Hashable:
     """Equal for two tensors when every element of one is the same element of the other."""
-    if tensor.layout is not torch.strided:
+    if tensor.layout is not torch.strided or tensor.is_nested:
         return id(tensor)
     return storage(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
-
-
-def _memory_of(value: Any) -> memoryview | None:
-    """The bytes of an array, as of numpy, that can be written to."""
-    try:
-        view = memoryview(value)
-        small = view.nbytes <= _LARGEST and view.c_contiguous
-        return view.cast("B") if small and not view.readonly else None
-    except (TypeError, ValueError, BufferError):
-        return None
 
 
 def _homes(value: Any) -> Iterator[tuple[Any, Any, str, str]]:
@@ -128,7 +120,7 @@ def _homes(value: Any) -> Iterator[tuple[Any, Any, str, str]]:
 
 
 def _base(value: Any) -> Any:
-    return next((kind for kind in _CONTAINERS if isinstance(value, kind)), None)
+    return next((kind for kind in _CONTAINERS if issubclass(type(value), kind)), None)
 
 
 def _is_own(kind: type) -> bool:
@@ -173,10 +165,9 @@ def _shown(key: Any, place: int, end: str) -> str:
 
 def _refill(home: Any, held: Any, value: Callable[[Any], Any]) -> None:
     base = _base(home)
-    if isinstance(held, bytes):
-        view = _memory_of(home)
-        if view is not None and bytes(view) != held:
-            view[:] = held
+    if isinstance(held, np.ndarray):
+        if home.tobytes() != held.tobytes() and home.shape == held.shape:
+            np.copyto(home, held)
         return
     wanted: Any = (
         {key: _rebuilt(item, value) for key, item in held.items()}
@@ -195,7 +186,10 @@ def _refill(home: Any, held: Any, value: Callable[[Any], Any]) -> None:
         for key, item in wanted.items():
             base.__setitem__(home, key, item)
     elif not _are_same(now, wanted):
-        base.clear(home)
+        if base in (set, deque):
+            base.clear(home)
+        else:
+            base.__delitem__(home, slice(None))
         (base.update if base is set else base.extend)(home, wanted)
 
 
@@ -223,8 +217,20 @@ def _rebuilt(item: Any, value: Callable[[Any], Any]) -> Any:
         made = [_rebuilt(part, value) for part in item]
         if _are_same(made, list(item)):
             return item
-        return type(item)(*made) if hasattr(item, "_fields") else tuple(made)
+        return _like(item, made)
     return item
+
+
+def _like(item: tuple[Any, ...], made: list[Any]) -> tuple[Any, ...]:
+    """A tuple of the class of `item`, whatever that asks of who makes one."""
+    kind = type(item)
+    try:
+        new = tuple.__new__(kind, made)
+    except TypeError:  # a class of C, as those that operators return
+        return kind(made)
+    if isinstance(attributes := _attributes(item), dict):
+        vars(new).update(attributes)
+    return new
 
 
 @contextmanager

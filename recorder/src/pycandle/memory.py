@@ -77,8 +77,9 @@ def refuse_memory(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
             raise
         changed = changes(seen[0].before, seen[-1].before)
         raise _refused(changed, f"a later call fails ({first_line(error)})") from error
-    bind_weights(exported, calls)
-    found = _Computed(functional(exported, {}), seen)
+    program = functional(exported, {})
+    bind_weights(program, calls)
+    found = _Computed(program, seen)
     later = [call for call in range(1, _CALLS) if found.results(call) != found.results(0)]
     if not later:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -260,12 +260,14 @@ class GoldenRecorder:
             for leaf in self._traced.inputs
         ]
         args, kwargs = pytree.tree_unflatten(given, self._traced.structure)
-        # Buffers that forward writes to are the user's.
+        # Buffers that forward writes to are the user's. Of tied ones, the first is given.
         buffers = dict(model.named_buffers(remove_duplicate=False))
-        copies = {n: weights.get(n, buffer).clone() for n, buffer in buffers.items()}
         held = {**dict(model.named_parameters(remove_duplicate=False)), **buffers}
-        both = {**weights, **copies}
-        other = {identity(tensor): both[name] for name, tensor in held.items() if name in both}
+        other: dict[Hashable, torch.Tensor] = {}
+        for name, tensor in sorted(held.items(), key=lambda pair: pair[0] not in weights):
+            if name in weights or name in buffers:
+                used = weights.get(name, tensor)
+                other.setdefault(identity(tensor), used.clone() if name in buffers else used)
 
         def on_these(value: Any) -> Any:
             return other.get(identity(value), value) if isinstance(value, torch.Tensor) else value

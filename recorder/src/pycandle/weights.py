@@ -1,4 +1,4 @@
-"""Weights that a model keeps in attributes, too, where torch takes them for constants."""
+"""Weights that a model keeps twice, where torch takes one of them for a constant."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from .errors import RecordError
 
 
 def bind_weights(program: ExportedProgram, model: nn.Module) -> None:
-    """Makes the parameter or buffer of it what is one of `model`'s in an attribute, as in a list.
+    """Makes what is a parameter or persistent buffer of `model` that one, wherever it is kept.
 
-    A constant would keep the values that it has now, whatever checkpoint is loaded later. Raises
-    RecordError where it is a view of one, which would have to be computed from it.
+    In an attribute, as in a list, or as a buffer that is not persistent, it would keep the values
+    that it has now, whatever checkpoint is loaded later. Raises RecordError where it is a view of
+    one, which would have to be computed from it.
     """
     state = model.state_dict(keep_vars=True)
     held = {name: t for name, t in state.items() if isinstance(t, torch.Tensor)}
@@ -24,19 +25,22 @@ def bind_weights(program: ExportedProgram, model: nn.Module) -> None:
     used = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
     faults = []
     for spec in program.graph_signature.input_specs:
-        if spec.kind is not InputKind.CONSTANT_TENSOR:
+        is_lost = spec.kind is InputKind.BUFFER and not spec.persistent
+        if spec.kind is not InputKind.CONSTANT_TENSOR and not is_lost:
             continue
         tensor = program.constants[str(spec.target)]
         if not isinstance(tensor, torch.Tensor):
             continue
         if (name := names.get(identity(tensor))) is not None:
-            spec.kind, spec.target = InputKind.PARAMETER, name
+            is_parameter = isinstance(held[name], nn.Parameter)
+            spec.kind = InputKind.PARAMETER if is_parameter else InputKind.BUFFER
+            spec.target, spec.persistent = name, None if is_parameter else True
         elif spec.arg.name in used and _is_strided(tensor) and storage(tensor) in views:
             faults.append(f"`{views[storage(tensor)]}`")
     if faults:
         raise RecordError(
-            f"an attribute keeps a view of {', '.join(dict.fromkeys(faults))}, which other weights "
-            "would not change: make the view in forward"
+            f"an attribute or buffer keeps a view of {', '.join(dict.fromkeys(faults))}, which "
+            "other weights would not change: make the view in forward"
         )
 
 
