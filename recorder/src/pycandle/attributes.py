@@ -21,6 +21,7 @@ _CONTAINERS: tuple[Any, ...] = (OrderedDict, dict, list, set, deque, bytearray, 
 _FIXED = (tuple, frozenset)  # they hold what they held, in which something may change
 _HOLDERS = (types.SimpleNamespace, UserDict, UserList, ChainMap)  # objects of Python's own
 _DEEPEST = 8
+_LARGEST = 1 << 24  # bytes of an array that are looked at
 
 
 class Order(tuple[int, ...]):
@@ -74,7 +75,7 @@ class Attributes:
             self._module(value, f"{path}.", depth)
             return
         self._seen.add(id(value))
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and value.nbytes <= _LARGEST:
             self.values[path] = value.tobytes()
             self._held.append((value, value.copy()))
         for home, held, start, end in _homes(value):
