@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 import types
 from array import array
@@ -97,9 +98,11 @@ def storage(tensor: torch.Tensor) -> int:
 
 def identity(tensor: torch.Tensor) -> Hashable:
     """Equal for two tensors when every element of one is the same element of the other."""
-    if tensor.layout is not torch.strided or tensor.is_nested:
+    try:
+        place = storage(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
+    except RuntimeError:  # it is sparse or nested, or made of other tensors
         return id(tensor)
-    return storage(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+    return *place, tensor.dtype
 
 
 def _homes(value: Any) -> Iterator[tuple[Any, Any, str, str]]:
@@ -204,11 +207,7 @@ def _refill_slots(home: Any, wanted: dict[str, Any]) -> None:
 
 
 def _are_same(some: list[Any], others: list[Any]) -> bool:
-    return len(some) == len(others) and all(map(_is, some, others))
-
-
-def _is(one: Any, other: Any) -> bool:
-    return one is other
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _rebuilt(item: Any, value: Callable[[Any], Any]) -> Any:

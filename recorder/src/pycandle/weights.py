@@ -25,8 +25,8 @@ def bind_weights(program: ExportedProgram, model: nn.Module) -> None:
     used = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
     faults = []
     for spec in program.graph_signature.input_specs:
-        is_lost = spec.kind is InputKind.BUFFER and not spec.persistent
-        if spec.kind is not InputKind.CONSTANT_TENSOR and not is_lost:
+        is_value = spec.kind is InputKind.BUFFER and not spec.persistent
+        if spec.kind is not InputKind.CONSTANT_TENSOR and not is_value:
             continue
         tensor = program.constants[str(spec.target)]
         if not isinstance(tensor, torch.Tensor):
