@@ -164,11 +164,12 @@ def test_tuples_of_any_class_are_made_again():
 def test_arrays_in_any_order_are_what_they_were():
     model = nn.Module()
     model.turned, model.sparse = np.ones((2, 3)).T, np.arange(6)[::2]
-    with kept(model) as before:
+    before = Attributes(model).values
+    with kept(model):
         model.turned[0, 1] = 7
         model.sparse += 1
         after = Attributes(model).values
-        assert all(after[name] != before.values[name] for name in ("turned", "sparse"))
+        assert all(after[name] != before[name] for name in ("turned", "sparse"))
     assert (model.turned == 1).all() and model.sparse.tolist() == [0, 2, 4]
 
 

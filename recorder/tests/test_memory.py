@@ -238,7 +238,13 @@ def test_a_model_that_changes_nothing_is_traced_once(record, monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr("pycandle.trace.refuse_memory", never)
-    model = Kept(lambda block, x: block.stack(x), stack=nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
+
+    def sized(block: Any, x: torch.Tensor) -> torch.Tensor:
+        block.width = (x.shape[-1], None)
+        return block.stack(x)
+
+    stack = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    model = Kept(sized, stack=stack, width=(3, None))
     record(model, torch.randn(5, 3), shapes=N)
 
 

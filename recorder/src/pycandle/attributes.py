@@ -64,7 +64,8 @@ class Attributes:
                         self._visit(part, f"{prefix}{key}", depth - 1)
 
     def _visit(self, value: Any, path: str, depth: int) -> None:
-        self.values[path] = value
+        # One tuple is as good as another of the same parts.
+        self.values[path] = len(value) if isinstance(value, tuple) else value
         if isinstance(value, _PLAIN) or not depth:
             return
         if isinstance(value, _FIXED):
@@ -234,16 +235,14 @@ def _like(item: tuple[Any, ...], made: list[Any]) -> tuple[Any, ...]:
 
 
 @contextmanager
-def kept(
-    model: nn.Module, inside: Callable[[Any], Any] = lambda value: value
-) -> Iterator[Attributes]:
-    """Afterwards all attributes of `model` are what they were, which it yields.
+def kept(model: nn.Module, inside: Callable[[Any], Any] = lambda value: value) -> Iterator[None]:
+    """Afterwards all attributes of `model` are what they were.
 
     Inside, those that are tensors or numbers are what `inside` makes of them.
     """
     before = Attributes(model)
     try:
         before.put_back(inside)
-        yield before
+        yield
     finally:
         before.put_back()
