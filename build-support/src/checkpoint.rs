@@ -10,7 +10,7 @@ mod rename;
 use std::path::{Path, PathBuf};
 
 use pycandle_checkpoint::{
-    Checkpoint, Expected, Located, Mismatch, Need, Validated, config_facts, locate, validate,
+    Checkpoint, Expected, Located, Mismatch, Need, Needs, Validated, config_facts, locate, validate,
 };
 
 use crate::config::Config;
@@ -42,7 +42,7 @@ pub struct Trace<'m> {
     /// The facts of its config, as JSON on one line.
     pub facts: Option<String>,
     /// What the traced model needs of a checkpoint.
-    pub needs: Vec<Need<'m>>,
+    pub needs: Box<dyn Needs + 'm>,
 }
 
 impl<'m> Trace<'m> {
@@ -51,7 +51,7 @@ impl<'m> Trace<'m> {
         Self {
             file: manifest.file.clone(),
             facts: facts(manifest),
-            needs: needs(manifest),
+            needs: Box::new(manifest),
         }
     }
 
@@ -65,15 +65,10 @@ impl<'m> Trace<'m> {
             return Ok(trace);
         }
         let manifest = raw::read(path)?;
-        let needs = needs(&manifest).into_iter().map(|need| Need {
-            name: need.name.into_owned().into(),
-            shape: need.shape.into_owned().into(),
-            ..need
-        });
         Ok(Self {
-            needs: needs.collect(),
+            file: manifest.file.clone(),
             facts: facts(&manifest),
-            file: manifest.file,
+            needs: Box::new(manifest),
         })
     }
 }
@@ -86,7 +81,7 @@ pub struct Beside<'m> {
     /// Its lock, when there is one.
     pub lock: Option<PathBuf>,
     /// What the traced model needs of it.
-    pub needs: Vec<Need<'m>>,
+    pub needs: Box<dyn Needs + 'm>,
     /// Where each of the needs is, or everything that does not fit.
     pub validated: Result<Validated, Mismatch>,
     /// What [`fit`] says of it; of one that does not fit, warnings about the renames.
@@ -100,7 +95,7 @@ impl Beside<'_> {
         let renames = pairs(&self.checked.renames);
         let expected = Expected {
             trace: self.trace,
-            needs: &self.needs,
+            needs: &*self.needs,
             renames: &renames,
             ..Expected::DEFAULT
         };
@@ -176,7 +171,7 @@ fn judge(trace: &Trace<'_>, opened: &lock::Opened, config: &Config) -> Result<Ju
     let lock::Opened {
         checkpoint, read, ..
     } = opened;
-    let needs = &trace.needs;
+    let needs = &*trace.needs;
     let resolved = rename::resolve(&config.renames, needs, checkpoint, config.syntax)
         .map_err(|lines| Error::renames(lines.join("\n")))?;
     let expected = Expected {
@@ -212,15 +207,21 @@ pub fn facts(manifest: &Manifest) -> Option<String> {
     config_facts(&manifest.config.as_ref()?.to_string())
 }
 
-/// What the traced model needs of a checkpoint.
-pub fn needs(manifest: &Manifest) -> Vec<Need<'_>> {
-    let params = manifest.params.iter().map(|param| Need {
-        name: (&*param.name).into(),
-        shape: (&*param.shape).into(),
-        dtype: dtype(param.dtype),
-        tied_to: param.tied_to.map(|first| first.0),
-    });
-    params.collect()
+/// What the traced model needs of a checkpoint: its parameters.
+impl Needs for Manifest {
+    fn len(&self) -> usize {
+        self.params.len()
+    }
+
+    fn get(&self, number: usize) -> Need<'_> {
+        let param = &self.params[number];
+        Need {
+            name: &param.name,
+            shape: &param.shape,
+            dtype: dtype(param.dtype),
+            tied_to: param.tied_to.map(|first| first.0),
+        }
+    }
 }
 
 /// The type of a file that holds a tensor of this dtype as it is.

@@ -48,10 +48,11 @@ fn half_a_million_tensors_take_a_quarter_of_a_gigabyte() {
         let opened = opened.expect("one that is named");
         let trace = Trace::read(&file("unread"), &opened.checkpoint).expect("a manifest");
         let (validated, _) = checkpoint::fit(&trace, &opened, &config).expect("a match");
-        validated.sources.len()
+        (trace.needs.len(), validated.sources.len())
     });
     println!("{held} MB to find them for an extraction");
-    assert_eq!(found, TENSORS);
+    // Each is where the trace has it, of which nothing is kept.
+    assert_eq!(found, (TENSORS, 0));
     assert!(held < MOST_TO_EXTRACT, "{held} MB to find what is needed");
 
     let (refused, held) = peak(|| pycandle_build::expand(&config("unread", "doubled")));
@@ -79,4 +80,4 @@ fn half_a_million_tensors_take_a_quarter_of_a_gigabyte() {
 /// Megabytes: half of what a build may take, the compiler needs some too.
 const MOST: u64 = 256;
 /// Megabytes of an extraction before it begins to write: 60 bytes for a name, 180 for its places.
-const MOST_TO_EXTRACT: u64 = 110;
+const MOST_TO_EXTRACT: u64 = 60;

@@ -123,7 +123,7 @@ fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
     checked.warnings.iter().for_each(print_warning);
     let expected = Expected {
         trace: &trace.file,
-        needs: &trace.needs,
+        needs: &*trace.needs,
         ..Expected::DEFAULT
     };
     let options = Options {

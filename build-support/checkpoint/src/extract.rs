@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::open::{Checkpoint, Tensor};
-use crate::validate::{Expected, Form, Need, Rows, Source, Validated};
+use crate::validate::{Expected, Form, Needs, Rows, Validated};
 
 use file::Planned;
 use place::Place;
@@ -97,8 +97,8 @@ pub struct Plan<'a> {
 /// numbers, and looks up the rest again.
 #[derive(Debug, Clone, Copy)]
 struct Origin<'a> {
-    needs: &'a [Need<'a>],
-    sources: &'a [Source],
+    needs: &'a dyn Needs,
+    validated: &'a Validated,
     checkpoint: &'a Checkpoint,
     dtype: Option<Dtype>,
 }
@@ -160,8 +160,8 @@ impl<'a> Plan<'a> {
     /// use pycandle_checkpoint::{Checkpoint, Dtype, Expected, Need, validate};
     /// let checkpoint = Checkpoint::open(&path)?;
     /// let need = Need {
-    ///     name: "b".into(),
-    ///     shape: vec![2].into(),
+    ///     name: "b",
+    ///     shape: &[2],
     ///     dtype: Dtype::F32,
     ///     tied_to: None,
     /// };
@@ -192,7 +192,7 @@ impl<'a> Plan<'a> {
         }
         let origin = Origin {
             needs: expected.needs,
-            sources: &validated.sources,
+            validated,
             checkpoint,
             dtype: options.dtype,
         };
@@ -285,7 +285,7 @@ impl<'a> Plan<'a> {
         Ok(Some(Written {
             files,
             tensors: pieces().count(),
-            paddings: self.files.iter().map(Planned::paddings).sum(),
+            paddings: self.files.iter().map(|file| file.layout.paddings()).sum(),
             bytes_in: pieces().map(|piece| piece.tensor.bytes()).sum(),
             bytes_out,
         }))
@@ -357,10 +357,8 @@ enum Refused<'a> {
 impl<'a> Origin<'a> {
     /// The tensor of a need, and what becomes of it.
     fn piece(&self, need: usize) -> Result<Piece<'a>, Refused<'a>> {
-        let (Some(need), Some(source)) = (self.needs.get(need), self.sources.get(need)) else {
-            return Err(Refused::Absent(""));
-        };
-        let key = source.key.as_deref().unwrap_or(&need.name);
+        let (need, source) = (self.needs.get(need), self.validated.source(need));
+        let key = source.key.as_deref().unwrap_or(need.name);
         let Some(tensor) = self.checkpoint.get(key) else {
             return Err(Refused::Absent(key));
         };
@@ -373,7 +371,7 @@ impl<'a> Origin<'a> {
         match to.bytes(tensor.shape()) {
             _ if source.form != Form::Plain && self.dtype.is_none() => Err(Refused::Blocks(key)),
             Some(bytes) if known && rows_fit(&tensor, source.rows) => Ok(Piece {
-                name: &need.name,
+                name: need.name,
                 tensor,
                 rows: source.rows,
                 to,
@@ -454,7 +452,7 @@ fn shards<'a>(origin: Origin<'a>, mut needs: Vec<u32>, options: &Options) -> Vec
     let mut paddings = 0;
     let planned = files.into_iter().rev().map(|needs| {
         let planned = Planned::new(origin, needs, options.padding, paddings);
-        paddings += planned.paddings();
+        paddings += planned.layout.paddings();
         planned
     });
     planned.collect()

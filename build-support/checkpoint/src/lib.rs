@@ -14,8 +14,8 @@
 //! snapshot.tensor("model.fc.weight", Dtype::BF16, &[3, 4])?;
 //! let checkpoint = snapshot.into_checkpoint("w".as_ref(), "w".as_ref());
 //! let need = Need {
-//!     name: "fc.weight".into(),
-//!     shape: vec![3, 4].into(),
+//!     name: "fc.weight",
+//!     shape: &[3, 4],
 //!     dtype: Dtype::F32,
 //!     tied_to: None,
 //! };
@@ -35,7 +35,7 @@
 //! let renames = [("fc.weight", "model.fc.weight")];
 //! let expected = Expected { renames: &renames, ..expected };
 //! let validated: Validated = validate(&expected, &checkpoint)?;
-//! let source: &Source = &validated.sources[0];
+//! let source: &Source = validated.source(0);
 //! assert_eq!(source.key.as_deref(), Some("model.fc.weight"));
 //! assert_eq!((source.rows, source.form), (Rows::AsStored, Form::Plain));
 //! let located: Located = locate(&expected, &checkpoint);
@@ -74,6 +74,6 @@ pub use ranges::{expand, expand_pairs, shorten, shorten_pairs};
 pub use snapshot::Snapshot;
 pub use text::escaped;
 pub use validate::{
-    Class, Expected, Finding, Form, Found, Line, Located, Mismatch, Names, Need, Rename, Rows,
-    Source, Validated, config_facts, locate, need_of_key, validate,
+    Class, Expected, Finding, Form, Found, Line, Located, Mismatch, Names, Need, Needs, Rename,
+    Rows, Source, Validated, config_facts, locate, need_of_key, validate,
 };

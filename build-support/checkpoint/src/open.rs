@@ -28,6 +28,8 @@ use crate::{foreign, gguf, safetensors};
 /// let checkpoint = Checkpoint::open(&path)?;
 /// let bias = checkpoint.get("bias").ok_or("no bias")?;
 /// assert_eq!((bias.dtype(), bias.shape()), (Dtype::F32, &[2][..]));
+/// let again = checkpoint.tensor(bias.shard(), bias.number()).ok_or("no tensor")?;
+/// assert_eq!(again.name(), bias.name());
 ///
 /// assert_eq!((checkpoint.len(), checkpoint.iter().count()), (1, 1));
 /// assert!(!checkpoint.is_empty() && !checkpoint.is_gguf() && !checkpoint.is_snapshot());
@@ -86,7 +88,7 @@ pub struct Shard {
 /// # let checkpoint = pycandle_checkpoint::Checkpoint::open(&path)?;
 /// let bias = checkpoint.get("bias").ok_or("no bias")?;
 /// println!("{} is {:?} {:?}", bias.name(), bias.dtype(), bias.shape());
-/// assert_eq!((bias.shard(), bias.bytes()), (0, 8));
+/// assert_eq!((bias.shard(), bias.number(), bias.bytes()), (0, 0, 8));
 /// assert_eq!(bias.range().end - bias.range().start, 8); // counted from the start of the file
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -230,6 +232,16 @@ impl Checkpoint {
         })
     }
 
+    /// The tensor of this number in the header of this file.
+    pub fn tensor(&self, shard: usize, number: u32) -> Option<Tensor<'_>> {
+        let entries = &self.shards.get(shard)?.header.entries;
+        entries.numbers().contains(&number).then_some(Tensor {
+            entries,
+            number,
+            shard: shard as u32, // there are no more names than 32 bits count, nor files
+        })
+    }
+
     /// All tensors, in the order of the files and of their headers.
     pub fn iter(&self) -> impl Iterator<Item = Tensor<'_>> {
         (0u32..).zip(&self.shards).flat_map(|(shard, file)| {
@@ -320,6 +332,11 @@ impl<'a> Tensor<'a> {
     /// Number of its file in [`Checkpoint::shards`].
     pub fn shard(&self) -> usize {
         self.shard as usize
+    }
+
+    /// Its number in the header of its file.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// How many bytes it takes.

@@ -21,7 +21,8 @@ mod prefix;
 mod renamed;
 mod similar;
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::dtype::Dtype;
 use crate::open::{Checkpoint, Tensor};
@@ -34,16 +35,73 @@ pub use names::Names;
 use found::{Finder, Found as Hits};
 
 /// A tensor that the model needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need<'a> {
     /// Its name in the trace.
-    pub name: Cow<'a, str>,
+    pub name: &'a str,
     /// Its shape in the trace.
-    pub shape: Cow<'a, [usize]>,
+    pub shape: &'a [usize],
     /// Its dtype in the trace.
     pub dtype: Dtype,
     /// The first of the needs that are the same tensor, as its index; `None` for that one.
     pub tied_to: Option<usize>,
+}
+
+/// Every tensor that a model needs, by its number: a list, or what knows where each part of one is.
+///
+/// ```
+/// use pycandle_checkpoint::{Dtype, Need, Needs};
+/// let need = Need { name: "fc.weight", shape: &[3, 4], dtype: Dtype::F32, tied_to: None };
+/// let needs: &dyn Needs = &[need];
+/// assert_eq!((needs.len(), needs.get(0), needs.iter().count()), (1, need, 1));
+/// ```
+#[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+pub trait Needs: fmt::Debug + Sync {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// The one of this number.
+    ///
+    /// # Panics
+    /// May panic where there are not so many.
+    fn get(&self, number: usize) -> Need<'_>;
+}
+
+impl<'n> dyn Needs + 'n {
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Need<'_>> + Clone {
+        (0..self.len()).map(|number| self.get(number))
+    }
+}
+
+impl<T: Needs> Needs for &T {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn get(&self, number: usize) -> Need<'_> {
+        (**self).get(number)
+    }
+}
+
+impl Needs for Vec<Need<'_>> {
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn get(&self, number: usize) -> Need<'_> {
+        self[number]
+    }
+}
+
+impl<const N: usize> Needs for [Need<'_>; N] {
+    fn len(&self) -> usize {
+        N
+    }
+
+    fn get(&self, number: usize) -> Need<'_> {
+        self[number]
+    }
 }
 
 /// What a model expects of a checkpoint.
@@ -52,7 +110,7 @@ pub struct Expected<'a> {
     /// The name of the trace in messages, as `llama_manifest.json`.
     pub trace: &'a str,
     /// Every tensor that the model needs.
-    pub needs: &'a [Need<'a>],
+    pub needs: &'a dyn Needs,
     /// Need → key in the checkpoint, where they differ, as [`Names`] reads them: a segment `*` stands
     /// for a number, the n-th of the need for the n-th of the key. A checkpoint that has the need
     /// under its own name is as good.
@@ -78,12 +136,19 @@ impl Expected<'_> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Validated {
-    /// One for every need, in the same order.
-    pub sources: Vec<Source>,
+    /// Where needs are that have another key, order or form in the checkpoint, by their numbers.
+    pub sources: BTreeMap<usize, Source>,
     /// What is no mistake, but good to know.
     pub notes: Vec<String>,
     /// What is perhaps a mistake, though everything fits.
     pub warnings: Vec<String>,
+}
+
+impl Validated {
+    /// Where the need of this number is.
+    pub fn source(&self, need: usize) -> &Source {
+        self.sources.get(&need).unwrap_or(&Source::AS_TRACED)
+    }
 }
 
 /// Where one need is in the checkpoint, and in what form.
@@ -96,6 +161,14 @@ pub struct Source {
     pub rows: Rows,
     /// How its numbers are stored.
     pub form: Form,
+}
+
+impl Source {
+    const AS_TRACED: Self = Self {
+        key: None,
+        rows: Rows::AsStored,
+        form: Form::Plain,
+    };
 }
 
 /// The order of a tensor's rows.
@@ -178,8 +251,8 @@ pub enum Form {
 /// snapshot.tensor("fc.weight", Dtype::BF16, &[5, 4])?;
 /// let checkpoint = snapshot.into_checkpoint("w".as_ref(), "w".as_ref());
 /// let need = Need {
-///     name: "fc.weight".into(),
-///     shape: vec![3, 4].into(),
+///     name: "fc.weight",
+///     shape: &[3, 4],
 ///     dtype: Dtype::F32,
 ///     tied_to: None,
 /// };

@@ -72,8 +72,8 @@ proptest! {
         let of_needs = needs.iter().zip(shapes.iter().rev()).zip(ties);
         let needs: Vec<_> = of_needs
             .map(|((name, shape), tied_to)| Need {
-                name: name.into(),
-                shape: shape.into(),
+                name,
+                shape,
                 dtype: Dtype::F32,
                 tied_to,
             })
@@ -88,11 +88,11 @@ proptest! {
         };
         match validate(&expected, &checkpoint) {
             Ok(validated) => {
-                prop_assert_eq!(validated.sources.len(), needs.len());
-                for (need, source) in needs.iter().zip(&validated.sources) {
-                    let key = source.key.as_deref().unwrap_or(&need.name);
+                prop_assert!(validated.sources.keys().all(|&id| id < needs.len()));
+                for (id, need) in needs.iter().enumerate() {
+                    let key = validated.source(id).key.as_deref().unwrap_or(need.name);
                     let tensor = checkpoint.get(key);
-                    prop_assert_eq!(tensor.map(|tensor| tensor.shape()), Some(&*need.shape));
+                    prop_assert_eq!(tensor.map(|tensor| tensor.shape()), Some(need.shape));
                 }
             }
             Err(mismatch) => {

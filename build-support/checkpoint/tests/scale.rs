@@ -41,13 +41,13 @@ fn checkpoint(names: &[(String, Dtype, usize)], change: fn(&str) -> String) -> C
 /// Allocations, and the most bytes beyond what was there, of one validation.
 fn cost(experts: usize, change: fn(&str) -> String) -> (u64, u64, u64) {
     let names = names(experts);
-    let need = |(name, dtype, size): &(String, Dtype, usize)| Need {
-        name: name.clone().into(),
-        shape: vec![*size].into(),
+    let needs = names.iter().map(|(name, dtype, size)| Need {
+        name,
+        shape: std::slice::from_ref(size),
         dtype: *dtype,
         tied_to: None,
-    };
-    let needs: Vec<_> = names.iter().map(need).collect();
+    });
+    let needs: Vec<_> = needs.collect();
     let checkpoint = checkpoint(&names, change);
     let expected = Expected {
         needs: &needs,

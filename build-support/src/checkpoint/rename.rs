@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use pycandle_checkpoint::{Checkpoint, Names, Need, escaped, need_of_key};
+use pycandle_checkpoint::{Checkpoint, Names, Needs, escaped, need_of_key};
 use regex::Regex;
 
 use crate::lock;
@@ -136,7 +136,7 @@ pub(super) struct Resolved {
 /// The checkpoint, and one line for every name that two of its keys become.
 pub(super) fn resolve(
     rules: &[RenameRule],
-    needs: &[Need<'_>],
+    needs: &dyn Needs,
     checkpoint: &Checkpoint,
     syntax: Syntax,
 ) -> Result<Resolved, Vec<String>> {
@@ -267,10 +267,10 @@ fn cut(mut lines: Vec<String>) -> Vec<String> {
 
 /// Every need that has another key; of a weight in several parts, the key that it would have whole.
 fn pairs<'k>(
-    needs: &[Need<'_>],
+    needs: &dyn Needs,
     keys: impl Iterator<Item = (String, &'k str)>,
 ) -> BTreeMap<String, String> {
-    let names: BTreeSet<&str> = needs.iter().map(|need| &*need.name).collect();
+    let names: BTreeSet<&str> = needs.iter().map(|need| need.name).collect();
     let mut pairs = BTreeMap::new();
     for (name, key) in keys {
         if names.contains(&*name) {
@@ -285,14 +285,14 @@ fn pairs<'k>(
 }
 
 /// The pairs as templates, where a template says of every need that it names what the pairs say.
-fn templates(needs: &[Need<'_>], pairs: &BTreeMap<String, String>) -> Vec<(String, String)> {
+fn templates(needs: &dyn Needs, pairs: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let mut left: BTreeSet<&str> = pairs.keys().map(|need| &**need).collect();
     let mut found = BTreeMap::new();
     for template in [Names::all_numbers, Names::first_number] {
         let mut groups: BTreeMap<String, Option<String>> = BTreeMap::new();
-        for need in needs {
-            let (need_template, numbers) = template(&need.name);
-            let key = match pairs.get(&*need.name) {
+        for need in needs.iter() {
+            let (need_template, numbers) = template(need.name);
+            let key = match pairs.get(need.name) {
                 Some(key) => Names::with_numbers(key, &numbers),
                 // A tied one that is absent fits every template, one that keeps its name only that.
                 None if need.tied_to.is_some() => continue,

@@ -122,11 +122,11 @@ impl<'a> View<'a> {
         let (mut entries, mut used) = (Vec::new(), HashSet::new());
         for (need, found) in beside.needs.iter().zip(&located.needs) {
             let absent = Entry {
-                name: need.name.as_ref().into(),
+                name: need.name.into(),
                 key: None,
                 status: Status::Missing,
                 dtype: need.dtype,
-                shape: need.shape.as_ref().into(),
+                shape: need.shape.into(),
                 bytes: 0,
                 place: None,
             };
@@ -143,7 +143,7 @@ impl<'a> View<'a> {
                     ..absent
                 },
                 false => Entry {
-                    name: need.name.as_ref().into(),
+                    name: need.name.into(),
                     key,
                     ..view.entry(tensor, Status::Needed)
                 },

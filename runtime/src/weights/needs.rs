@@ -79,8 +79,8 @@ impl Asked {
 pub(crate) fn needs(keys: &[RequiredKey]) -> Vec<Need<'_>> {
     let index: HashMap<&str, usize> = keys.iter().map(|key| &*key.name).zip(0..).collect();
     let needs = keys.iter().map(|key| Need {
-        name: (&*key.name).into(),
-        shape: key.shape.dims().into(),
+        name: &key.name,
+        shape: key.shape.dims(),
         dtype: file_dtype(key.dtype),
         tied_to: key
             .tied_to

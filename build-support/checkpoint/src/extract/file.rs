@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
-use super::layout::{self, Entry, LINE, Layout, Size};
+use super::layout::{self, Entry, LINE, Layout};
 use super::{Origin, Piece};
 use crate::header::PADDING;
 
@@ -21,6 +21,13 @@ pub(super) struct Planned<'a> {
     first_padding: usize,
 }
 
+/// A part of a file's data.
+enum Content<'a> {
+    Tensor(Piece<'a>),
+    /// So many zeros.
+    Padding(u32),
+}
+
 impl<'a> Planned<'a> {
     pub fn new(origin: Origin<'a>, needs: Vec<u32>, padding: bool, first_padding: usize) -> Self {
         let mut planned = Self {
@@ -29,25 +36,22 @@ impl<'a> Planned<'a> {
             layout: Layout::default(),
             first_padding,
         };
-        let size = |piece: Piece| Size {
-            bytes: piece.bytes,
-            element: piece.to.block().0,
-        };
-        let sizes: Vec<Size> = planned.pieces().map(size).collect();
-        planned.layout = layout::layout(&sizes, padding);
+        let mut sizes = Vec::with_capacity(planned.needs.len());
+        sizes.extend(planned.pieces().map(|piece| piece.bytes));
+        let element = |index| planned.piece(index).map_or(1, |piece| piece.to.block().0);
+        planned.layout = layout::layout(&sizes, element, padding);
         planned
     }
 
     /// The tensor of this number in the layout.
-    pub fn piece(&self, index: u32) -> Option<Piece<'a>> {
+    fn piece(&self, index: u32) -> Option<Piece<'a>> {
         let need = *self.needs.get(index as usize)?;
         self.origin.piece(need as usize).ok()
     }
 
-    /// The names of all tensors, in the order of the trace.
-    fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
-        let needs = self.needs.iter();
-        needs.filter_map(|&need| Some(&*self.origin.needs.get(need as usize)?.name))
+    /// The name of a need.
+    fn name(&self, need: u32) -> &'a str {
+        self.origin.needs.get(need as usize).name
     }
 
     /// All tensors, in the order of the trace.
@@ -55,12 +59,31 @@ impl<'a> Planned<'a> {
         (0..self.needs.len() as u32).filter_map(|index| self.piece(index))
     }
 
-    /// Number of padding entries.
-    pub fn paddings(&self) -> usize {
-        let entries = self.layout.entries.iter();
-        entries
-            .filter(|entry| matches!(entry, Entry::Padding { .. }))
-            .count()
+    /// What the data consists of, in order: each with the byte at which it starts.
+    fn contents(&self) -> impl Iterator<Item = (u64, Content<'a>)> + '_ {
+        let mut end = 0;
+        self.layout.entries().filter_map(move |entry| {
+            let start = end;
+            let (content, bytes) = match entry {
+                Entry::Padding(len) => (Content::Padding(len), u64::from(len)),
+                Entry::Tensor(index) => {
+                    let piece = self.piece(index)?;
+                    let bytes = piece.bytes;
+                    (Content::Tensor(piece), bytes)
+                }
+            };
+            end += bytes;
+            Some((start, content))
+        })
+    }
+
+    /// All tensors in the order of the data, each with the byte at which it starts.
+    pub fn placed(&self) -> impl Iterator<Item = (u64, Piece<'a>)> + '_ {
+        self.contents()
+            .filter_map(|(start, content)| match content {
+                Content::Tensor(piece) => Some((start, piece)),
+                Content::Padding(_) => None,
+            })
     }
 
     /// Bytes of tensors, without padding.
@@ -109,21 +132,18 @@ impl<'a> Planned<'a> {
     ) -> io::Result<()> {
         write!(to, "{{\"__metadata__\":{}", json(metadata))?;
         let mut paddings = self.first_padding..;
-        for entry in &self.layout.entries {
-            let (name, dtype, shape, start, end) = match *entry {
-                Entry::Tensor { index, start } => {
-                    let Some(piece) = self.piece(index) else {
-                        continue;
-                    };
+        for (start, content) in self.contents() {
+            let (name, dtype, shape, end) = match content {
+                Content::Tensor(piece) => {
                     let end = start + piece.bytes;
                     let shape = json(piece.tensor.shape());
-                    (json(piece.name), piece.to.name(), shape, start, end)
+                    (json(piece.name), piece.to.name(), shape, end)
                 }
-                Entry::Padding { start, len } => {
+                Content::Padding(len) => {
                     let number = paddings.next().unwrap_or_default();
                     let name = json(&format!("{PADDING}{number}"));
                     let end = start + u64::from(len);
-                    (name, "U8", format!("[{len}]"), start, end)
+                    (name, "U8", format!("[{len}]"), end)
                 }
             };
             write!(
@@ -156,20 +176,22 @@ pub(super) fn write_index(
     to: &mut impl Write,
 ) -> io::Result<()> {
     let count = files.iter().map(|file| file.needs.len()).sum();
-    let mut map: Vec<(&str, u32)> = Vec::with_capacity(count);
+    let mut map: Vec<(u32, u32)> = Vec::with_capacity(count);
     for (number, file) in (0..).zip(files) {
-        map.extend(file.names().map(|name| (name, number)));
+        map.extend(file.needs.iter().map(|&need| (need, number)));
     }
-    map.sort_unstable();
+    // All files are of one plan.
+    let name = |need: u32| files.first().map_or("", |file| file.name(need));
+    map.sort_unstable_by(|(a, _), (b, _)| name(*a).cmp(name(*b)));
     let total: u64 = files.iter().map(Planned::bytes).sum();
     write!(
         to,
         "{{\n  \"metadata\": {{\n    \"total_size\": {total}\n  }},\n  \"weight_map\": {{"
     )?;
-    for (at, (name, file)) in map.into_iter().enumerate() {
+    for (at, (need, file)) in map.into_iter().enumerate() {
         let comma = if at > 0 { "," } else { "" };
         let file = names.get(file as usize).map_or("", String::as_str);
-        write!(to, "{comma}\n    {}: {}", json(name), json(file))?;
+        write!(to, "{comma}\n    {}: {}", json(name(need)), json(file))?;
     }
     to.write_all(b"\n  }\n}\n")
 }

@@ -32,16 +32,19 @@ const LINES: usize = (PAGE / LINE) as usize;
 /// One entry of a file, in the order of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// The tensor of this index, at this byte of the data.
-    Tensor { index: u32, start: u64 },
-    /// Zeros that align what follows: less than a page of them.
-    Padding { start: u64, len: u32 },
+    /// The tensor of this index.
+    Tensor(u32),
+    /// So many zeros that align what follows: less than a page of them.
+    Padding(u32),
 }
 
 /// The order of a file's entries, and where its data has to start.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    pub entries: Vec<Entry>,
+    /// Half a million tensors are an ordinary file, so that nothing is kept that follows from sizes.
+    order: Vec<u32>,
+    /// How many tensors are before each padding, and its bytes.
+    paddings: Vec<(u32, u32)>,
     /// Bytes of data.
     pub len: u64,
     /// The data starts at a byte of the file that is this much past a multiple of `unit`.
@@ -49,18 +52,28 @@ pub(super) struct Layout {
     pub unit: u64,
 }
 
-/// Size of a tensor in bytes, and of one of its elements.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
-    pub bytes: u64,
-    pub element: u64,
+impl Layout {
+    /// All entries, one behind the other.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        let mut paddings = self.paddings.iter().peekable();
+        (0u32..).zip(&self.order).flat_map(move |(at, &index)| {
+            let padding = paddings.next_if(|(before, _)| *before == at);
+            let padding = padding.map(|&(_, len)| Entry::Padding(len));
+            padding.into_iter().chain([Entry::Tensor(index)])
+        })
+    }
+
+    /// Number of padding entries.
+    pub fn paddings(&self) -> usize {
+        self.paddings.len()
+    }
 }
 
-/// Lays out tensors of these sizes.
+/// Lays out tensors of these bytes, each a multiple of those of its elements.
 ///
 /// Without `padding`, tensors that no order aligns lie at a multiple of their element.
-pub(super) fn layout(sizes: &[Size], padding: bool) -> Layout {
-    let bytes = |index: &u32| sizes[*index as usize].bytes;
+pub(super) fn layout(sizes: &[u64], element: impl Fn(u32) -> u64, padding: bool) -> Layout {
+    let bytes = |index: &u32| sizes[*index as usize];
     let lies_on = |index: &u32, unit: u64| bytes(index).is_multiple_of(unit);
     let all = || 0..sizes.len() as u32;
     let is_large = |index: &u32| bytes(index) >= LARGE;
@@ -71,7 +84,7 @@ pub(super) fn layout(sizes: &[Size], padding: bool) -> Layout {
         all().filter(is_small).partition(|i| lies_on(i, LINE));
     odd.extend(odd_small);
     // Wide elements first: without padding each is still aligned to its own.
-    odd.sort_by_key(|&index| std::cmp::Reverse(sizes[index as usize].element));
+    odd.sort_by_cached_key(|&index| std::cmp::Reverse(element(index)));
 
     let mut fillers = Fillers::new(sizes, even);
     let mut chain = Placed::new(sizes, padding);
@@ -81,18 +94,19 @@ pub(super) fn layout(sizes: &[Size], padding: bool) -> Layout {
     // The header makes up for what small tensors take before the first large one.
     let mut all = Placed::new(sizes, padding);
     let left = fillers.left();
-    all.entries.reserve_exact(left.len() + chain.entries.len());
+    all.order.reserve_exact(left.len() + chain.order.len());
     for index in left {
         all.push(index);
     }
-    let unit = match sizes.iter().any(|size| size.bytes >= LARGE) {
+    let unit = match sizes.iter().any(|&bytes| bytes >= LARGE) {
         true => PAGE,
         false => LINE,
     };
     let start = all.len.next_multiple_of(unit) - all.len;
     all.append(chain);
     Layout {
-        entries: all.entries,
+        order: all.order,
+        paddings: all.paddings,
         len: all.len,
         start,
         unit,
@@ -101,31 +115,32 @@ pub(super) fn layout(sizes: &[Size], padding: bool) -> Layout {
 
 /// Entries that follow each other; byte 0 is on a page.
 struct Placed<'a> {
-    sizes: &'a [Size],
+    sizes: &'a [u64],
     padding: bool,
-    entries: Vec<Entry>,
+    order: Vec<u32>,
+    paddings: Vec<(u32, u32)>,
     len: u64,
 }
 
 impl<'a> Placed<'a> {
-    fn new(sizes: &'a [Size], padding: bool) -> Self {
+    fn new(sizes: &'a [u64], padding: bool) -> Self {
         Self {
             sizes,
             padding,
-            entries: Vec::new(),
+            order: Vec::new(),
+            paddings: Vec::new(),
             len: 0,
         }
     }
 
     fn push(&mut self, index: u32) {
-        let start = self.len;
-        self.entries.push(Entry::Tensor { index, start });
-        self.len += self.sizes[index as usize].bytes;
+        self.order.push(index);
+        self.len += self.sizes[index as usize];
     }
 
     /// Adds a tensor at its alignment: after small tensors that fill the gap, else after zeros.
     fn place(&mut self, index: u32, fillers: &mut Fillers) {
-        let unit = match self.sizes[index as usize].bytes {
+        let unit = match self.sizes[index as usize] {
             LARGE.. => PAGE,
             _ => LINE,
         };
@@ -135,35 +150,28 @@ impl<'a> Placed<'a> {
                 self.push(filler);
             }
         }
-        let (start, len) = (self.len, self.len.next_multiple_of(unit) - self.len);
+        let len = self.len.next_multiple_of(unit) - self.len;
         if len > 0 && self.padding {
             self.len += len;
-            let len = len as u32; // less than a page
-            self.entries.push(Entry::Padding { start, len });
+            // Less than a page, behind tensors that 32 bits count.
+            self.paddings.push((self.order.len() as u32, len as u32));
         }
         self.push(index);
     }
 
     fn append(&mut self, other: Self) {
-        let shift = self.len;
         self.len += other.len;
-        self.entries
-            .extend(other.entries.into_iter().map(|entry| match entry {
-                Entry::Tensor { index, start } => Entry::Tensor {
-                    index,
-                    start: start + shift,
-                },
-                Entry::Padding { start, len } => Entry::Padding {
-                    start: start + shift,
-                    len,
-                },
-            }));
+        let before = self.order.len() as u32;
+        let paddings = other.paddings.into_iter();
+        self.paddings
+            .extend(paddings.map(|(at, len)| (before + at, len)));
+        self.order.extend(other.order);
     }
 }
 
 /// Small tensors of whole lines, which fill gaps before large ones.
 struct Fillers<'a> {
-    sizes: &'a [Size],
+    sizes: &'a [u64],
     /// Those whose size is no multiple of a page.
     useful: Vec<u32>,
     others: Vec<u32>,
@@ -172,10 +180,10 @@ struct Fillers<'a> {
 }
 
 impl<'a> Fillers<'a> {
-    fn new(sizes: &'a [Size], small: Vec<u32>) -> Self {
+    fn new(sizes: &'a [u64], small: Vec<u32>) -> Self {
         let (useful, others) = small
             .into_iter()
-            .partition(|&index| !sizes[index as usize].bytes.is_multiple_of(PAGE));
+            .partition(|&index| !sizes[index as usize].is_multiple_of(PAGE));
         Self {
             sizes,
             useful,
@@ -185,7 +193,7 @@ impl<'a> Fillers<'a> {
     }
 
     fn lines(&self, index: u32) -> usize {
-        (self.sizes[index as usize].bytes % PAGE / LINE) as usize
+        (self.sizes[index as usize] % PAGE / LINE) as usize
     }
 
     /// Tensors that are this many lines long, but for whole pages; none when there are none.
@@ -239,38 +247,30 @@ mod tests {
     /// Lays out f32 tensors of these sizes; checks what always holds; returns the padding entries.
     #[track_caller]
     fn check(bytes: &[u64], padding: bool) -> usize {
-        let sizes: Vec<_> = bytes
-            .iter()
-            .map(|&bytes| Size { bytes, element: 1 })
-            .collect();
-        let layout = layout(&sizes, padding);
+        let layout = layout(bytes, |_| 1, padding);
         let (mut at, mut seen, mut paddings) = (0, vec![0; bytes.len()], 0);
-        for entry in &layout.entries {
-            let (start, len) = match *entry {
-                Entry::Tensor { index, start } => {
+        for entry in layout.entries() {
+            at += match entry {
+                Entry::Tensor(index) => {
                     let index = index as usize;
                     seen[index] += 1;
                     let unit = if bytes[index] >= LARGE { PAGE } else { LINE };
                     assert!(
-                        !padding
-                            || bytes[index] == 0
-                            || (layout.start + start).is_multiple_of(unit),
-                        "{} bytes at {start} of {bytes:?}",
+                        !padding || bytes[index] == 0 || (layout.start + at).is_multiple_of(unit),
+                        "{} bytes at {at} of {bytes:?}",
                         bytes[index]
                     );
-                    (start, bytes[index])
+                    bytes[index]
                 }
-                Entry::Padding { start, len } => {
+                Entry::Padding(len) => {
                     paddings += 1;
                     let len = u64::from(len);
                     assert!(padding && 0 < len && len < PAGE);
-                    (start, len)
+                    len
                 }
             };
-            assert_eq!(start, at, "a hole or an overlap");
-            at += len;
         }
-        assert_eq!(at, layout.len);
+        assert_eq!((at, paddings), (layout.len, layout.paddings()));
         assert!(layout.start < layout.unit);
         assert!(seen.iter().all(|&times| times == 1), "{seen:?}");
         paddings
@@ -301,14 +301,15 @@ mod tests {
 
     #[test]
     fn without_padding_elements_are_aligned() {
-        let sizes = [(2, 1), (24, 8), (6, 2), (4, 4), (64, 1)];
-        let sizes = sizes.map(|(bytes, element)| Size { bytes, element });
-        let layout = layout(&sizes, false);
-        for entry in layout.entries {
-            if let Entry::Tensor { index, start } = entry {
-                let at = layout.start + start;
-                assert!(at.is_multiple_of(sizes[index as usize].element));
-            }
+        let (bytes, elements) = ([2, 24, 6, 4, 64], [1, 8, 2, 4, 1]);
+        let layout = layout(&bytes, |index| elements[index as usize], false);
+        let mut at = layout.start;
+        for entry in layout.entries() {
+            let Entry::Tensor(index) = entry else {
+                panic!("padding");
+            };
+            assert!(at.is_multiple_of(elements[index as usize]));
+            at += bytes[index as usize];
         }
     }
 

@@ -9,7 +9,6 @@ use std::sync::Mutex;
 use half::{bf16, f16};
 
 use super::file::Planned;
-use super::layout::Entry;
 use super::{Piece, Progress};
 use crate::blocks;
 use crate::convert::{Sink, floats};
@@ -35,7 +34,7 @@ pub(super) fn write<'a>(
     progress: Progress,
 ) -> Result<Option<Overflows<'a>>> {
     let work = Work {
-        cursor: Mutex::new(Some(Cursor::default())),
+        jobs: Mutex::new(Some(planned.placed().flat_map(jobs))),
         failed: Mutex::new(None),
         overflows: Mutex::default(),
     };
@@ -44,7 +43,7 @@ pub(super) fn write<'a>(
         for _ in 0..threads.min(THREADS) {
             scope.spawn(|| {
                 let mut buffers = Buffers::default();
-                while let Some(job) = work.next(planned) {
+                while let Some(job) = work.next() {
                     let done = buffers.run(checkpoint, &job, to, data);
                     work.count(&job.piece, done.as_ref().map_or(0, |&count| count));
                     let go_on = done.is_ok() && progress(job.bytes());
@@ -55,9 +54,9 @@ pub(super) fn write<'a>(
             });
         }
     });
-    let (cursor, failed) = (into_inner(work.cursor), into_inner(work.failed));
+    let (jobs, failed) = (into_inner(work.jobs), into_inner(work.failed));
     let overflows = into_inner(work.overflows);
-    failed.map_or(Ok(cursor.map(|_| overflows)), Err)
+    failed.map_or(Ok(jobs.map(|_| overflows)), Err)
 }
 
 /// How many finite values of a tensor became infinite, by its name.
@@ -82,18 +81,11 @@ pub(super) fn same(checkpoint: &Checkpoint, a: &Piece, b: &Piece) -> Result<bool
     Ok(true)
 }
 
-struct Work<'a> {
-    /// Where the next job starts; `None` after a stop.
-    cursor: Mutex<Option<Cursor>>,
+struct Work<'a, J> {
+    /// What is left to do; `None` after a stop.
+    jobs: Mutex<Option<J>>,
     failed: Mutex<Option<Error>>,
     overflows: Mutex<Overflows<'a>>,
-}
-
-#[derive(Default)]
-struct Cursor {
-    entry: usize,
-    /// Elements of the entry's tensor that have been handed out.
-    element: u64,
 }
 
 /// A run of elements of one tensor.
@@ -106,34 +98,20 @@ struct Job<'a> {
     start: u64,
 }
 
-impl<'a> Work<'a> {
-    fn next(&self, planned: &Planned<'a>) -> Option<Job<'a>> {
-        let mut cursor = lock(&self.cursor);
-        let cursor = cursor.as_mut()?;
-        loop {
-            let entry = planned.layout.entries.get(cursor.entry)?;
-            let Entry::Tensor { index, start } = *entry else {
-                cursor.entry += 1;
-                continue;
-            };
-            let piece = planned.piece(index)?;
-            let left = piece.elements() - cursor.element;
-            if left == 0 {
-                *cursor = Cursor {
-                    entry: cursor.entry + 1,
-                    element: 0,
-                };
-                continue;
-            }
-            let job = Job {
-                first: cursor.element,
-                count: left.min(piece.elements_in(CHUNK)),
-                piece,
-                start,
-            };
-            cursor.element += job.count;
-            return Some(job);
-        }
+/// The runs of elements that a tensor goes through in.
+fn jobs<'a>((start, piece): (u64, Piece<'a>)) -> impl Iterator<Item = Job<'a>> {
+    let (all, at_once) = (piece.elements(), piece.elements_in(CHUNK));
+    (0..all).step_by(at_once as usize).map(move |first| Job {
+        first,
+        count: at_once.min(all - first),
+        piece: piece.clone(),
+        start,
+    })
+}
+
+impl<'a, J: Iterator<Item = Job<'a>>> Work<'a, J> {
+    fn next(&self) -> Option<Job<'a>> {
+        lock(&self.jobs).as_mut()?.next()
     }
 
     fn count(&self, piece: &Piece<'a>, overflows: usize) {
@@ -143,7 +121,7 @@ impl<'a> Work<'a> {
     }
 
     fn stop(&self, error: Option<Error>) {
-        *lock(&self.cursor) = None;
+        *lock(&self.jobs) = None;
         let mut failed = lock(&self.failed);
         *failed = failed.take().or(error);
     }

@@ -19,11 +19,11 @@ pub(super) fn findings(expected: &Expected<'_>, found: &Found<'_>) -> Vec<Findin
         let Some(hit) = hit.as_ref().filter(|hit| !hit.tied) else {
             continue;
         };
-        let (tensor, shape) = (&hit.tensor, &*need.shape);
+        let (tensor, shape) = (&hit.tensor, need.shape);
         if hit.form.is_computed() {
-            computed.entry(hit.form).or_default().add(&need.name, ());
+            computed.entry(hit.form).or_default().add(need.name, ());
         } else if !hit.form.is_loaded(tensor.dtype()) {
-            quantized.add(&need.name, (hit.form, tensor.dtype()));
+            quantized.add(need.name, (hit.form, tensor.dtype()));
         } else if !converts(tensor.dtype(), hit.form, need.dtype) {
             dtypes.add(tensor.name(), (tensor.dtype(), need.dtype));
         }
@@ -125,7 +125,7 @@ fn twice(expected: &Expected<'_>, found: &Found<'_>) -> Finding {
     // Those of all layers are shown by the first.
     let mut alike: BTreeMap<[String; 2], (&str, &str, usize)> = BTreeMap::new();
     for &(a, b) in &found.twice {
-        let [a, b] = [a, b].map(|id| &*expected.needs[id].name);
+        let [a, b] = [a, b].map(|id| expected.needs.get(id).name);
         let alike = alike.entry([a, b].map(|name| names::split(name).0));
         alike.or_insert((a, b, 0)).2 += 1;
     }

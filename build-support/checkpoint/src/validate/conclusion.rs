@@ -153,9 +153,9 @@ fn as_stored(
     let unneeded = unneeded.iter().filter_map(|key| checkpoint.get(key));
     let weights = unneeded.filter(|tensor| !is_table(tensor.name(), tensor.shape()));
     let there: u128 = weights.map(|tensor| size(tensor.shape())).sum();
-    let missing = found.missing().into_iter().map(|id| &expected.needs[id]);
+    let missing = found.missing().into_iter().map(|id| expected.needs.get(id));
     let missing = missing.filter(|need| need.tied_to.is_none());
-    if there < missing.map(|need| size(&need.shape)).sum() {
+    if there < missing.map(|need| size(need.shape)).sum() {
         return None;
     }
     let folder = folder(checkpoint, compared).unwrap_or_else(|| "FOLDER".to_owned());
@@ -226,7 +226,7 @@ fn layers(expected: &Expected<'_>, found: &Found<'_>) -> Option<(String, String)
     // By what stands before the number: needs, the last number, the last that anything is there of.
     let mut all: BTreeMap<&str, (usize, u32, Option<u32>)> = BTreeMap::new();
     for (need, hit) in expected.needs.iter().zip(&found.hits) {
-        let Some((before, number)) = first_number(&need.name) else {
+        let Some((before, number)) = first_number(need.name) else {
             continue;
         };
         let (needs, last, there) = all.entry(before).or_default();

@@ -57,7 +57,7 @@ pub(super) fn findings(
     // A weight that a twin stands for has a bias as well.
     let pairs = expected.needs.iter().zip(&found.hits);
     let tied = pairs.filter(|(_, hit)| hit.is_some_and(|hit| hit.tied));
-    let tied: HashSet<&str> = tied.map(|(need, _)| &*need.name).collect();
+    let tied: HashSet<&str> = tied.map(|(need, _)| need.name).collect();
     let is_weight = |key: &str| used.contains(key) || tied.contains(key);
     let is_bias = |key: &&&str| is_bias(key, is_weight) && !is_missing(key, checkpoint);
     let (biases, mut others): (Vec<&str>, Vec<&str>) = unneeded.iter().partition(is_bias);
@@ -105,7 +105,7 @@ fn missing_biases<'f>(
     let pairs = expected.needs.iter().zip(&found.hits);
     let missing = pairs.filter(|(need, hit)| hit.is_none() && need.name.ends_with(".bias"));
     let missing: HashSet<(Vec<u32>, &[usize])> = missing
-        .map(|(need, _)| (names::split(&need.name).1, &*need.shape))
+        .map(|(need, _)| (names::split(need.name).1, need.shape))
         .collect();
     move |key, checkpoint| {
         !missing.is_empty()

@@ -3,16 +3,19 @@
 use crate::hash::{HashMap, HashSet};
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
 use super::forms::{Forms, Scales};
 use super::names::Names;
-use super::{Expected, Form, Need, Rows, Source, gguf};
+use super::{Expected, Form, Need, Needs, Rows, Source, gguf};
 use crate::dtype::Dtype;
 use crate::open::{Checkpoint, Tensor};
 
 /// For each need, the tensor that is it.
 pub(super) struct Found<'c> {
     pub hits: Vec<Option<Hit<'c>>>,
+    /// The order of rows, of those of which it is another, by their numbers.
+    rows: BTreeMap<usize, Rows>,
     /// What a converter did to values, where loading does not undo it: what, and to which key.
     pub converted: Vec<(String, &'c str)>,
     /// Pairs of needs that would take one tensor, and are not one in the trace.
@@ -22,13 +25,12 @@ pub(super) struct Found<'c> {
     used: OnceCell<HashSet<&'c str>>,
 }
 
-/// A tensor that is a need.
+/// A tensor that is a need; half a million of them are held at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hit<'c> {
     pub tensor: Tensor<'c>,
     /// It stands for a twin that the checkpoint does not have.
     pub tied: bool,
-    pub rows: Rows,
     pub form: Form,
     /// It is there by llama.cpp's name.
     pub mapped: bool,
@@ -36,20 +38,22 @@ pub(super) struct Hit<'c> {
 
 impl<'c> Found<'c> {
     pub fn new(expected: &Expected<'_>, finder: &Finder<'c>) -> Self {
-        let mut hits = locate_all(expected, finder);
-        let mut converted = Vec::new();
-        for (need, hit) in expected.needs.iter().zip(&mut hits) {
-            let Some(hit) = hit.as_mut().filter(|hit| finder.is_converted(need, hit)) else {
+        let hits = locate_all(expected, finder);
+        let (mut rows, mut converted) = (BTreeMap::new(), Vec::new());
+        for (id, (need, hit)) in expected.needs.iter().zip(&hits).enumerate() {
+            let Some(hit) = hit.filter(|hit| finder.is_converted(need, hit)) else {
                 continue;
             };
             match gguf::rows(need, hit.tensor.name(), finder.checkpoint) {
-                Ok(rows) => hit.rows = rows,
+                Ok(Rows::AsStored) => {}
+                Ok(order) => drop(rows.insert(id, order)),
                 Err(why) => converted.push((why, hit.tensor.name())),
             }
         }
         Self {
             twice: twice(expected.needs, &hits),
             hits,
+            rows,
             converted,
             scales: Vec::new(),
             used: OnceCell::new(),
@@ -58,7 +62,7 @@ impl<'c> Found<'c> {
 
     /// Numbers that have scales beside them, which the trace does not know of, are not what they seem.
     pub fn find_scales(&mut self, expected: &Expected<'_>, finder: &Finder<'c>) {
-        let is_coded = |need: &Need<'_>, hit: &Hit<'_>| {
+        let is_coded = |need: Need<'_>, hit: &Hit<'_>| {
             need.dtype.is_float() && !hit.is_packed() && !is_plain(hit.tensor.dtype())
         };
         let pairs = expected.needs.iter().zip(&self.hits);
@@ -100,32 +104,35 @@ impl<'c> Found<'c> {
         let tied =
             tied.filter_map(|(id, need)| Some((id, need.tied_to.filter(|&f| f < hits.len())?)));
         let tied: Vec<(usize, usize)> = tied.collect();
+        let rows = &mut self.rows;
+        let mut take = |id: usize, from: usize| {
+            if hits[id].is_none() {
+                hits[id] = hits[from].map(|hit| Hit { tied: true, ..hit });
+                rows.extend(rows.get(&from).map(|&order| (id, order)));
+            }
+        };
         // The first of a group stands for it: it takes the tensor of the first twin that has one.
         for &(id, first) in &tied {
-            if hits[first].is_none() {
-                hits[first] = hits[id].map(|hit| Hit { tied: true, ..hit });
-            }
+            take(first, id);
         }
         for (id, first) in tied {
-            if hits[id].is_none() {
-                hits[id] = hits[first].map(|hit| Hit { tied: true, ..hit });
-            }
+            take(id, first);
         }
     }
 
-    /// What [`Validated`](super::Validated) says of each need; all have been found.
-    pub fn sources(&self, expected: &Expected<'_>) -> Vec<Source> {
-        let pairs = expected.needs.iter().zip(&self.hits);
-        pairs
-            .map(|(need, hit)| match hit {
-                None => Source::default(),
-                Some(hit) => Source {
-                    key: (*need.name != *hit.tensor.name()).then(|| hit.tensor.name().into()),
-                    rows: hit.rows,
-                    form: hit.form,
-                },
-            })
-            .collect()
+    /// What [`Validated`](super::Validated) says of needs that are not as they were traced.
+    pub fn sources(&self, expected: &Expected<'_>) -> BTreeMap<usize, Source> {
+        let pairs = expected.needs.iter().zip(&self.hits).enumerate();
+        let sources = pairs.filter_map(|(id, (need, hit))| {
+            let (hit, key) = ((*hit)?, hit.as_ref()?.tensor.name());
+            let source = Source {
+                key: (need.name != key).then(|| key.into()),
+                rows: self.rows.get(&id).copied().unwrap_or_default(),
+                form: hit.form,
+            };
+            (source != Source::default()).then_some((id, source))
+        });
+        sources.collect()
     }
 
     /// Needs that are not there, as their numbers.
@@ -145,12 +152,12 @@ const EXTRACTED: &str = "pycandle.manifest";
 /// in the other. Where both are, the rules were made for it, unless it was extracted for this trace.
 fn locate_all<'c>(expected: &Expected<'_>, finder: &Finder<'c>) -> Vec<Option<Hit<'c>>> {
     let needs = expected.needs;
-    let own = |need: &Need<'_>| finder.locate(&need.name, need);
+    let own = |need: Need<'_>| finder.locate(need.name, need);
     if expected.renames.is_empty() {
         return needs.iter().map(own).collect();
     }
     let names = Names::new(expected.renames);
-    let renamed = needs.iter().map(|need| match names.key(&need.name) {
+    let renamed = needs.iter().map(|need| match names.key(need.name) {
         Some(key) => finder.locate(&key, need),
         None => own(need),
     });
@@ -170,17 +177,17 @@ fn locate_all<'c>(expected: &Expected<'_>, finder: &Finder<'c>) -> Vec<Option<Hi
         }
         return renamed;
     }
-    for (hit, need) in renamed.iter_mut().zip(needs) {
+    for (hit, need) in renamed.iter_mut().zip(needs.iter()) {
         *hit = hit.or_else(|| own(need));
     }
     renamed
 }
 
 /// Whether every need is there in its shape, of needs that are one tensor one of them.
-fn is_whole(needs: &[Need<'_>], hits: &[Option<Hit<'_>>]) -> bool {
+fn is_whole(needs: &dyn Needs, hits: &[Option<Hit<'_>>]) -> bool {
     let fits = |id: usize| {
         let hit = hits[id].as_ref();
-        hit.is_some_and(|hit| hit.is_packed() || *hit.tensor.shape() == *needs[id].shape)
+        hit.is_some_and(|hit| hit.is_packed() || hit.tensor.shape() == needs.get(id).shape)
     };
     let mut unfit = (0..needs.len()).filter(|&id| !fits(id)).peekable();
     if unfit.peek().is_none() {
@@ -192,17 +199,17 @@ fn is_whole(needs: &[Need<'_>], hits: &[Option<Hit<'_>>]) -> bool {
 }
 
 /// The first of the needs that are the same tensor.
-fn first(needs: &[Need<'_>], id: usize) -> usize {
-    needs[id].tied_to.unwrap_or(id)
+fn first(needs: &dyn Needs, id: usize) -> usize {
+    needs.get(id).tied_to.unwrap_or(id)
 }
 
 /// Pairs of needs that would take one tensor, and are not one in the trace.
-fn twice(needs: &[Need<'_>], hits: &[Option<Hit<'_>>]) -> Vec<(usize, usize)> {
+fn twice(needs: &dyn Needs, hits: &[Option<Hit<'_>>]) -> Vec<(usize, usize)> {
     let found = || {
         let hits = hits.iter().enumerate();
         hits.filter_map(|(id, hit)| Some((id, hit.as_ref()?.tensor.name())))
     };
-    let is_own = |id: usize, key: &str| *needs[id].name == *key;
+    let is_own = |id: usize, key: &str| needs.get(id).name == key;
     // Names of needs are unique, so that one of the two has another name than the key.
     let mut takes: HashMap<&str, usize> = HashMap::default();
     let mut pairs = Vec::new();
@@ -245,21 +252,21 @@ impl<'c> Finder<'c> {
 
     /// Whether the values are what llama.cpp's converter made of those that the need had, however it
     /// was found. A model with llama.cpp's own names takes them as they are.
-    fn is_converted(&self, need: &Need<'_>, hit: &Hit<'_>) -> bool {
-        hit.mapped || (self.is_llama_cpp && *need.name != *hit.tensor.name())
+    fn is_converted(&self, need: Need<'_>, hit: &Hit<'_>) -> bool {
+        hit.mapped || (self.is_llama_cpp && need.name != hit.tensor.name())
     }
 
     /// The tensor of a need under this name: itself, in a quantized form, or by llama.cpp's name.
-    pub fn locate(&self, name: &str, need: &Need<'_>) -> Option<Hit<'c>> {
+    pub fn locate(&self, name: &str, need: Need<'_>) -> Option<Hit<'c>> {
         let own = self.checkpoint.get(name);
         if let Some(tensor) = own
-            && *tensor.shape() == *need.shape
+            && tensor.shape() == need.shape
             && (tensor.dtype() == need.dtype || is_plain(tensor.dtype()))
         {
             return Some(Hit::new(tensor, Form::Plain));
         }
         // A trace that has integers is of the parts of a quantized weight, each for itself.
-        let form = || self.forms.find(name, &need.shape, self.checkpoint);
+        let form = || self.forms.find(name, need.shape, self.checkpoint);
         if let Some((tensor, form)) = need.dtype.is_float().then(form).flatten() {
             return Some(Hit::new(tensor, form));
         }
@@ -267,7 +274,7 @@ impl<'c> Finder<'c> {
             return Some(Hit::new(tensor, form_of(&tensor)));
         }
         let is_gguf = self.checkpoint.is_gguf();
-        let tensor = is_gguf.then(|| gguf::find(name, &need.shape, self.checkpoint))??;
+        let tensor = is_gguf.then(|| gguf::find(name, need.shape, self.checkpoint))??;
         Some(Hit {
             mapped: true,
             ..Hit::new(tensor, form_of(&tensor))
@@ -285,7 +292,6 @@ impl<'c> Hit<'c> {
         Self {
             tensor,
             tied: false,
-            rows: Rows::AsStored,
             form,
             mapped: false,
         }

@@ -3,7 +3,7 @@
 use crate::hash::HashMap;
 
 use super::Expected;
-use super::found::{Finder, Found};
+use super::found::{Finder, Found, Hit};
 use super::mismatch::{Class, Finding};
 use super::prefix::Prefixes;
 use super::renamed;
@@ -22,15 +22,16 @@ pub(super) fn findings<'c>(
     let missing = found.missing();
     let needs = expected.needs.iter();
     if !missing.is_empty() {
-        let names = missing.iter().map(|&id| &*expected.needs[id].name);
-        let all = needs.clone().map(|need| &*need.name);
+        let names = missing.iter().map(|&id| expected.needs.get(id).name);
+        let all = needs.clone().map(|need| need.name);
         let mut finding = Finding::listed(Class::Missing, missing.len(), names, all);
         let tied = missing.iter().filter_map(|&id| {
-            let first = expected.needs[id].tied_to?;
-            let names = (&expected.needs[id].name, &expected.needs.get(first)?.name);
+            let need = expected.needs.get(id);
+            let first = need.tied_to.filter(|&first| first < expected.needs.len())?;
             Some(format!(
                 "{} is tied to {}: one of the two has to be there",
-                names.0, names.1
+                need.name,
+                expected.needs.get(first).name
             ))
         });
         for line in tied.take(TIES) {
@@ -43,22 +44,28 @@ pub(super) fn findings<'c>(
         findings.push(finding);
         findings.extend(renamed);
     }
-    // By the first of each group, the twin that is there.
-    let pairs = || expected.needs.iter().zip(&found.hits).enumerate();
-    let mut twins: HashMap<usize, &str> = HashMap::default();
-    for (id, (need, hit)) in pairs() {
-        if hit.as_ref().is_some_and(|hit| !hit.tied) {
-            twins
-                .entry(need.tied_to.unwrap_or(id))
-                .or_insert(&need.name);
+    let groups = expected.needs.iter().enumerate();
+    let groups = groups.map(|(id, need)| (need.tied_to.unwrap_or(id), need.name));
+    let pairs = || groups.clone().zip(&found.hits);
+    let is_tied = |hit: &Option<Hit<'_>>| hit.as_ref().is_some_and(|hit| hit.tied);
+    let absent = pairs().filter(|(_, hit)| is_tied(hit));
+    // By the first of each group that is not whole, the twin that is there.
+    let mut twins: HashMap<usize, Option<&str>> = absent
+        .clone()
+        .map(|((group, _), _)| (group, None))
+        .collect();
+    for ((group, name), hit) in pairs() {
+        if let Some(twin) = twins.get_mut(&group)
+            && hit.is_some()
+            && !is_tied(hit)
+        {
+            twin.get_or_insert(name);
         }
     }
-    let tied = pairs().filter_map(|(id, (need, hit))| {
-        hit.as_ref().filter(|hit| hit.tied)?;
+    let tied = absent.filter_map(|((group, name), _)| {
+        let twin = twins.get(&group).copied().flatten()?;
         Some(format!(
-            "tied: {} is absent; it is tied to {} in the trace: ok",
-            need.name,
-            twins.get(&need.tied_to.unwrap_or(id))?
+            "tied: {name} is absent; it is tied to {twin} in the trace: ok"
         ))
     });
     let count = tied.clone().count();

@@ -30,15 +30,15 @@ pub(super) fn lines(search: &Search<'_, '_, '_>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut experts = BTreeMap::new();
     for (template, ids) in search.missing.iter().take(LOOKED_AT.0) {
-        let Some(need) = ids.first().map(|&id| &search.expected.needs[id]) else {
+        let Some(need) = ids.first().map(|&id| search.expected.needs.get(id)) else {
             continue;
         };
-        let (_, numbers) = names::split(&need.name);
+        let (_, numbers) = names::split(need.name);
         let part = |shape| Part {
             name: need.name.to_string(),
             shape,
         };
-        let keys = one_by_one(search, &numbers, &need.shape);
+        let keys = one_by_one(search, &numbers, need.shape);
         if !keys.is_empty() {
             lines.push(format!(
                 "in place of {} there may be {}, which loading does not put together",
@@ -49,8 +49,8 @@ pub(super) fn lines(search: &Search<'_, '_, '_>) -> Vec<String> {
         }
         let key = place(search, template);
         experts.insert(key.0.clone(), numbers);
-        let key = (key.0, key.1, others(&need.shape));
-        places.entry(key).or_default().needs.push(part(&need.shape));
+        let key = (key.0, key.1, others(need.shape));
+        places.entry(key).or_default().needs.push(part(need.shape));
     }
     let keys = search.unused().filter(|key| !adapter::is_part(key));
     for template in keys.take(LOOKED_AT.1) {

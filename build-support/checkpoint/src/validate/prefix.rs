@@ -173,17 +173,17 @@ fn best(
     let names = |ids: &[usize], n: usize| {
         let step = ids.len().div_ceil(n);
         let ids = ids.iter().step_by(step.max(1));
-        ids.map(|&id| &expected.needs[id]).collect::<Vec<_>>()
+        ids.map(|&id| expected.needs.get(id)).collect::<Vec<_>>()
     };
     let tried = names(missing, TRIED);
     let scored = candidates(&names(missing, SAMPLES), finder, used);
     let scored = scored.into_iter().filter_map(|prefix| {
         let keys = tried
             .iter()
-            .filter_map(|need| Some((need, prefix.key_of(&need.name)?)));
+            .filter_map(|need| Some((need, prefix.key_of(need.name)?)));
         let of = keys.clone().count();
         let hits = keys.filter_map(|(need, key)| {
-            let hit = finder.locate(&key, need)?;
+            let hit = finder.locate(&key, *need)?;
             let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
             (fits && !used.contains(hit.tensor.name())).then(|| hit.tensor.name())
         });
@@ -214,11 +214,7 @@ fn best(
 }
 
 /// The pairs of prefixes by which any of these needs is in the checkpoint.
-fn candidates(
-    samples: &[&Need<'_>],
-    finder: &Finder<'_>,
-    used: &HashSet<&str>,
-) -> BTreeSet<Prefix> {
+fn candidates(samples: &[Need<'_>], finder: &Finder<'_>, used: &HashSet<&str>) -> BTreeSet<Prefix> {
     // Whole names that are in the other one, and parts of both.
     let mut longest = vec![[(1, BTreeSet::new()), (1, BTreeSet::new())]; samples.len()];
     for tensor in finder.checkpoint.iter() {
@@ -227,14 +223,14 @@ fn candidates(
         }
         let key = finder.need_of(tensor.name());
         for (need, longest) in samples.iter().zip(&mut longest) {
-            let Some((common, bytes, whole)) = Prefix::common(&need.name, &key) else {
+            let Some((common, bytes, whole)) = Prefix::common(need.name, &key) else {
                 continue;
             };
             let (length, found) = &mut longest[usize::from(whole)];
             if common < *length {
                 continue;
             }
-            let Some(prefix) = Prefix::before(&need.name, &key, bytes) else {
+            let Some(prefix) = Prefix::before(need.name, &key, bytes) else {
                 continue;
             };
             if common > *length {
@@ -325,7 +321,7 @@ impl Prefix {
     ) -> Vec<&'e str> {
         let mut key = self.key.clone();
         let moved = missing.iter().filter_map(|&id| {
-            let need = &expected.needs[id];
+            let need = expected.needs.get(id);
             let rest = need.name.strip_prefix(&self.need)?;
             key.truncate(self.key.len());
             key.push_str(rest);

@@ -86,7 +86,8 @@ fn names_of(search: &mut Search<'_, '_, '_>) -> (Vec<String>, Vec<Rename>, usize
         count += norm.needs.len();
         lines.push(format!(
             "renamed: {}{others} may end in `.{}` in the checkpoint",
-            search.expected.needs[norm.needs[0]].name, norm.word
+            search.expected.needs.get(norm.needs[0]).name,
+            norm.word
         ));
         renames.push(Rename {
             pattern: format!(r"\.{}$", norm.word),
@@ -155,7 +156,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         let mut template = String::new();
         let pairs = || expected.needs.iter().zip(&found.hits).enumerate();
         for (id, (need, hit)) in pairs() {
-            if hit.is_none() && names::write_template(&need.name, &mut template) {
+            if hit.is_none() && names::write_template(need.name, &mut template) {
                 change(&mut missing, &template, |ids| ids.push(id));
             }
             if missing.len() > TEMPLATES {
@@ -164,7 +165,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         }
         let (mut partly, mut tied) = (HashSet::default(), HashSet::default());
         for (_, (need, hit)) in pairs() {
-            let is_there = hit.is_some() && names::write_template(&need.name, &mut template);
+            let is_there = hit.is_some() && names::write_template(need.name, &mut template);
             if is_there && missing.contains_key(&template) && !partly.contains(&template) {
                 partly.insert(template.clone());
             }
@@ -208,7 +209,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
     }
 
     /// Whether a need is in the checkpoint, unused, by this name.
-    fn has(&self, name: String, need: &Need<'_>) -> bool {
+    fn has(&self, name: String, need: Need<'_>) -> bool {
         let hit = self.finder.locate(&self.original(name), need);
         hit.is_some_and(|hit| {
             let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
@@ -331,10 +332,13 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
     fn fits(&self, edit: &Edit, template: &str) -> bool {
         let ids = &self.missing[template];
         let step = ids.len().div_ceil(SAMPLES).max(1);
-        let needs = ids.iter().step_by(step).map(|&id| &self.expected.needs[id]);
-        let is_there = |need: &&Need<'_>| {
-            let key = edit.key_of(&need.name);
-            key.is_some_and(|key| self.has(key, need))
+        let needs = ids
+            .iter()
+            .step_by(step)
+            .map(|&id| self.expected.needs.get(id));
+        let is_there = |need: &Need<'_>| {
+            let key = edit.key_of(need.name);
+            key.is_some_and(|key| self.has(key, *need))
         };
         let (of, hits) = (needs.clone().count(), needs.filter(is_there).count());
         2 * hits >= of
@@ -388,11 +392,11 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
     fn line(&self, proposal: &Proposal, rivals: &[Proposal]) -> String {
         let ids = proposal.needs.iter().flat_map(|need| &self.missing[need]);
         let all = [proposal].into_iter().chain(rivals);
-        let example = ids.copied().min().map(|id| &self.expected.needs[id]);
+        let example = ids.copied().min().map(|id| self.expected.needs.get(id));
         let Some(need) = example else {
             return String::new();
         };
-        let keys = all.filter_map(|p| Some(self.original(p.edit.key_of(&need.name)?)));
+        let keys = all.filter_map(|p| Some(self.original(p.edit.key_of(need.name)?)));
         let keys: Vec<String> = keys.collect();
         let same = match proposal.count {
             0 | 1 => String::new(),

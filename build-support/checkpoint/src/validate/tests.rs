@@ -21,8 +21,9 @@ fn llama(layers: usize) -> Vec<(String, Vec<usize>)> {
 
 fn needs(params: &[(String, Vec<usize>)]) -> Vec<Need<'static>> {
     let need = |(name, shape): &(String, Vec<usize>)| Need {
-        name: name.clone().into(),
-        shape: shape.clone().into(),
+        // For as long as the test runs.
+        name: name.clone().leak(),
+        shape: shape.clone().leak(),
         dtype: Dtype::F32,
         tied_to: None,
     };
@@ -58,7 +59,7 @@ fn lines(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Vec<String> {
 }
 
 #[track_caller]
-fn check(needs: &[Need<'_>], tensors: &[(String, Dtype, Vec<usize>)], expected: &[&str]) {
+fn check(needs: &dyn Needs, tensors: &[(String, Dtype, Vec<usize>)], expected: &[&str]) {
     let needs = Expected {
         needs,
         ..Expected::DEFAULT
@@ -155,7 +156,7 @@ fn sources_say_where_everything_is() {
         ..Expected::DEFAULT
     };
     let validated = validate(&expected, &checkpoint(&tensors)).expect("it fits");
-    let keys: Vec<_> = validated.sources.iter().map(|s| s.key.as_deref()).collect();
+    let keys = [0, 1, 2, 3].map(|need| validated.source(need).key.as_deref());
     let wte = Some("wte.weight");
     assert_eq!(keys, [wte, Some("h.0.gate.weight"), None, wte]);
 }
@@ -453,8 +454,8 @@ fn a_trace_of_quantized_parts_has_them_one_by_one() {
         ("a.weight.quant_state.bitsandbytes__nf4", Dtype::U8, 80),
     ];
     let needs = parts.map(|(name, dtype, size)| Need {
-        name: name.into(),
-        shape: vec![size].into(),
+        name,
+        shape: vec![size].leak(),
         dtype,
         tied_to: None,
     });

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pycandle_checkpoint::extract::{LARGE, LINE, Options, PAGE, Plan, Written};
-use pycandle_checkpoint::{Checkpoint, Dtype, Expected, Need, PADDING, validate};
+use pycandle_checkpoint::{Checkpoint, Dtype, Expected, Need, Needs, PADDING, validate};
 use safetensors::SafeTensors;
 
 /// What a plan to write comes to: errors as text.
@@ -27,8 +27,9 @@ fn fixture(name: &str) -> PathBuf {
 
 fn need(name: &str, dtype: Dtype, shape: &[usize]) -> Need<'static> {
     Need {
-        name: name.to_owned().into(),
-        shape: shape.to_vec().into(),
+        // For as long as the test runs.
+        name: name.to_owned().leak(),
+        shape: shape.to_vec().leak(),
         dtype,
         tied_to: None,
     }
@@ -41,12 +42,12 @@ fn needs_of(path: &Path) -> Vec<Need<'static>> {
         .iter()
         .map(|tensor| need(tensor.name(), tensor.dtype(), tensor.shape()))
         .collect();
-    needs.sort_by(|a, b| a.name.cmp(&b.name));
+    needs.sort_by(|a, b| a.name.cmp(b.name));
     needs
 }
 
 fn extract_while(
-    needs: &[Need],
+    needs: &dyn Needs,
     source: &Path,
     out: &Path,
     options: &Options,
@@ -64,7 +65,7 @@ fn extract_while(
     plan.write(progress).map_err(text)
 }
 
-fn extract(needs: &[Need], source: &Path, out: &Path, options: &Options) -> Outcome {
+fn extract(needs: &dyn Needs, source: &Path, out: &Path, options: &Options) -> Outcome {
     extract_while(needs, source, out, options, &|_| true)
 }
 

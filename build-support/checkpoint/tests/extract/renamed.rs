@@ -1,13 +1,13 @@
 //! Files whose names rules change, and files that were written for a trace before.
 
 use pycandle_checkpoint::extract::{Options, Plan};
-use pycandle_checkpoint::{Checkpoint, Expected, Need, validate};
+use pycandle_checkpoint::{Checkpoint, Expected, Needs, validate};
 
 use super::{fixture, folder, needs_of, read, written};
 
 /// Extracts with rename rules, as they are resolved.
 fn extract(
-    needs: &[Need],
+    needs: &dyn Needs,
     renames: &[(&str, &str)],
     source: &std::path::Path,
     out: &std::path::Path,

@@ -1,4 +1,4 @@
-use pycandle_checkpoint::{Dtype, Snapshot};
+use pycandle_checkpoint::{Dtype, Need, Snapshot};
 
 use super::*;
 
@@ -10,8 +10,8 @@ fn rules(rules: &[(&str, &str)]) -> Vec<RenameRule> {
 
 fn needs<'a>(names: &[&'a str]) -> Vec<Need<'a>> {
     let need = |name: &&'a str| Need {
-        name: (*name).into(),
-        shape: vec![1].into(),
+        name,
+        shape: &[1],
         dtype: Dtype::F32,
         tied_to: None,
     };

@@ -1,7 +1,7 @@
 //! How a generated model is bound to a checkpoint: everything is proved from headers before anything
 //! is bound.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device};
 use pycandle_checkpoint::{Source, expand, expand_pairs, validate};
@@ -109,7 +109,7 @@ pub fn load<M>(
     let dtypes = dtypes.flat_map(|&(pattern, dtype)| expand(pattern).map(move |n| (n, dtype)));
     let dtypes: HashMap<String, FileDtype> = dtypes.collect();
     for need in &mut needs {
-        need.dtype = dtypes.get(&*need.name).copied().unwrap_or(need.dtype);
+        need.dtype = dtypes.get(need.name).copied().unwrap_or(need.dtype);
     }
     let validated = validate(
         &pycandle_checkpoint::Expected {
@@ -132,12 +132,13 @@ pub fn load<M>(
 fn sources(
     weights: &Weights,
     keys: Vec<RequiredKey>,
-    sources: Vec<Source>,
+    mut sources: BTreeMap<usize, Source>,
 ) -> Result<HashMap<String, Source>> {
     let mut all = HashMap::with_capacity(keys.len());
     let mut problems = Vec::new();
     // What others are tied to is asked for before them.
-    for (key, source) in keys.into_iter().zip(sources) {
+    for (number, key) in keys.into_iter().enumerate() {
+        let source = sources.remove(&number).unwrap_or_default();
         let first = key.tied_to.and_then(|first| {
             let source: &Source = all.get(&first)?;
             let mut source = source.clone();

@@ -34,7 +34,7 @@ impl Search<'_, '_, '_> {
         let norms = norms.map(|(own, word)| {
             let missing = self.missing.iter().filter(|(name, _)| leaf(name) == own);
             let ids = missing.flat_map(|(_, ids)| ids).copied().filter(|&id| {
-                let need = &self.expected.needs[id];
+                let need = self.expected.needs.get(id);
                 let module = need.name.strip_suffix(own);
                 module.is_some_and(|module| {
                     need.shape.len() == 1 && self.has(format!("{module}{word}"), need)

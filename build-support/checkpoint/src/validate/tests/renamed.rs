@@ -138,8 +138,8 @@ fn one_key_is_proposed_for_one_name() {
     );
     // A bias is no weight, however near its name.
     let needs = [Need {
-        shape: vec![4].into(),
-        ..needs[0].clone()
+        shape: &[4],
+        ..needs[0]
     }];
     let bias = [("attn.k_proj.bias".to_owned(), Dtype::F32, vec![4])];
     let found = lines(

@@ -6,10 +6,10 @@ fn tensor(name: &str, dtype: Dtype, shape: &[usize]) -> (String, Dtype, Vec<usiz
     (name.to_owned(), dtype, shape.to_vec())
 }
 
-fn need(name: &str, shape: &[usize]) -> Need<'static> {
+fn need(name: &'static str, shape: &'static [usize]) -> Need<'static> {
     Need {
-        name: name.to_owned().into(),
-        shape: shape.to_vec().into(),
+        name,
+        shape,
         dtype: Dtype::F32,
         tied_to: None,
     }
@@ -139,7 +139,7 @@ fn a_bias_that_the_trace_does_not_have_is_a_mistake() {
         tensor("l.0.bias", Dtype::F32, &[1, 1, 8, 8]),
         tensor("l.0.rotary.inv_freq", Dtype::F32, &[2]),
     ];
-    let warned = |file: &[_], needs: &[Need<'_>], config: Option<&str>| {
+    let warned = |file: &[_], needs: &dyn Needs, config: Option<&str>| {
         let expected = Expected {
             needs,
             config,
@@ -200,9 +200,9 @@ fn a_bias_that_the_trace_does_not_have_is_a_mistake() {
     // The same where the weight is absent and a twin stands for it.
     let twin = Need {
         tied_to: Some(0),
-        ..needs[0].clone()
+        ..needs[0]
     };
-    let twins = [need("embed.weight", &[4, 2]), twin, needs[1].clone()];
+    let twins = [need("embed.weight", &[4, 2]), twin, needs[1]];
     let embed = tensor("embed.weight", Dtype::F32, &[4, 2]);
     let of_twins = [&[embed], &file[1..]].concat();
     assert_eq!(

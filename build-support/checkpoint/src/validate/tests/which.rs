@@ -5,8 +5,8 @@ use super::*;
 /// Names of needs, each with the number of its twin.
 fn needs_of(names: &[(&'static str, Option<usize>)]) -> Vec<Need<'static>> {
     let need = |&(name, tied_to): &(&'static str, _)| Need {
-        name: name.into(),
-        shape: vec![2].into(),
+        name,
+        shape: &[2],
         dtype: Dtype::F32,
         tied_to,
     };
@@ -27,7 +27,7 @@ fn file(keys: &[&str], extracted: Option<&str>) -> Checkpoint {
 
 /// The keys in which needs are found; the report where they are not.
 fn keys(
-    needs: &[Need<'_>],
+    needs: &dyn Needs,
     renames: &[(&str, &str)],
     file: &Checkpoint,
 ) -> Result<Vec<String>, Vec<String>> {
@@ -40,12 +40,11 @@ fn keys(
     let Ok(validated) = validate(&expected, file) else {
         return Err(lines(&expected, file));
     };
-    let pairs = needs.iter().zip(validated.sources);
-    let key = |(need, source): (&Need<'_>, Source)| match source.key {
-        Some(key) => key.into(),
-        None => need.name.to_string(),
+    let key = |(id, need): (usize, Need<'_>)| {
+        let key = validated.source(id).key.as_deref();
+        key.unwrap_or(need.name).to_owned()
     };
-    Ok(pairs.map(key).collect())
+    Ok(needs.iter().enumerate().map(key).collect())
 }
 
 #[test]
@@ -81,7 +80,7 @@ fn a_file_has_its_own_names_or_those_before_the_rules() {
 #[test]
 fn of_two_sets_of_names_the_one_whose_shapes_fit_is_meant() {
     let mut needs = needs_of(&[("a", None), ("b", None)]);
-    needs[0].shape = vec![3].into();
+    needs[0].shape = &[3];
     let mut snapshot = Snapshot::default();
     snapshot.tensor("a", Dtype::F32, &[3]).expect("new");
     snapshot.tensor("b", Dtype::F32, &[2]).expect("new");
@@ -106,7 +105,7 @@ fn twins_that_are_renamed_need_one_key() {
 fn twins_of_two_dtypes_are_a_mistake() {
     let mut needs = needs_of(&[("embed", None), ("head", Some(0)), ("h.0.head", Some(0))]);
     for need in &mut needs {
-        need.shape = vec![256].into();
+        need.shape = &[256];
     }
     let file = |head: Dtype| {
         let mut snapshot = Snapshot::default();
