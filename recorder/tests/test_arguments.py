@@ -151,3 +151,68 @@ def test_arguments_that_forward_does_not_take_are_an_error(tmp_path):
     ):
         with pytest.raises(RecordError, match=says):
             GoldenRecorder(tmp_path).record(Pool().eval(), *args, **kwargs)
+
+
+class Parts(nn.Module):
+    """A use of its own for each of its arguments, parameters and buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(1, 3))
+        self.register_buffer("scale", torch.randn(1, 3))
+
+    def forward(self, a, b):
+        return (a * self.weight - b["c"] * self.scale) / b["d"][0]
+
+
+SHARED = {
+    "one for all": lambda _, x: (x, {"c": x, "d": [x]}),
+    "a view": lambda _, x: (x, {"c": x[:], "d": [x[:, :]]}),
+    "kept by the model": lambda m, _: (m.weight, {"c": m.scale, "d": [m.weight.detach()]}),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("name", SHARED)
+def test_arguments_that_are_one_tensor_stay_apart(name, device, record):
+    model = Parts().to(device)
+    a, b = SHARED[name](model, torch.randn(2, 3, device=device))
+    rows = {0: "rows"}
+    shapes = {"a": rows, "b": {"c": rows, "d": [rows]}} if len(a) > 1 else None
+    apart = torch.randn(a.shape), {"c": torch.randn(a.shape), "d": [torch.randn(a.shape)]}
+    expected = record(Parts(), *apart, shapes=shapes).text
+    assert record(model, a, b, shapes=shapes).text == expected
+
+
+def test_a_view_of_what_forward_writes_to_is_an_argument_of_its_own(record):
+    class Adds(nn.Module):
+        def forward(self, x, y):
+            return {"x": x.add_(y.sum()), "y": y * 2}
+
+    x = torch.ones(4)
+    tensors, _ = record(Adds(), x, x[:2]).golden()
+    assert tensors["output.x"].tolist() == [3.0] * 4
+    assert tensors["output.y"].tolist() == [2.0, 2.0]
+    assert x.tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_cache_may_be_one_tensor_many_times(device, record):
+    class Grows(nn.Module):
+        def forward(self, x, past):
+            new = [tuple(torch.cat([part, x * i], 1) for part in pair) for i, pair in past]
+            return sum((k * v).sum() for k, v in new), new
+
+    class Layers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.grows = Grows()
+
+        def forward(self, x, past):
+            return self.grows(x, list(enumerate(past, 2)))
+
+    x, empty = torch.ones(2, 1, device=device), torch.zeros(2, 0, device=device)
+    axes = {0: "batch", 1: "past"}
+    shapes = {"x": {0: "batch", 1: "sequence"}, "past": [(axes, axes)] * 3}
+    got = record(Layers(), x, [(empty, empty)] * 3, shapes=shapes)
+    assert len(got.manifest["states"]) == 6

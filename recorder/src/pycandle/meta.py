@@ -132,6 +132,9 @@ def _refuse_lost(kind: str, lost: list[str]) -> None:
 def as_on_cpu(model: nn.Module, inputs: _T) -> Iterator[tuple[_T, dict[int, str]]]:
     """Inside, what is on meta in `model` looks as on the CPU; yields `inputs` with the same done.
 
+    Each input is a tensor of its own there, in memory of its own: a trace takes two arguments that
+    are one tensor for one input, and an argument that the model keeps for what it keeps.
+
     These tensors have a shape and no memory, as on meta. But tensors that `forward` makes or keeps
     as attributes lie on the CPU and have values that the trace needs, operators refuse tensors of
     two devices, and a model that asks for its device takes the path that goldens can be made by.
@@ -143,12 +146,18 @@ def as_on_cpu(model: nn.Module, inputs: _T) -> Iterator[tuple[_T, dict[int, str]
     twins: dict[int, torch.Tensor] = {}
     lost: dict[int, str] = {}
 
+    def shaped(tensor: torch.Tensor) -> torch.Tensor:
+        with mode:
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+
+    def own(tensor: torch.Tensor) -> torch.Tensor:
+        return shaped(tensor) if tensor.is_meta else tensor.detach().clone()
+
     def twin(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.device.type != "meta":
+        if not tensor.is_meta:
             return tensor
         if id(tensor) not in twins:
-            with mode:
-                made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+            made = shaped(tensor)
             is_parameter = isinstance(tensor, nn.Parameter)
             twins[id(tensor)] = nn.Parameter(made, tensor.requires_grad) if is_parameter else made
         return twins[id(tensor)]
@@ -160,4 +169,4 @@ def as_on_cpu(model: nn.Module, inputs: _T) -> Iterator[tuple[_T, dict[int, str]
             twins[id(tensor)] = element.expand(tensor.shape)
             lost[storage(element)] = path
     with kept(model, lambda value: twin(value) if isinstance(value, torch.Tensor) else value):
-        yield pytree.tree_map_only(torch.Tensor, twin, inputs), lost
+        yield pytree.tree_map_only(torch.Tensor, own, inputs), lost
