@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlamaModel,
+)
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from weights import randomise
 
-from pycandle import GoldenRecorder
+from pycandle import GoldenRecorder, meta_device
 from pycandle.huggingface import _attention
 
 
@@ -123,3 +132,23 @@ def test_a_plain_wrapper_is_traced_as_the_model_inside_it(tmp_path):
     attention = [n for n in manifest.nodes if "scaled_dot_product_attention" in n.op]
     assert ("enable_gqa", True) in attention[0].args
     recorder.record_goldens(model, (torch.ones(2, 1, dtype=torch.long),), case="one")
+
+
+@pytest.mark.parametrize("context", [nullcontext, meta_device])
+def test_hidden_states_are_recorded_once_each_however_often(record, context):
+    config = BertConfig(
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=10,
+    )
+    with context():
+        model = BertModel(config).eval()
+    ids = torch.zeros(2, 4, dtype=torch.long, device=model.device)
+    shapes = {"input_ids": {0: "batch", 1: "sequence"}}
+    first, second = (record(model, ids, output_hidden_states=True, shapes=shapes) for _ in "ab")
+    assert first.text == second.text
+    states = [o["path"] for o in first.manifest["outputs"] if "hidden_states" in o["path"]]
+    assert states == ["hidden_states[0]", "hidden_states[1]", "hidden_states[2]"]
+    assert len(model(ids, output_hidden_states=True).hidden_states) == 3

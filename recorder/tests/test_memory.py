@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules import module as all_modules
 
 from pycandle import RecordError, meta_device
 
@@ -192,18 +193,16 @@ REMEMBERS = {
 }
 
 
-def afterwards(model: Kept) -> dict[str, Any]:
-    """All attributes of `model`, by module and name; to be compared by identity."""
-    homes = {path: (vars(m), m._buffers) for path, m in model.named_modules()}
-    return {
-        f"{path}.{name}": value
-        for path, both in homes.items()
-        for home in both
-        for name, value in home.items()
+def afterwards(model: nn.Module) -> dict[str, Any]:
+    """All attributes of `model`, and what is in its dicts, to be compared by identity."""
+    found = {
+        (path, name): value for path, m in model.named_modules() for name, value in vars(m).items()
     }
+    dicts = [(of, value) for of, value in found.items() if isinstance(value, dict)]
+    return found | {(of, key): value for of, held in dicts for key, value in held.items()}
 
 
-def same(before: dict[str, Any], after: dict[str, Any]) -> bool:
+def same(before: dict[Any, Any], after: dict[Any, Any]) -> bool:
     return list(before) == list(after) and all(v is after[k] for k, v in before.items())
 
 
@@ -225,6 +224,56 @@ def test_what_a_hook_of_the_users_changes_is_seen(record):
     with pytest.raises(RecordError, match=r"`block\.n` \(from 1 to 2\)"):
         record(model, torch.randn(5, 3), shapes=N)
     assert model.block.n == 1
+
+
+def doubled(*parts: Any) -> torch.Tensor:
+    return parts[-1] * 2
+
+
+def hooking(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.inner.register_forward_hook(doubled)
+    return block.inner(x)
+
+
+def hooking_everything(block: Any, x: torch.Tensor) -> torch.Tensor:
+    all_modules.register_module_forward_hook(doubled)
+    return block.inner(x)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (hooking, r"`block\.inner\._forward_hooks`"),
+        (hooking_everything, r"`torch\.nn\.modules\.module\._global_forward_hooks`"),
+    ],
+)
+def test_hooks_that_add_up_are_seen(step, said, record):
+    model = Kept(step, inner=nn.ReLU()).eval()
+    before, of_all = afterwards(model), dict(all_modules._global_forward_hooks)
+    with pytest.raises(RecordError, match=said + ", and a later call computes something else"):
+        record(model, torch.randn(5, 3), shapes=N)
+    assert same(before, afterwards(model)) and all_modules._global_forward_hooks == of_all
+
+
+def hooking_once(block: Any, x: torch.Tensor) -> torch.Tensor:
+    if not block.hooked:
+        block.inner.register_forward_hook(doubled)
+        block.inner.register_forward_pre_hook(lambda m, args, kwargs: None, with_kwargs=True)
+        block.hooked = True
+    return block.inner(x)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_hooks_of_the_first_call_are_there_once(device, record):
+    model = Kept(hooking_once, inner=nn.Linear(3, 3), hooked=False).to(device).eval()
+    x, before = torch.randn(5, 3, device=device), afterwards(model)
+    first = record(model, x, shapes=N)
+    assert first.ops == ["aten.linear.default", "aten.mul.Tensor", "aten.add.Tensor"]
+    assert same(before, afterwards(model))
+    assert record(model, x, shapes=N).text == first.text
+    for _ in range(2):
+        model(x)
+        assert len(model.block.inner._forward_hooks) == 1
 
 
 def test_what_stays_is_not_named(record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 import sys
 import types
 from array import array
@@ -14,10 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules import module as all_modules
 
 SIZES = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _PLAIN = (torch.Tensor, bool, int, float, complex, str, type(None), *SIZES)
 _OWN = frozenset(vars(nn.Module())) - {"training"}  # of every module: parameters, hooks, …
+_HOOKS = sorted(name for name in _OWN if "_hooks" in name)
+_HOOKS_OF_ALL = sorted(name for name in vars(all_modules) if re.match("_global.*_hooks", name))
 _CONTAINERS: tuple[Any, ...] = (OrderedDict, dict, list, set, deque, bytearray, array)
 _FIXED = (tuple, frozenset)  # they hold what they held, in which something may change
 _HOLDERS = (types.SimpleNamespace, UserDict, UserList, ChainMap)  # objects of Python's own
@@ -26,11 +30,11 @@ _LARGEST = 1 << 24  # bytes of an array that are looked at
 
 
 class Order(tuple[int, ...]):
-    """In which order keys are kept, by what objects they are."""
+    """In which order keys or hooks are kept, by what objects they are."""
 
 
 class Attributes:
-    """The attributes of all modules of a model, as they are now.
+    """The attributes of all modules of a model, and their hooks, as they are now.
 
     Lists, dicts, sets and plain objects in an attribute are read part by part, eight deep; of those
     only the parts are kept, so what is in them can be put back.
@@ -42,6 +46,7 @@ class Attributes:
         self._held: list[tuple[Any, Any]] = []  # what holds parts, with a copy of them
         self._seen: set[int] = set()
         self._module(model, "", _DEEPEST)
+        self._hooks(vars(all_modules), _HOOKS_OF_ALL, "torch.nn.modules.module.")
 
     def put_back(self, value: Callable[[Any], Any] = lambda value: value) -> None:
         """Makes all attributes what they were, those that are tensors or numbers by `value`."""
@@ -55,6 +60,7 @@ class Attributes:
             prefix = f"{path}{name}." if name else path
             self.values |= {f"{prefix}{key}": child for key, child in module._modules.items()}
             self.values[f"{prefix}modules (order)"] = Order(map(id, module._modules))
+            self._hooks(vars(module), _HOOKS, prefix)
             own = module._non_persistent_buffers_set
             self._held += [(module._modules, dict(module._modules)), (own, list(own))]
             for home in (vars(module), module._parameters, module._buffers):
@@ -62,6 +68,13 @@ class Attributes:
                 for key, part in home.items():
                     if key not in _OWN:
                         self._visit(part, f"{prefix}{key}", depth - 1)
+
+    def _hooks(self, home: dict[str, Any], names: list[str], prefix: str) -> None:
+        for name in names:
+            hooks = home[name]
+            self._held.append((hooks, dict(hooks)))
+            if hooks:
+                self.values[f"{prefix}{name}"] = Order(map(id, hooks.values()))
 
     def _visit(self, value: Any, path: str, depth: int) -> None:
         # One tuple is as good as another of the same parts.
@@ -236,7 +249,7 @@ def _like(item: tuple[Any, ...], made: list[Any]) -> tuple[Any, ...]:
 
 @contextmanager
 def kept(model: nn.Module, inside: Callable[[Any], Any] = lambda value: value) -> Iterator[None]:
-    """Afterwards all attributes of `model` are what they were.
+    """Afterwards all attributes and hooks of `model` are what they were.
 
     Inside, those that are tensors or numbers are what `inside` makes of them.
     """
