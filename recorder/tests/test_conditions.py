@@ -235,6 +235,19 @@ def test_a_given_range_in_which_a_condition_always_holds_leaves_none(tmp_path):
     assert limits(manifest) == {"a": (2, 64)} and holds(manifest) == []
 
 
+def test_a_size_is_computed_from_one_that_an_axis_has(tmp_path):
+    h = torch.export.Dim("h", min=1, max=8)
+    shapes = ({0: h}, {0: 2 * h})
+    manifest, recorder, model = recorded(
+        tmp_path, lambda x, y: x.repeat(2) + y, draw(3), draw(6), shapes=shapes
+    )
+    assert limits(manifest) == {"h": (1, 8)}
+    assert right_or_refused(recorder, model, [(5,), (10,)], [(9,), (18,)]) == [True, False]
+    pattern = r"the size `2\*h` \(axis 0 of `x`\) from one that no axis has: call it by one name"
+    with pytest.raises(RecordError, match=pattern):
+        recorded(tmp_path, lambda x: x + 1, draw(6), shapes=({0: 2 * h},))
+
+
 def test_a_decomposition_asks_as_the_model_does(tmp_path):
     model = OneFn(lambda x: F.adaptive_avg_pool2d(x, (4, 4))).eval()
     taken = {}

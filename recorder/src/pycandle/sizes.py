@@ -68,6 +68,7 @@ def bind(
     symbols: dict[str, list[sympy.Symbol]] = {}
     sums: list[tuple[sympy.Symbol, str]] = []
     unnamed: list[tuple[sympy.Symbol, str]] = []
+    derived: list[tuple[sympy.Expr, str]] = []
     fixed: list[str] = []
     for name, shape, spec in zip(inputs, shapes, given, strict=True):
         for axis, size in enumerate(shape):
@@ -80,8 +81,8 @@ def bind(
                     "leave that axis out of dynamic_shapes"
                 )
             if not symbol.is_Symbol:
-                continue
-            if text is None:
+                derived.append((symbol, f"`{text}` (axis {axis} of `{name}`)"))
+            elif text is None:
                 unnamed.append((symbol, f"{name}_{axis}"))
             elif not text.isidentifier():
                 sums.append((symbol, text))
@@ -102,6 +103,7 @@ def bind(
         if symbol not in table:
             symbols.setdefault(text, []).append(symbol)
             table.bind(symbol, sympy.Symbol(text))
+    _refuse_derived(derived, table)
     found = {n: _common_range([known.ranges.get(s) for s in held]) for n, held in symbols.items()}
     traced = {n: known.traced.get(held[0], 0) for n, held in symbols.items()}
     everything = [*known.conditions, *_of_squeezes(program), *_of_divisions(program)]
@@ -110,6 +112,17 @@ def bind(
     _refuse_fixed(found, set(symbols) - {text for _, text in unnamed}, named, traced)
     table.ranges = found
     return table, tuple(Symbol(n, low, high) for n, (low, high) in found.items()), conditions
+
+
+def _refuse_derived(sizes: list[tuple[sympy.Expr, str]], table: SymbolTable) -> None:
+    """Raises RecordError for sizes that are computed from one that no input has, as `2 * Dim("h")`
+    alone is: a run could not know it."""
+    found = [said for expr, said in sizes if any(s not in table for s in expr.free_symbols)]
+    if found:
+        raise RecordError(
+            f"dynamic_shapes computes the size {', '.join(found)} from one that no axis has: call "
+            "it by one name, and what the model asks of it becomes a condition"
+        )
 
 
 def _refuse_fixed(
