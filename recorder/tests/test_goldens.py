@@ -72,6 +72,28 @@ def test_goldens_need_the_models_own_path(tmp_path):
         recorder.record_goldens(model, (torch.zeros(5, 3),), case="other")
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_goldens_of_padding_are_those_of_the_traced_path(record):
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 2)
+
+        def forward(self, x: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
+            return self.encoder(x, src_key_padding_mask=padding)
+
+    model, x = Padded(), torch.randn(2, 5, 8)
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    axes = {0: "batch", 1: "sequence"}
+    golden, _ = record(model, x, padding, shapes=[axes, axes]).golden()
+    with torch.no_grad():
+        own = model(x, padding)  # on the fast path
+    assert torch.equal(own[padding], torch.zeros(2, 8))
+    assert golden["output.output"][padding].abs().min() > 0
+    torch.testing.assert_close(golden["output.output"][~padding], own[~padding])
+
+
 def test_wrong_inputs_are_an_error(record):
     got = record(small.Mlp(), torch.randn(2, 6))
     with pytest.raises(RecordError, match=r"shape \[3, 6\], expected \[2, 6\]"):

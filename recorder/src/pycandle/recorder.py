@@ -22,7 +22,7 @@ from .errors import RecordError, writing
 from .failures import explained
 from .meta import has_values
 from .schema import FileData, Manifest, to_json
-from .trace import Trace, trace
+from .trace import Trace, trace, without_fast_path
 
 _CHEAP = 2**28  # bytes of weights that may be copied to raise them
 
@@ -272,7 +272,7 @@ class GoldenRecorder:
         def on_these(value: Any) -> Any:
             return other.get(identity(value), value) if isinstance(value, torch.Tensor) else value
 
-        with explained(model), kept(model, on_these), torch.no_grad():
+        with explained(model), kept(model, on_these), without_fast_path(), torch.no_grad():
             result = model(*args, **kwargs)
         found = {leaf.path: leaf.value for leaf in leaves(result)}
         return {o.name: found.get(o.path) for o in self.manifest.outputs}

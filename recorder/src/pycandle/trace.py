@@ -102,6 +102,7 @@ def trace(
         stack.enter_context(_without_collection())
         stack.enter_context(_use_lazy_graph_module(True))  # writes no Python for graphs in between
         stack.enter_context(_masks_as_given())
+        stack.enter_context(without_fast_path())
 
         exported, program, asked = _exported(model, args, kwargs, shapes.for_torch(), named, table)
         _refuse_parts(program)
@@ -228,6 +229,18 @@ def _masks_as_given() -> Iterator[None]:
         yield
     finally:
         transformer._detect_is_causal_mask = before
+
+
+@contextmanager
+def without_fast_path() -> Iterator[None]:
+    """Inside, attention and encoder layers of PyTorch run operator by operator, as in a trace: the
+    kernel that it has for whole layers gives zeros in the places that a mask pads."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager
