@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim
 
 from pycandle import GoldenRecorder, RecordError
 
@@ -106,6 +107,8 @@ def test_an_axis_may_be_given_as_the_size_that_it_has(record):
         ({"x": {"b": 0}}, r"`x` has the axis 'b'; axes are numbers"),
         ({"x": {True: "b"}}, r"`x` has the axis True"),
         ({"x": {0: 3}}, r"`x`, axis 0 is to be 3, the tensor has 2 there"),
+        ({"x": {0: Dim("b", min=4)}}, r"`x`, axis 0 is to be at least 4, the tensor has 2 there"),
+        ({"x": {1: 2 * Dim("t", max=1)}}, r"`x`, axis 1 is to be at most 2, the tensor has 3"),
         ({"x": {0: 2.5}}, r"`x`, axis 0 is 2\.5: give the size's name"),
         ({"x": {0: "batch size"}}, r"`x`, axis 0: `batch size` is no name of a size"),
         ({"x": {0: "größe"}}, r"is no name of a size"),

@@ -175,6 +175,11 @@ def _said(said: Any, size: int, where: str) -> Any:
             )
         return said
     if type(said).__module__.startswith("torch."):
+        low, high = getattr(said, "min", None), getattr(said, "max", None)
+        if isinstance(low, int) and size < low:
+            raise RecordError(f"{where} is to be at least {low}, the tensor has {size} there")
+        if isinstance(high, int) and size > high:
+            raise RecordError(f"{where} is to be at most {high}, the tensor has {size} there")
         return said
     raise RecordError(f'{where} is {said!r}: give the size\'s name, as {{0: "batch"}}')
 
