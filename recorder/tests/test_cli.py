@@ -23,7 +23,8 @@ from transformers import (
 from weights import randomise
 
 from pycandle import GoldenRecorder, RecordError
-from pycandle.cli import _bytes, main
+from pycandle.checkpoint import memory_size
+from pycandle.cli import main
 from pycandle.examples import example
 
 
@@ -322,7 +323,7 @@ def test_an_export_failure_is_one_line_with_its_cause(folder, tmp_path, capsys, 
 
 
 def test_sizes_are_decimal_or_binary():
-    assert [_bytes(t) for t in ("8GiB", "8gi", "8G", "8GB", "1.5k", "7", "7B")] == [
+    assert [memory_size(t) for t in ("8GiB", "8gi", "8G", "8GB", "1.5k", "7", 7)] == [
         8 * 2**30,
         8 * 2**30,
         8 * 10**9,
@@ -331,6 +332,6 @@ def test_sizes_are_decimal_or_binary():
         7,
         7,
     ]
-    for text in ("8X", "-1G", "G", "8ib", "nan"):
+    for text in ("8X", "-1G", "G", "8ib", "nan", -5, True):
         with pytest.raises(RecordError, match="is not a size"):
-            _bytes(text)
+            memory_size(text)

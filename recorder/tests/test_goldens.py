@@ -100,7 +100,7 @@ def test_wrong_inputs_are_an_error(record):
         got.recorder.record_goldens(got.recorder._model, (torch.randn(3, 6),))
 
 
-@pytest.mark.parametrize("max_memory", [None, 64])
+@pytest.mark.parametrize("max_memory", [None, 64, "64B"])
 def test_goldens_after_a_meta_trace_equal_those_of_the_real_model(tmp_path, max_memory):
     real = small.Cnn().eval()
     randomise(real)
@@ -223,6 +223,25 @@ def test_saving_twice_writes_goldens_for_both(record, tmp_path):
     assert all(torch.equal(first[0][key], second[0][key]) for key in first[0])
     text = (tmp_path / "other_manifest.json").read_bytes()
     assert second[1]["manifest"] == hashlib.sha256(text).hexdigest()
+
+
+def test_what_is_asked_wrongly_leaves_nothing_behind(record, tmp_path):
+    model = small.Mlp()
+    got = record(model, torch.randn(2, 6))
+    for case in ("a/b", "../x", ""):
+        with pytest.raises(RecordError, match="is not a name for files"):
+            got.recorder.record_goldens(model, (torch.randn(2, 6),), case=case)
+    with pytest.raises(RecordError, match="'much' is not a size of memory; write it in bytes, or"):
+        got.recorder.record_goldens(model, (torch.randn(2, 6),), max_memory="much")
+    got.recorder.save("again")
+    with meta_device():
+        model = small.Mlp().eval()
+    recorder = GoldenRecorder(tmp_path / "meta")
+    recorder.record(model, torch.zeros(2, 6, device="meta"))
+    says = r"has up\.weight, .* on meta, without values: give weights by name to `save_w"
+    with pytest.raises(RecordError, match=says):
+        recorder.save("m", weights=True)
+    assert not (tmp_path / "meta").exists()
 
 
 class Stray(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,6 +13,9 @@ from safetensors import SafetensorError, safe_open
 
 from .errors import MissingWeightsError, RecordError, plain, quoted, shown
 from .schema import Manifest, Parameter
+
+_UNITS = ("", "k", "m", "g", "t")
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>[kmgt]?)(?P<binary>i?)b?")
 
 
 class Checkpoint:
@@ -118,6 +122,18 @@ def _bytes(parameter: Parameter) -> int:
     for size in parameter.shape:
         count *= size
     return count
+
+
+def memory_size(given: object) -> int:
+    """The bytes that a limit allows: a number of them, or text such as `8G` or `8GiB`.
+
+    Raises RecordError for anything else.
+    """
+    found = _SIZE.fullmatch(str(given).strip().lower())
+    if found is None or (found["binary"] and not found["unit"]):
+        raise RecordError(f"{given!r} is not a size of memory; write it in bytes, or as 8G or 8GiB")
+    base = 1024 if found["binary"] else 1000
+    return int(float(found["number"]) * base ** _UNITS.index(found["unit"]))
 
 
 def _files(path: Path) -> list[Path]:

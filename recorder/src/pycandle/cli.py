@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, memory_size
 from .errors import MissingWeightsError, RecordError, quoted, shown
 from .examples import example, fixed
 from .failures import first_line
@@ -24,9 +23,6 @@ from .meta import meta_device
 from .recorder import GoldenRecorder, check_name
 from .schema import Manifest
 from .unpickle import unpickle
-
-_UNITS = ("", "k", "m", "g", "t")
-_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>[kmgt]?)(?P<binary>i?)b?")
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
         raise RecordError(f"{path} is not a model folder: it has no config.json")
     name = args.name or _stem(path)
     check_name(name)
-    most = _bytes(args.max_memory)
+    most = None if args.max_memory is None else memory_size(args.max_memory)
     sizes = _sizes(args.fix)
     cls, config = _class_of(path, args.cls)
     dtype = _dtype(args.dtype, config)
@@ -258,16 +254,6 @@ def _dtype(given: str | None, config: Any) -> torch.dtype:
 def _build(cls: Any, config: Any, dtype: torch.dtype) -> Any:
     with meta_device():
         return cls._from_config(config, dtype=dtype).eval()
-
-
-def _bytes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    found = _SIZE.fullmatch(text.strip().lower())
-    if found is None or (found["binary"] and not found["unit"]):
-        raise RecordError(f"--max-memory {text} is not a size; write it as 8G or 8GiB")
-    base = 1024 if found["binary"] else 1000
-    return int(float(found["number"]) * base ** _UNITS.index(found["unit"]))
 
 
 def _sizes(given: list[str]) -> dict[str, int]:

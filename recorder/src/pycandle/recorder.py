@@ -16,9 +16,9 @@ from . import goldens, tensorfile
 from .accepted import check_model
 from .arguments import argument_leaves, by_name, leaves, plain_leaves, take_dataclasses
 from .attributes import identity, kept
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, memory_size
 from .convert import convert
-from .errors import RecordError, writing
+from .errors import RecordError, shown, writing
 from .failures import explained
 from .meta import has_values
 from .schema import FileData, Manifest, to_json
@@ -96,6 +96,8 @@ class GoldenRecorder:
         goldens of this recorder are removed. May be called again with another name.
         """
         check_name(name)
+        if weights:
+            self._own_weights()  # says so where there are none, before anything is written
         self._manifest = _named(self.manifest, name)
         self._name = name
         with writing(self._dir):
@@ -139,7 +141,7 @@ class GoldenRecorder:
         self,
         checkpoint: str | Path | nn.Module | Mapping[str, torch.Tensor],
         inputs: Mapping[str, Any] | tuple[Any, ...] | list[Any],
-        max_memory: int | None = None,
+        max_memory: int | str | None = None,
         case: str | None = None,
     ) -> None:
         """Records goldens for `inputs`, run on real weights.
@@ -147,11 +149,14 @@ class GoldenRecorder:
         `checkpoint` is a safetensors file, a folder or index of shards, a model with real weights,
         or tensors by name. `inputs` are the positional arguments, or the arguments by name, or
         tensors by the manifest's input names; what is no tensor has to be what the trace was made
-        with. When the weights take more than `max_memory` bytes,
-        each is read when it is first needed and dropped after its last use; otherwise the outputs
-        are held against those of the model itself on these weights. `case` names goldens beside the
-        first ones.
+        with. When the weights take more than `max_memory` (bytes, or text such as "8GiB"), each is
+        read when it is first needed and dropped after its last use; otherwise the outputs are held
+        against those of the model itself on these weights. `case` names goldens beside the first
+        ones.
         """
+        if case is not None:
+            check_name(case)
+        most = None if max_memory is None else memory_size(max_memory)
         if not isinstance(checkpoint, (str, Path, nn.Module, Mapping)):
             raise RecordError(
                 f"the checkpoint is of type {type(checkpoint).__name__}: give a path, the recorded "
@@ -163,7 +168,7 @@ class GoldenRecorder:
             source = self._own_weights()
         else:
             source = Checkpoint(checkpoint, self.manifest)
-        streams = max_memory is not None and source.bytes > max_memory
+        streams = most is not None and source.bytes > most
         if streams:
             source.stream()
         own = isinstance(checkpoint, nn.Module)
@@ -176,7 +181,14 @@ class GoldenRecorder:
     def _own_weights(self) -> Checkpoint:
         manifest = self.manifest  # says so where nothing is recorded
         assert self._model is not None
-        return Checkpoint(self._model.state_dict(), manifest)
+        state = self._model.state_dict()
+        empty = [n for n, t in state.items() if isinstance(t, torch.Tensor) and t.is_meta]
+        if empty:
+            raise RecordError(
+                f"the model has {shown(empty)} on meta, without values: give weights by name to "
+                "`save_weights(name, state)`, or a checkpoint to `record_goldens`"
+            )
+        return Checkpoint(state, manifest)
 
     def _record_case(
         self,
