@@ -129,6 +129,38 @@ def test_as_many_as_another_size_from_the_end(tmp_path):
     assert taken == [True] * 5 + [False]
 
 
+def _shift(x):
+    made = torch.zeros_like(x)
+    made[:, 1:] = x[:, :-1].clone()
+    made[:, 0] = 9
+    return made
+
+
+def _broadcasts(x):
+    made = x.new_zeros(3, x.shape[1], 2, x.shape[0], dtype=torch.float64)
+    made[1, None, 1:] = x.T[1:, None]
+    return made
+
+
+@pytest.mark.parametrize("function", [_shift, _broadcasts])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_what_is_assigned_to_a_slice_may_be_one(tmp_path, function, batch):
+    shapes = ({0: "a", 1: "n"},)
+    _, recorder, model = recorded(tmp_path, function, draw(batch, 4), shapes=shapes)
+    taken = [right_or_refused(recorder, model, *((a, n) for n in (1, 2, 6))) for a in (1, 3)]
+    assert taken == [[True] * 3] * 2
+
+
+def test_what_is_assigned_may_have_more_axes_of_size_one(tmp_path):
+    def function(x):
+        made = torch.zeros_like(x)
+        made[0] = x[None, :1]
+        return made
+
+    _, recorder, model = recorded(tmp_path, function, draw(2, 4))
+    assert right_or_refused(recorder, model, (1, 4), (3, 4)) == [True, True]
+
+
 @pytest.mark.parametrize(
     "pooled",
     [

@@ -1,4 +1,4 @@
-"""The size of a slice by open sizes: `aten.slice.Tensor` as PyTorch computes it, for every size.
+"""Slices by open sizes, read and assigned to, as PyTorch computes them, for every size.
 
 Some versions of torch take open sizes for 2 or more here, some ask on which side of the size an
 index lies. Neither has to be: what is cut off is a minimum or a maximum.
@@ -16,6 +16,7 @@ from torch._subclasses import FakeTensorMode, fake_impls
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 _SLICE = torch.ops.aten.slice.Tensor
+_PLACES = (int, torch.SymInt, slice, type(...), type(None))  # indices that give a view
 
 
 @contextmanager
@@ -61,6 +62,35 @@ def slices_of_any_size() -> Iterator[None]:
         del known[_SLICE]
         if before:
             known[_SLICE] = before
+
+
+@contextmanager
+def assignments_of_any_size() -> Iterator[None]:
+    """Inside, `x[:, 1:] = y` copies `y` as it is, where torch first drops what it has of leading
+    sizes of 1, and so asks of open ones whether they are. What is broadcast is the same."""
+    own = vars(torch.Tensor).get("__setitem__")  # it is inherited, unless somebody replaced it
+    original = torch.Tensor.__setitem__
+
+    def assign(self: torch.Tensor, index: Any, value: Any) -> None:
+        parts = index if isinstance(index, tuple) else (index,)
+        if (
+            isinstance(value, torch.Tensor)
+            and any(isinstance(size, torch.SymInt) for size in value.shape)
+            and all(type(part) in _PLACES for part in parts)
+            and (place := self[index]).dim() >= value.dim()
+        ):
+            place.copy_(value)
+        else:
+            original(self, index, value)
+
+    torch.Tensor.__setitem__ = assign  # type: ignore
+    try:
+        yield
+    finally:
+        if own is None:
+            del torch.Tensor.__setitem__
+        else:
+            torch.Tensor.__setitem__ = own  # type: ignore[method-assign]
 
 
 def _index(size: Any, index: Any) -> Any:

@@ -46,7 +46,7 @@ from .pairs import as_pairs
 from .recurrent import sequences_stay_open
 from .schema import Condition, Symbol
 from .shared import shared_sizes
-from .slices import slices_of_any_size
+from .slices import assignments_of_any_size, slices_of_any_size
 from .weights import bind_weights
 
 _OF_NOTHING = re.compile(r"M(?:ax\(0|in\(1), ([^)]*)")  # a size in an error of torch's
@@ -90,6 +90,7 @@ def trace(
         found = stack.enter_context(_calls(model))
         stack.enter_context(_open_sizes())
         stack.enter_context(slices_of_any_size())
+        stack.enter_context(assignments_of_any_size())
         stack.enter_context(sequences_stay_open())
         stack.enter_context(blocks_stay_in_place(model))
         stack.enter_context(huggingface.traceable(model))
