@@ -29,7 +29,7 @@ test-python: $(READY)
 
 test-rust:
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features embed/proof -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features embed/proof -- -D warnings
 	cargo test --workspace
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
