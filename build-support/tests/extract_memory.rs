@@ -6,7 +6,7 @@ use std::path::Path;
 
 use peak_alloc::PeakAlloc;
 use pycandle_build::checkpoint::Trace;
-use pycandle_build::{Config, checkpoint};
+use pycandle_build::{Config, RenameRule, checkpoint};
 use pycandle_checkpoint::extract::{Options, Plan};
 use pycandle_checkpoint::{Dtype, Expected};
 
@@ -41,9 +41,10 @@ fn manifest(path: &Path, entries: impl Iterator<Item = (String, &'static str)>) 
 
 /// Extracts a checkpoint as the command line does: tensors, bytes of them, and the most bytes that
 /// were held for it.
-fn extract(folder: &Path, options: &Options) -> (usize, u64, usize) {
+fn extract(folder: &Path, renames: &[RenameRule], options: &Options) -> (usize, u64, usize) {
     let trace = folder.join("m_manifest.json");
     let config = Config::new(&trace).weights(folder.join("source.safetensors"));
+    let config = renames.iter().cloned().fold(config, Config::rename);
     HELD.reset_peak_usage();
     let before = HELD.current_usage();
     let opened = checkpoint::files(&config).expect("a checkpoint");
@@ -85,7 +86,7 @@ fn neither_large_tensors_nor_many_take_much() {
         dtype: Some(Dtype::BF16),
         ..Options::default()
     };
-    let (tensors, bytes, most) = extract(folder.path(), &options);
+    let (tensors, bytes, most) = extract(folder.path(), &[], &options);
     assert_eq!((bytes, tensors), (2_000_000_003, 3));
     assert!(most <= 64 << 20, "{most} bytes were held");
     assert!(most > 1 << 20, "{most} bytes are too few to be true");
@@ -97,25 +98,30 @@ fn neither_large_tensors_nor_many_take_much() {
         let end = start + 64;
         format!(r#""{name}":{{"dtype":"U8","shape":[8,8],"data_offsets":[{start},{end}]}}"#)
     };
-    let entries: Vec<String> = (0..TENSORS).map(entry).collect();
-    let json = format!("{{{}}}", entries.join(","));
-    drop(entries);
-    sparse(&source, &json, 64 * TENSORS as u64);
-    drop(json);
     let kind = r#""dtype":"uint8","shape":[8,8]"#;
-    manifest(&trace, (0..TENSORS).map(|i| (name(i), kind)));
-    for shard_size in [None, Some(2 << 20)] {
+    let check = |tensors: usize, before: &str, renames: &[RenameRule], shard_size, bound| {
+        let entries: Vec<String> = (0..tensors).map(entry).collect();
+        let json = format!("{{{}}}", entries.join(","));
+        sparse(&source, &json, 64 * tensors as u64);
+        drop((entries, json));
+        let name = |i| name(i)[before.len()..].to_owned();
+        manifest(&trace, (0..tensors).map(|i| (name(i), kind)));
         let options = Options {
             shard_size,
             force: true,
             ..Options::default()
         };
-        let (tensors, _, most) = extract(folder.path(), &options);
-        println!("{shard_size:?}: {most} bytes");
-        assert_eq!(tensors, TENSORS);
-        // Most of it are names and places of the tensors; a program takes some more for itself.
-        assert!(most <= 52 << 20, "{most} bytes were held");
-    }
+        let (written, _, most) = extract(folder.path(), renames, &options);
+        println!("{tensors}, {renames:?}, {shard_size:?}: {most} bytes");
+        assert_eq!(written, tensors);
+        assert!(most <= bound, "{most} bytes were held");
+    };
+    // Most of it are names and places of the tensors; a program takes some more for itself.
+    check(TENSORS, "", &[], None, 52 << 20);
+    check(TENSORS, "", &[], Some(2 << 20), 52 << 20);
+    // Of what is renamed both names are held.
+    let rule = RenameRule::new(r"^model\.", "").expect("a rule");
+    check(TENSORS / 4, "model.", &[rule], None, 32 << 20);
 }
 
 const TENSORS: usize = 442_369;

@@ -358,9 +358,12 @@ impl<'a> Origin<'a> {
     /// The tensor of a need, and what becomes of it.
     fn piece(&self, need: usize) -> Result<Piece<'a>, Refused<'a>> {
         let (need, source) = (self.needs.get(need), self.validated.source(need));
-        let key = source.key.as_deref().unwrap_or(need.name);
-        let Some(tensor) = self.checkpoint.get(key) else {
-            return Err(Refused::Absent(key));
+        let tensor = match source.id {
+            Some(id) => self.checkpoint.at(id),
+            None => self.checkpoint.get(need.name),
+        };
+        let Some(tensor) = tensor else {
+            return Err(Refused::Absent(need.name));
         };
         let from = tensor.dtype();
         let to = match self.dtype {
@@ -369,7 +372,9 @@ impl<'a> Origin<'a> {
         };
         let known = from == to && source.form == Form::Plain || stream::converts(from, to);
         match to.bytes(tensor.shape()) {
-            _ if source.form != Form::Plain && self.dtype.is_none() => Err(Refused::Blocks(key)),
+            _ if source.form != Form::Plain && self.dtype.is_none() => {
+                Err(Refused::Blocks(tensor.name()))
+            }
             Some(bytes) if known && rows_fit(&tensor, source.rows) => Ok(Piece {
                 name: need.name,
                 tensor,

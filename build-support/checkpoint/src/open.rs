@@ -28,7 +28,7 @@ use crate::{foreign, gguf, safetensors};
 /// let checkpoint = Checkpoint::open(&path)?;
 /// let bias = checkpoint.get("bias").ok_or("no bias")?;
 /// assert_eq!((bias.dtype(), bias.shape()), (Dtype::F32, &[2][..]));
-/// let again = checkpoint.tensor(bias.shard(), bias.number()).ok_or("no tensor")?;
+/// let again = checkpoint.at(bias.id()).ok_or("no tensor")?;
 /// assert_eq!(again.name(), bias.name());
 ///
 /// assert_eq!((checkpoint.len(), checkpoint.iter().count()), (1, 1));
@@ -88,7 +88,8 @@ pub struct Shard {
 /// # let checkpoint = pycandle_checkpoint::Checkpoint::open(&path)?;
 /// let bias = checkpoint.get("bias").ok_or("no bias")?;
 /// println!("{} is {:?} {:?}", bias.name(), bias.dtype(), bias.shape());
-/// assert_eq!((bias.shard(), bias.number(), bias.bytes()), (0, 0, 8));
+/// assert_eq!((bias.shard(), bias.bytes()), (0, 8));
+/// assert_eq!(checkpoint.at(bias.id()).map(|same| same.name()), Some("bias"));
 /// assert_eq!(bias.range().end - bias.range().start, 8); // counted from the start of the file
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -97,6 +98,14 @@ pub struct Tensor<'a> {
     entries: &'a Entries,
     number: u32,
     shard: u32,
+}
+
+/// Which tensor of a checkpoint one is: 8 bytes to keep in place of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorId {
+    shard: u32,
+    /// The number in the header of that file.
+    number: u32,
 }
 
 impl Checkpoint {
@@ -232,13 +241,13 @@ impl Checkpoint {
         })
     }
 
-    /// The tensor of this number in the header of this file.
-    pub fn tensor(&self, shard: usize, number: u32) -> Option<Tensor<'_>> {
-        let entries = &self.shards.get(shard)?.header.entries;
+    /// The tensor that has this id; `None` where that is one of another checkpoint.
+    pub fn at(&self, TensorId { shard, number }: TensorId) -> Option<Tensor<'_>> {
+        let entries = &self.shards.get(shard as usize)?.header.entries;
         entries.numbers().contains(&number).then_some(Tensor {
             entries,
             number,
-            shard: shard as u32, // there are no more names than 32 bits count, nor files
+            shard,
         })
     }
 
@@ -334,9 +343,12 @@ impl<'a> Tensor<'a> {
         self.shard as usize
     }
 
-    /// Its number in the header of its file.
-    pub fn number(&self) -> u32 {
-        self.number
+    /// Where [`Checkpoint::at`] finds it again.
+    pub fn id(&self) -> TensorId {
+        TensorId {
+            shard: self.shard,
+            number: self.number,
+        }
     }
 
     /// How many bytes it takes.

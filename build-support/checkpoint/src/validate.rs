@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::dtype::Dtype;
-use crate::open::{Checkpoint, Tensor};
+use crate::open::{Checkpoint, Tensor, TensorId};
 
 pub use config::config_facts;
 pub use forms::need_of_key;
@@ -146,17 +146,17 @@ pub struct Validated {
 
 impl Validated {
     /// Where the need of this number is.
-    pub fn source(&self, need: usize) -> &Source {
-        self.sources.get(&need).unwrap_or(&Source::AS_TRACED)
+    pub fn source(&self, need: usize) -> Source {
+        self.sources.get(&need).copied().unwrap_or_default()
     }
 }
 
 /// Where one need is in the checkpoint, and in what form.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Source {
-    /// Its key; `None` when that is the name of the need.
-    pub key: Option<Box<str>>,
+    /// Which tensor it is; `None` when that is the one with the name of the need.
+    pub id: Option<TensorId>,
     /// The order of its rows.
     pub rows: Rows,
     /// How its numbers are stored.
@@ -164,11 +164,10 @@ pub struct Source {
 }
 
 impl Source {
-    const AS_TRACED: Self = Self {
-        key: None,
-        rows: Rows::AsStored,
-        form: Form::Plain,
-    };
+    /// The key of the tensor in this checkpoint; `None` when that is the name of the need.
+    pub fn key<'c>(&self, checkpoint: &'c Checkpoint) -> Option<&'c str> {
+        Some(checkpoint.at(self.id?)?.name())
+    }
 }
 
 /// The order of a tensor's rows.

@@ -90,7 +90,7 @@ proptest! {
             Ok(validated) => {
                 prop_assert!(validated.sources.keys().all(|&id| id < needs.len()));
                 for (id, need) in needs.iter().enumerate() {
-                    let key = validated.source(id).key.as_deref().unwrap_or(need.name);
+                    let key = validated.source(id).key(&checkpoint).unwrap_or(need.name);
                     let tensor = checkpoint.get(key);
                     prop_assert_eq!(tensor.map(|tensor| tensor.shape()), Some(need.shape));
                 }

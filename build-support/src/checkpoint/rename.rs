@@ -3,9 +3,10 @@
 //! In: rules and keys. Out: need → key as templates, so that no regular expression is left to run.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
 
-use pycandle_checkpoint::{Checkpoint, Names, Needs, escaped, need_of_key};
+use pycandle_checkpoint::{Checkpoint, Names, Needs, Tensor, escaped, need_of_key};
 use regex::Regex;
 
 use crate::lock;
@@ -143,59 +144,148 @@ pub(super) fn resolve(
     if rules.is_empty() {
         return Ok(Resolved::default());
     }
-    let mut matched = vec![false; rules.len()];
-    // The renamed keys by their new names, and the names that are there twice with their keys.
-    let mut keys: HashMap<String, &str> = HashMap::new();
-    let mut twice: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    let mut left = HashSet::new();
+    let mut rules = Rules::new(rules);
+    // Where a key is renamed, half a million of which are held by a hash of what they become.
+    let mut renamed: Vec<(u64, Tensor<'_>)> = Vec::new();
     for tensor in checkpoint.iter() {
-        let key = tensor.name();
-        let mut name = Cow::Borrowed(key);
-        for (rule, matched) in rules.iter().zip(&mut matched) {
-            if rule.pattern.is_match(&name) {
-                *matched = true;
-                name = Cow::Owned(rule.apply(&name));
-            }
-        }
-        if name == key {
-            continue;
-        }
-        left.insert(key);
-        if let Some(other) = keys.insert(name.to_string(), key) {
-            twice.entry(name.into()).or_default().extend([key, other]);
+        let name = rules.name(tensor.name());
+        if name != tensor.name() {
+            renamed.push((rules.hash(&name), tensor));
         }
     }
-    for (name, &key) in &keys {
-        // A name that was there before, and whose tensor keeps it.
-        if let Some(other) = checkpoint
-            .get(name)
-            .filter(|other| !left.contains(other.name()))
-        {
-            let keys = twice.entry(name.clone()).or_default();
-            keys.extend([key, other.name()]);
-        }
-    }
+    renamed.sort_unstable_by_key(|&(hash, tensor)| (hash, tensor.id()));
+    let twice = rules.twice(&renamed, checkpoint);
     if !twice.is_empty() {
         let mut lines = vec![
             "rename rules make one name of several keys".to_owned(),
             format!("--> {}", lock::slashed(checkpoint.shown())),
             String::new(),
         ];
-        lines.extend(cut(collisions(&twice, rules, syntax)));
+        lines.extend(cut(collisions(&twice, rules.rules, syntax)));
         return Err(lines);
     }
-    let renames = templates(needs, &pairs(needs, keys.into_iter()));
-    let idle = rules.iter().zip(matched).filter(|(_, matched)| !matched);
-    let warnings = idle.map(|(rule, _)| {
+    let idle = rules.rules.iter().zip(&rules.matched);
+    let idle = idle.filter(|(_, matched)| !**matched).map(|(rule, _)| {
         format!(
             "the rename {} matches no key of the checkpoint",
             rule.shown(syntax)
         )
     });
+    let warnings = idle.collect();
+    let keys = rules.keys(needs, renamed);
     Ok(Resolved {
-        renames,
-        warnings: warnings.collect(),
+        renames: templates(needs, &keys),
+        warnings,
     })
+}
+
+/// Rules at work.
+struct Rules<'r> {
+    rules: &'r [RenameRule],
+    /// Whether each has matched a key.
+    matched: Vec<bool>,
+    hasher: RandomState,
+}
+
+impl<'r> Rules<'r> {
+    fn new(rules: &'r [RenameRule]) -> Self {
+        Self {
+            rules,
+            matched: vec![false; rules.len()],
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// What a key becomes.
+    fn name<'k>(&mut self, key: &'k str) -> Cow<'k, str> {
+        let mut name = Cow::Borrowed(key);
+        for (rule, matched) in self.rules.iter().zip(&mut self.matched) {
+            if rule.pattern.is_match(&name) {
+                *matched = true;
+                name = Cow::Owned(rule.apply(&name));
+            }
+        }
+        name
+    }
+
+    fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    /// The names that several keys have afterwards, with those keys; `renamed` is sorted.
+    fn twice<'c>(
+        &mut self,
+        renamed: &[(u64, Tensor<'c>)],
+        checkpoint: &'c Checkpoint,
+    ) -> BTreeMap<String, BTreeSet<&'c str>> {
+        let mut twice: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for alike in renamed.chunk_by(|a, b| a.0 == b.0) {
+            let keys = alike.iter().map(|(_, tensor)| tensor.name());
+            let mut names: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+            for key in keys {
+                let name = self.name(key);
+                // A name that was there before, and whose tensor keeps it.
+                let other = checkpoint.get(&name).map(|other| other.name());
+                let other = other.filter(|other| self.name(other) == *other);
+                let keys = names.entry(name.into_owned()).or_default();
+                keys.extend([key].into_iter().chain(other));
+            }
+            twice.extend(names.into_iter().filter(|(_, keys)| keys.len() > 1));
+        }
+        twice
+    }
+
+    /// The key of every need that has another one; of a weight in several parts, the key that it would
+    /// have whole.
+    fn keys<'c>(
+        &mut self,
+        needs: &dyn Needs,
+        mut renamed: Vec<(u64, Tensor<'c>)>,
+    ) -> Vec<Option<Key<'c>>> {
+        let mut order: Vec<u32> = (0..u32::try_from(needs.len()).unwrap_or(u32::MAX)).collect();
+        let name = |id: u32| needs.get(id as usize).name;
+        order.sort_unstable_by(|&a, &b| name(a).cmp(name(b)));
+        let number = |need: &str| {
+            let at = order.binary_search_by(|&id| name(id).cmp(need)).ok()?;
+            Some(order[at] as usize)
+        };
+        let mut keys: Vec<Option<Key<'c>>> = vec![None; needs.len()];
+        renamed.retain(|&(_, tensor)| {
+            let need = number(&self.name(tensor.name()));
+            need.map(|need| keys[need] = Some(Key::Whole(tensor)))
+                .is_none()
+        });
+        for (_, tensor) in renamed {
+            let need = need_of_key(&self.name(tensor.name()));
+            if let Some(need) = need.and_then(|need| number(&need))
+                && need_of_key(tensor.name()).is_some()
+            {
+                keys[need].get_or_insert(Key::Part(tensor));
+            }
+        }
+        keys
+    }
+}
+
+/// The key of a need.
+#[derive(Debug, Clone, Copy)]
+enum Key<'c> {
+    /// That of this tensor.
+    Whole(Tensor<'c>),
+    /// The one that a weight would have of which this is a part.
+    Part(Tensor<'c>),
+}
+
+impl<'c> Key<'c> {
+    fn text(self) -> Cow<'c, str> {
+        match self {
+            Self::Whole(tensor) => tensor.name().into(),
+            Self::Part(part) => {
+                let whole = need_of_key(part.name());
+                whole.map_or(part.name().into(), Cow::Owned)
+            }
+        }
+    }
 }
 
 /// `rename: a.w and b.w both become c.w, by ("^.", "c")`; names that differ in their numbers alone are
@@ -265,58 +355,40 @@ fn cut(mut lines: Vec<String>) -> Vec<String> {
     lines
 }
 
-/// Every need that has another key; of a weight in several parts, the key that it would have whole.
-fn pairs<'k>(
-    needs: &dyn Needs,
-    keys: impl Iterator<Item = (String, &'k str)>,
-) -> BTreeMap<String, String> {
-    let names: BTreeSet<&str> = needs.iter().map(|need| need.name).collect();
-    let mut pairs = BTreeMap::new();
-    for (name, key) in keys {
-        if names.contains(&*name) {
-            pairs.insert(name, key.to_owned());
-        } else if let (Some(name), Some(key)) = (need_of_key(&name), need_of_key(key))
-            && names.contains(&*name)
-        {
-            pairs.entry(name).or_insert(key);
-        }
-    }
-    pairs
-}
-
-/// The pairs as templates, where a template says of every need that it names what the pairs say.
-fn templates(needs: &dyn Needs, pairs: &BTreeMap<String, String>) -> Vec<(String, String)> {
-    let mut left: BTreeSet<&str> = pairs.keys().map(|need| &**need).collect();
+/// The keys as templates, where a template says of every need that it names what the keys say.
+fn templates(needs: &dyn Needs, keys: &[Option<Key<'_>>]) -> Vec<(String, String)> {
     let mut found = BTreeMap::new();
+    let mut left: Vec<bool> = keys.iter().map(Option::is_some).collect();
     for template in [Names::all_numbers, Names::first_number] {
         let mut groups: BTreeMap<String, Option<String>> = BTreeMap::new();
-        for need in needs.iter() {
+        for (need, key) in needs.iter().zip(keys) {
             let (need_template, numbers) = template(need.name);
-            let key = match pairs.get(need.name) {
-                Some(key) => Names::with_numbers(key, &numbers),
+            let key = match key {
+                Some(key) => Names::with_numbers(&key.text(), &numbers),
                 // A tied one that is absent fits every template, one that keeps its name only that.
                 None if need.tied_to.is_some() => continue,
                 None => None,
             };
-            let same = |old: Option<String>| old.filter(|old| key.as_ref() == Some(old));
-            match groups.remove(&need_template) {
-                Some(old) => groups.insert(need_template, same(old)),
-                None => groups.insert(need_template, key.clone()),
-            };
-        }
-        left.retain(|need| {
-            let (need_template, _) = template(need);
-            match groups.get(&need_template) {
-                Some(Some(key)) => {
-                    found.insert(need_template, key.clone());
-                    false
-                }
-                _ => true,
+            match groups.get_mut(&need_template) {
+                Some(old) if *old != key => *old = None,
+                Some(_) => {}
+                None => drop(groups.insert(need_template, key)),
             }
-        });
+        }
+        for (need, left) in needs.iter().zip(&mut left).filter(|(_, left)| **left) {
+            let (need_template, _) = template(need.name);
+            if let Some(Some(key)) = groups.get(&need_template) {
+                *left = false;
+                found.insert(need_template, key.clone());
+            }
+        }
+        if !left.contains(&true) {
+            break;
+        }
     }
-    for need in left {
-        found.extend(pairs.get(need).map(|key| (need.to_owned(), key.clone())));
+    for ((need, key), left) in needs.iter().zip(keys).zip(left) {
+        let key = key.filter(|_| left);
+        found.extend(key.map(|key| (need.name.to_owned(), key.text().into_owned())));
     }
     found.into_iter().collect()
 }

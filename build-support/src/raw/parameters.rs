@@ -9,7 +9,8 @@ use std::fmt;
 use std::io::BufReader;
 use std::path::Path;
 
-use pycandle_checkpoint::{Checkpoint, Dtype, Need, Needs, config_facts, open_file};
+use indexmap::IndexSet;
+use pycandle_checkpoint::{Checkpoint, Dtype, Need, Needs, TensorId, config_facts, open_file};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::check::{self, name_problem};
@@ -45,17 +46,51 @@ pub(crate) fn parameters<'c>(path: &Path, checkpoint: &'c Checkpoint) -> Option<
 #[derive(Debug)]
 struct Parameters<'c> {
     checkpoint: &'c Checkpoint,
-    /// Number of the file and of the tensor in it; [`OWN`] and an index of `own`.
-    places: Vec<(u32, u32)>,
+    places: Vec<Listed>,
     dtypes: Vec<Dtype>,
-    /// Those of which the checkpoint does not have both name and shape.
-    own: Vec<(String, Vec<usize>)>,
+    own: Own,
     /// Those that are tied to an earlier one.
     tied: BTreeMap<usize, usize>,
 }
 
-/// In place of the number of a file.
-const OWN: u32 = u32::MAX;
+/// Where name and shape of a parameter are kept.
+#[derive(Debug, Clone, Copy)]
+enum Listed {
+    /// In the checkpoint.
+    There(TensorId),
+    /// In [`Parameters::own`], by their number.
+    Own(u32),
+}
+
+/// Names and shapes that the checkpoint does not have together, such as those of renamed keys.
+#[derive(Debug, Default)]
+struct Own {
+    /// The names, one behind the other.
+    text: String,
+    /// Where each ends, and the number of its shape.
+    ends: Vec<(u32, u32)>,
+    shapes: IndexSet<Vec<usize>>,
+}
+
+impl Own {
+    /// Adds one; its number.
+    fn push(&mut self, name: &str, shape: Vec<usize>) -> Option<u32> {
+        let number = u32::try_from(self.ends.len()).ok()?;
+        self.text.push_str(name);
+        let end = u32::try_from(self.text.len()).ok()?;
+        let shape = u32::try_from(self.shapes.insert_full(shape).0).ok()?;
+        self.ends.push((end, shape));
+        Some(number)
+    }
+
+    fn get(&self, number: u32) -> (&str, &[usize]) {
+        let number = number as usize;
+        let start = number.checked_sub(1).map_or(0, |last| self.ends[last].0);
+        let (end, shape) = self.ends[number];
+        let name = &self.text[start as usize..end as usize];
+        (name, &self.shapes[shape as usize])
+    }
+}
 
 impl Needs for Parameters<'_> {
     fn len(&self) -> usize {
@@ -63,16 +98,12 @@ impl Needs for Parameters<'_> {
     }
 
     fn get(&self, number: usize) -> Need<'_> {
-        let there = match self.places[number] {
-            (OWN, _) => None,
-            (shard, tensor) => self.checkpoint.tensor(shard as usize, tensor),
-        };
-        let (name, shape) = match there {
-            Some(tensor) => (tensor.name(), tensor.shape()),
-            None => {
-                let (name, shape) = &self.own[self.places[number].1 as usize];
-                (&**name, &**shape)
+        let (name, shape) = match self.places[number] {
+            Listed::There(id) => {
+                let tensor = self.checkpoint.at(id);
+                tensor.map_or(("", &[][..]), |tensor| (tensor.name(), tensor.shape()))
             }
+            Listed::Own(number) => self.own.get(number),
         };
         Need {
             name,
@@ -91,7 +122,7 @@ impl<'c> Parameters<'c> {
             checkpoint,
             places: Vec::with_capacity(len),
             dtypes: Vec::with_capacity(len),
-            own: Vec::new(),
+            own: Own::default(),
             tied: BTreeMap::new(),
         }
     }
@@ -99,11 +130,8 @@ impl<'c> Parameters<'c> {
     fn push(&mut self, name: &str, shape: Vec<usize>, dtype: Dtype) -> Option<()> {
         let there = self.checkpoint.get(name);
         let place = match there.filter(|tensor| *tensor.shape() == shape) {
-            Some(tensor) => (u32::try_from(tensor.shard()).ok()?, tensor.number()),
-            None => {
-                self.own.push((name.to_owned(), shape));
-                (OWN, u32::try_from(self.own.len() - 1).ok()?)
-            }
+            Some(tensor) => Listed::There(tensor.id()),
+            None => Listed::Own(self.own.push(name, shape)?),
         };
         self.places.push(place);
         self.dtypes.push(dtype);
@@ -210,6 +238,7 @@ impl<'de> Visitor<'de> for List<'_, '_> {
             let added = read.add(&mut found, param);
             added.ok_or_else(|| de::Error::custom("a parameter is not sound"))?;
         }
+        found.own.text.shrink_to_fit();
         read.found = Some(found);
         Ok(())
     }

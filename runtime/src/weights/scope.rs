@@ -217,7 +217,7 @@ impl Scope {
         let shared = &self.shared;
         let keys = self.group(name).iter().map(|name| {
             let source = shared.sources.get(name);
-            let key = source.and_then(|source| source.key.as_deref());
+            let key = source.and_then(|source| source.key(shared.weights.checkpoint()));
             let rows = source.map_or(Rows::AsStored, |source| source.rows);
             (key.unwrap_or(name), rows)
         });

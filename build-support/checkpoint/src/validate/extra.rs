@@ -49,28 +49,26 @@ pub(super) fn findings(
     if own.count() == checkpoint.len() {
         return Vec::new();
     }
-    let unneeded = unneeded(checkpoint, found);
+    let mut others = unneeded(checkpoint, found);
     let used = found.used();
-    let (adapter, unneeded): (Vec<&str>, Vec<&str>) =
-        unneeded.iter().partition(|key| adapter::is_part(key));
+    let adapter = others.extract_if(.., |key| adapter::is_part(key));
+    let adapter: Vec<&str> = adapter.collect();
     let is_missing = missing_biases(expected, found);
     // A weight that a twin stands for has a bias as well.
     let pairs = expected.needs.iter().zip(&found.hits);
     let tied = pairs.filter(|(_, hit)| hit.is_some_and(|hit| hit.tied));
     let tied: HashSet<&str> = tied.map(|(need, _)| need.name).collect();
     let is_weight = |key: &str| used.contains(key) || tied.contains(key);
-    let is_bias = |key: &&&str| is_bias(key, is_weight) && !is_missing(key, checkpoint);
-    let (biases, mut others): (Vec<&str>, Vec<&str>) = unneeded.iter().partition(is_bias);
-    let (twins, biases): (Vec<&str>, Vec<&str>) = biases
-        .iter()
-        .partition(|key| is_above(key, used, checkpoint));
+    let is_bias = |key: &str| is_bias(key, is_weight) && !is_missing(key, checkpoint);
+    let mut biases: Vec<&str> = others.extract_if(.., |key| is_bias(key)).collect();
+    let twins = biases.extract_if(.., |key| is_above(key, used, checkpoint));
+    let twins: Vec<&str> = twins.collect();
     if !expected.strict {
         // Of what is missing they may be the other names.
-        let is_whole = found.hits.iter().all(Option::is_some);
-        others = match is_whole {
-            true => more_of_blocks(&others, used, checkpoint, compared),
-            false => Vec::new(),
-        };
+        match found.hits.iter().all(Option::is_some) {
+            true => keep_more_of_blocks(&mut others, used, checkpoint, compared),
+            false => others.clear(),
+        }
     }
     others.extend(twins);
     others.sort_unstable();
@@ -140,32 +138,29 @@ fn is_above(key: &str, used: &HashSet<&str>, checkpoint: &Checkpoint) -> bool {
     used.contains(&*above) && shape(&above) == shape(key)
 }
 
-/// The weights in blocks of which other weights are used, and in further blocks of the same kind,
+/// Keeps the weights in blocks of which other weights are used, and in further blocks of the same kind,
 /// unless the configs say that there are no further ones.
-fn more_of_blocks<'k>(
-    keys: &[&'k str],
+fn keep_more_of_blocks(
+    keys: &mut Vec<&str>,
     used: &HashSet<&str>,
     checkpoint: &Checkpoint,
     compared: &Compared,
-) -> Vec<&'k str> {
+) {
     // Masks are called bias too.
     let is_vector = |key: &str| checkpoint.get(key).is_some_and(|t| t.shape().len() == 1);
-    let is_weight =
-        |key: &&&str| key.ends_with(".weight") || key.ends_with(".bias") && is_vector(key);
-    let mut keys = keys.iter().filter(is_weight).peekable();
-    if keys.peek().is_none() {
-        return Vec::new();
+    keys.retain(|key| key.ends_with(".weight") || key.ends_with(".bias") && is_vector(key));
+    if keys.is_empty() {
+        return;
     }
     let blocks: HashSet<&str> = used.iter().filter_map(|key| block(key)).collect();
     let kinds: HashSet<String> = match compared.same_layers {
         true => HashSet::default(),
         false => blocks.iter().map(|block| names::split(block).0).collect(),
     };
-    let more = keys.filter(|key| {
+    keys.retain(|key| {
         block(key)
             .is_some_and(|block| blocks.contains(block) || kinds.contains(&names::split(block).0))
     });
-    more.copied().collect()
 }
 
 /// The key up to its first number that has something below.

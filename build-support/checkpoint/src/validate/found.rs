@@ -1,6 +1,6 @@
 //! Where each need is in the checkpoint.
 
-use crate::hash::{HashMap, HashSet};
+use crate::hash::HashSet;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use super::forms::{Forms, Scales};
 use super::names::Names;
 use super::{Expected, Form, Need, Needs, Rows, Source, gguf};
 use crate::dtype::Dtype;
-use crate::open::{Checkpoint, Tensor};
+use crate::open::{Checkpoint, Tensor, TensorId};
 
 /// For each need, the tensor that is it.
 pub(super) struct Found<'c> {
@@ -124,9 +124,9 @@ impl<'c> Found<'c> {
     pub fn sources(&self, expected: &Expected<'_>) -> BTreeMap<usize, Source> {
         let pairs = expected.needs.iter().zip(&self.hits).enumerate();
         let sources = pairs.filter_map(|(id, (need, hit))| {
-            let (hit, key) = ((*hit)?, hit.as_ref()?.tensor.name());
+            let hit = hit.as_ref()?;
             let source = Source {
-                key: (need.name != key).then(|| key.into()),
+                id: (need.name != hit.tensor.name()).then(|| hit.tensor.id()),
                 rows: self.rows.get(&id).copied().unwrap_or_default(),
                 form: hit.form,
             };
@@ -205,30 +205,32 @@ fn first(needs: &dyn Needs, id: usize) -> usize {
 
 /// Pairs of needs that would take one tensor, and are not one in the trace.
 fn twice(needs: &dyn Needs, hits: &[Option<Hit<'_>>]) -> Vec<(usize, usize)> {
-    let found = || {
-        let hits = hits.iter().enumerate();
-        hits.filter_map(|(id, hit)| Some((id, hit.as_ref()?.tensor.name())))
+    let found = |own: bool| {
+        let hits = (0u32..).zip(hits);
+        let hits = hits.filter_map(|(id, hit)| Some((id, hit.as_ref()?.tensor)));
+        hits.filter(move |(id, tensor)| (needs.get(*id as usize).name == tensor.name()) == own)
     };
-    let is_own = |id: usize, key: &str| needs.get(id).name == key;
     // Names of needs are unique, so that one of the two has another name than the key.
-    let mut takes: HashMap<&str, usize> = HashMap::default();
+    let takes = found(false).map(|(need, tensor)| (tensor.id(), need));
+    let mut takes: Vec<(TensorId, u32)> = takes.collect();
+    takes.sort_unstable();
     let mut pairs = Vec::new();
-    for own in [false, true] {
-        for (id, key) in found().filter(|&(id, key)| is_own(id, key) == own) {
-            match takes.get(key) {
-                Some(&other) if first(needs, other) != first(needs, id) => {
-                    pairs.push((other.min(id), other.max(id)));
-                }
-                Some(_) => {}
-                None if own => {}
-                None => {
-                    takes.insert(key, id);
-                }
-            }
+    let mut add = |other: u32, id: u32| {
+        let (other, id) = (other as usize, id as usize);
+        if first(needs, other) != first(needs, id) {
+            pairs.push((other.min(id), other.max(id)));
         }
-        if takes.is_empty() {
-            break;
-        }
+    };
+    for same in takes.chunk_by(|a, b| a.0 == b.0) {
+        same[1..].iter().for_each(|&(_, id)| add(same[0].1, id));
+    }
+    if takes.is_empty() {
+        return pairs;
+    }
+    for (need, tensor) in found(true) {
+        let at = takes.partition_point(|(other, _)| *other < tensor.id());
+        let other = takes.get(at).filter(|(other, _)| *other == tensor.id());
+        other.into_iter().for_each(|&(_, other)| add(other, need));
     }
     pairs
 }

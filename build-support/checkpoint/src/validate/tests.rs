@@ -155,8 +155,9 @@ fn sources_say_where_everything_is() {
         ],
         ..Expected::DEFAULT
     };
-    let validated = validate(&expected, &checkpoint(&tensors)).expect("it fits");
-    let keys = [0, 1, 2, 3].map(|need| validated.source(need).key.as_deref());
+    let checkpoint = checkpoint(&tensors);
+    let validated = validate(&expected, &checkpoint).expect("it fits");
+    let keys = [0, 1, 2, 3].map(|need| validated.source(need).key(&checkpoint));
     let wte = Some("wte.weight");
     assert_eq!(keys, [wte, Some("h.0.gate.weight"), None, wte]);
 }

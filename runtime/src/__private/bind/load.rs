@@ -134,21 +134,22 @@ fn sources(
     keys: Vec<RequiredKey>,
     mut sources: BTreeMap<usize, Source>,
 ) -> Result<HashMap<String, Source>> {
+    let checkpoint = weights.checkpoint();
     let mut all = HashMap::with_capacity(keys.len());
     let mut problems = Vec::new();
     // What others are tied to is asked for before them.
     for (number, key) in keys.into_iter().enumerate() {
         let source = sources.remove(&number).unwrap_or_default();
         let first = key.tied_to.and_then(|first| {
-            let source: &Source = all.get(&first)?;
-            let mut source = source.clone();
-            source.key.get_or_insert_with(|| first.into());
+            let mut source: Source = *all.get(&first)?;
+            let own = || Some(checkpoint.get(&first)?.id());
+            source.id = source.id.or_else(own);
             Some(source)
         });
         let source = match first {
             Some(first) => {
-                let own = source.key.as_deref().unwrap_or(&key.name);
-                let of_first = first.key.as_deref().unwrap_or(own);
+                let own = source.key(checkpoint).unwrap_or(&key.name);
+                let of_first = first.key(checkpoint).unwrap_or(own);
                 if !weights.is_same((of_first, first.rows), (own, source.rows)) {
                     problems.push(untied(of_first, own, "their values"));
                 }

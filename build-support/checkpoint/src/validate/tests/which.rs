@@ -41,7 +41,7 @@ fn keys(
         return Err(lines(&expected, file));
     };
     let key = |(id, need): (usize, Need<'_>)| {
-        let key = validated.source(id).key.as_deref();
+        let key = validated.source(id).key(file);
         key.unwrap_or(need.name).to_owned()
     };
     Ok(needs.iter().enumerate().map(key).collect())
