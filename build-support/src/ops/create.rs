@@ -1,6 +1,6 @@
 //! Tensors made from nothing but sizes.
 
-use super::{Row, Rule, count, float, int, number, op, signed, why};
+use super::{Row, Rule, count, float, int, number, number_or_size, op, signed, why};
 use crate::ir::Expr;
 use crate::lower::{Ctx, Why, storage};
 use crate::manifest::{Dim, Dtype, Scalar};
@@ -109,10 +109,10 @@ fn arange(c: &Ctx) -> Result<Expr, Why> {
         return Ok(crate::lower::cast(c, x, Dtype::Int64, dtype));
     }
     let bound = |name, default| match c.given(name) {
-        true => number(c, name).map(float),
+        true => number_or_size(c, name),
         false => Ok(float(default)),
     };
-    let (start, end) = (bound("start", 0.0)?, number(c, "end").map(float)?);
+    let (start, end) = (bound("start", 0.0)?, number_or_size(c, "end")?);
     let step = bound("step", 1.0)?;
     op(
         "arange",
@@ -121,7 +121,7 @@ fn arange(c: &Ctx) -> Result<Expr, Why> {
 }
 
 fn linspace(c: &Ctx) -> Result<Expr, Why> {
-    let (start, end) = (float(number(c, "start")?), float(number(c, "end")?));
+    let (start, end) = (number_or_size(c, "start")?, number_or_size(c, "end")?);
     let steps = Expr::Size(c.size("steps")?);
     let dtype = c.dtype_expr(c.out_dtype());
     op("linspace", [start, end, steps, dtype, Expr::Device])
@@ -142,18 +142,20 @@ fn whole(c: &Ctx, name: &str, default: i64) -> Result<Dim, Why> {
 }
 
 fn eye(c: &Ctx) -> Result<Expr, Why> {
-    let [Dim::Size(n), Dim::Size(m)] = c.out_shape() else {
-        return why("the size is symbolic: compare two `torch.arange` instead");
+    let [rows, columns] = c.out_shape() else {
+        return why("its result is no matrix");
     };
-    op(
-        "eye",
-        [int(*n), int(*m), c.dtype_expr(c.out_dtype()), Expr::Device],
-    )
+    let sizes = [rows, columns].map(|size| Expr::Size(size.clone()));
+    let kind = [c.dtype_expr(c.out_dtype()), Expr::Device];
+    op("eye", sizes.into_iter().chain(kind))
 }
 
 fn triangle(c: &Ctx, name: &'static str) -> Result<Expr, Why> {
-    let diagonal = c.int_or("diagonal", 0)?;
-    op(name, [c.tensor("self")?.expr, int(diagonal)])
+    let diagonal = match c.given("diagonal") {
+        true => c.size("diagonal")?,
+        false => Dim::Size(0),
+    };
+    op(name, [c.tensor("self")?.expr, signed(&diagonal)])
 }
 
 fn triangle_indices(c: &Ctx, name: &'static str) -> Result<Expr, Why> {

@@ -134,8 +134,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 fn adaptive(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
-    let sizes = c.sizes("output_size", 1, dims)?;
-    op(name, [c.tensor("self")?.expr, one_or_tuple(&sizes)])
+    op(name, [c.tensor("self")?.expr, sizes(last_sizes(c, dims)?)])
 }
 
 /// Of an op that returns the largest elements and where they were.
@@ -152,8 +151,12 @@ fn last_sizes(c: &Ctx, dims: usize) -> Result<Vec<Dim>, Why> {
     }
 }
 
+/// One size, or several as a tuple.
 fn sizes(dims: Vec<Dim>) -> Expr {
-    Expr::Tuple(dims.into_iter().map(Expr::Size).collect())
+    match <[Dim; 1]>::try_from(dims) {
+        Ok([one]) => Expr::Size(one),
+        Err(many) => Expr::Tuple(many.into_iter().map(Expr::Size).collect()),
+    }
 }
 
 fn max_unpool(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {
@@ -283,11 +286,7 @@ fn resized(c: &Ctx, dims: usize) -> Result<[Expr; 2], Why> {
             }
         }
     }
-    let size = match to {
-        [length] => Expr::Size(length.clone()),
-        to => sizes(to.to_vec()),
-    };
-    Ok([x.expr, size])
+    Ok([x.expr, sizes(to.to_vec())])
 }
 
 fn interpolated(c: &Ctx, name: &'static str, dims: usize) -> Result<Expr, Why> {

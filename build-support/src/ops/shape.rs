@@ -278,7 +278,10 @@ fn roll(c: &Ctx) -> Result<Expr, Why> {
     } else {
         Vec::new()
     };
-    let shifts = c.ints("shifts")?;
+    let shifts = match c.size("shifts") {
+        Ok(one) => vec![one],
+        Err(_) => c.size_list("shifts")?,
+    };
     if shifts.len() != dims.len().max(1) {
         return why(format!(
             "{} shifts for {} dimensions",
@@ -286,7 +289,7 @@ fn roll(c: &Ctx) -> Result<Expr, Why> {
             dims.len()
         ));
     }
-    let shifts = shifts.into_iter().map(int).collect();
+    let shifts = shifts.iter().map(signed).collect();
     op("roll", [x.expr, Expr::Slice(shifts), ints(&dims)])
 }
 
@@ -321,7 +324,11 @@ fn repeat_interleave(c: &Ctx) -> Result<Expr, Why> {
     } else {
         Expr::None
     };
-    op("repeat_interleave", [x.expr, count(c, "repeats")?, dim])
+    let repeats = match c.size("repeats")? {
+        Dim::Size(_) => count(c, "repeats")?,
+        open => Expr::Size(open),
+    };
+    op("repeat_interleave", [x.expr, repeats, dim])
 }
 
 /// Padding is given last dimension first; the runtime takes one pair per dimension.
