@@ -58,6 +58,13 @@ const VIEWS: &[&str] = &[
     "aten._unsafe_view.default",
 ];
 
+/// Ops that only change the dtype.
+const CASTS: &[&str] = &[
+    "aten._to_copy.default",
+    "aten.to.dtype",
+    "aten.type_as.default",
+];
+
 /// What a matched node becomes: an op and its arguments.
 type Fused = (String, Vec<(String, Arg)>);
 
@@ -100,7 +107,7 @@ impl<'g> Matcher<'g> {
 
     /// A tensor before a cast, if it is the result of one.
     fn before_cast(&self, source: Source) -> Source {
-        let cast = self.made_by(source, &["aten._to_copy.default", "aten.to.dtype"]);
+        let cast = self.made_by(source, CASTS);
         cast.and_then(|node| node.args.iter().find_map(|(_, a)| a.tensor()))
             .unwrap_or(source)
     }

@@ -9,8 +9,9 @@ pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
     }
     let key = repeated(m, node.tensor("key")?)?;
     let value = repeated(m, node.tensor("value")?)?;
-    let (k, v) = (m.graph.shape(key), m.graph.shape(value));
-    (k.get(1) == v.get(1)).then_some(())?;
+    let heads = |source| m.graph.shape(source).get(1).cloned();
+    (heads(key) == heads(value)).then_some(())?;
+    (heads(node.tensor("query")?) == heads(node.tensor("key")?)).then_some(())?;
     let mut args = node.args.clone();
     for (name, arg) in &mut args {
         match name.as_str() {
@@ -22,9 +23,14 @@ pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
     Some((node.op.clone(), args))
 }
 
-/// The tensor `[batch, heads, n, d]` behind `unsqueeze(2)`, `expand` and a reshape that together
-/// repeat each head.
+/// The tensor `[batch, heads, n, d]` of which each head is repeated, by an op or by `unsqueeze(2)`,
+/// `expand` and a reshape.
 fn repeated(m: &Matcher, source: Source) -> Option<Source> {
+    if let Some(repeat) = m.made_by(source, &["aten.repeat_interleave.self_int"]) {
+        let heads = repeat.tensor("self")?;
+        let is_heads = m.graph.shape(heads).len() == 4 && matches!(int(repeat, "dim", 0)?, 1 | -3);
+        return is_heads.then_some(heads);
+    }
     let view = m.made_by(source, VIEWS)?;
     let expand = m.made_by(view.tensor("self")?, &["aten.expand.default"])?;
     let unsqueeze = m.made_by(expand.tensor("self")?, &["aten.unsqueeze.default"])?;

@@ -1,6 +1,6 @@
 //! `x * rsqrt(mean(x²) + eps) * weight` becomes one normalisation.
 
-use super::{Fused, Matcher, is_last, is_plain, number, tensor};
+use super::{CASTS, Fused, Matcher, is_last, is_plain, number, tensor};
 use crate::manifest::{Arg, Dtype, Node, Source};
 
 /// The styles differ in where the result is rounded to the model's dtype: before the weight
@@ -13,8 +13,7 @@ pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
                 .into_iter()
                 .find_map(|(weight, y)| plain(m, node, weight, y))
         }
-        "aten._to_copy.default" => rounded_last(m, node),
-        _ => None,
+        op => CASTS.contains(&op).then(|| rounded_last(m, node))?,
     }
 }
 
@@ -93,9 +92,37 @@ fn normalised(m: &Matcher, y: Source) -> Option<(Source, f64)> {
         let last = matches!(dims[..], [Arg::Int(d)] if is_last(d, rank));
         matches!(mean.arg("dtype"), None | Some(Arg::Null)).then_some(())?;
         let kept = matches!(mean.arg("keepdim"), Some(Arg::Bool(true)));
-        let square = m.made_by(mean.tensor("self")?, &["aten.pow.Tensor_Scalar"])?;
-        let two = number(square, "exponent")? == 2.0;
-        (last && kept && two && square.tensor("self")? == x).then_some(())?;
-        Some((m.before_cast(x), eps))
+        let squared = squared(m, mean.tensor("self")?)?;
+        let x = common(m, squared, x, product)?;
+        (last && kept).then_some((x, eps))
     })
+}
+
+/// What is squared.
+fn squared(m: &Matcher, source: Source) -> Option<Source> {
+    let ops = [
+        "aten.pow.Tensor_Scalar",
+        "aten.square.default",
+        "aten.mul.Tensor",
+    ];
+    let node = m.made_by(source, &ops)?;
+    let x = node.tensor("self")?;
+    let is_square = match node.op.as_str() {
+        "aten.pow.Tensor_Scalar" => number(node, "exponent")? == 2.0,
+        "aten.square.default" => true,
+        _ => node.tensor("other")? == x,
+    };
+    is_square.then_some(x)
+}
+
+/// What is cast to the dtype of a product where it is squared and where it is multiplied: by itself,
+/// or by the product, which casts what is narrower.
+fn common(m: &Matcher, squared: Source, x: Source, product: &Node) -> Option<Source> {
+    let upper = m.graph.dtype(Source::Value(product.out[0]));
+    let is_upper = |source| m.graph.dtype(source) == upper;
+    let (before, of_squared) = (m.before_cast(x), m.before_cast(squared));
+    if squared == x || before == of_squared && is_upper(squared) && is_upper(x) {
+        return Some(before);
+    }
+    (of_squared == x && is_upper(squared)).then_some(x)
 }

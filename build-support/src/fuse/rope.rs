@@ -51,10 +51,17 @@ fn rotate_half(m: &Matcher, source: Source) -> Option<Source> {
     (x == y && start == 0 && middle == half && 2 * half == width && end >= width).then_some(x)
 }
 
-/// Input, start and end of a slice of the last dimension.
+/// Input, start and end of a slice of the last dimension, or of one of its equal parts.
 fn slice(m: &Matcher, source: Source, rank: usize) -> Option<(Source, i64, i64)> {
-    let slice = m.made_by(source, &["aten.slice.Tensor"])?;
+    let slice = m.made_by(source, &["aten.slice.Tensor", "aten.split.Tensor"])?;
     is_last(int(slice, "dim", 0)?, rank).then_some(())?;
+    if slice.op == "aten.split.Tensor" {
+        let mut parts = slice.out.iter().map(|part| Source::Value(*part));
+        let before = i64::try_from(parts.position(|part| part == source)?).ok()?;
+        let width = int(slice, "split_size", 0)?;
+        let start = before.checked_mul(width)?;
+        return Some((slice.tensor("self")?, start, start.checked_add(width)?));
+    }
     (int(slice, "step", 1)? == 1).then_some(())?;
     Some((
         slice.tensor("self")?,

@@ -41,6 +41,10 @@ const FUSED: &[(&str, &str)] = &[
     ("gated_silu", "pycandle.swiglu"),
     ("gelu", "aten.gelu.default"),
     ("gqa", "aten.scaled_dot_product_attention.default"),
+    (
+        "gqa_repeat_interleave",
+        "aten.scaled_dot_product_attention.default",
+    ),
     ("linear", "pycandle.addmm"),
     ("mask_causal", "pycandle.causal_mask"),
     ("mask_causal_padding", "pycandle.causal_mask"),
@@ -50,7 +54,12 @@ const FUSED: &[(&str, &str)] = &[
     ("rms_norm", "pycandle.rms_norm"),
     ("rms_norm_offset", "pycandle.rms_norm"),
     ("rms_norm_offset_two", "pycandle.rms_norm"),
+    ("rms_norm_product", "pycandle.rms_norm"),
+    ("rms_norm_promoted", "pycandle.rms_norm"),
+    ("rms_norm_square", "pycandle.rms_norm"),
+    ("rms_norm_type_as", "pycandle.rms_norm"),
     ("rope", "pycandle.rope"),
+    ("rope_chunk", "pycandle.rope"),
     ("rope_swapped_tables", "pycandle.rope"),
 ];
 
