@@ -16,7 +16,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use pycandle_checkpoint::Checkpoint;
+use pycandle_checkpoint::{Checkpoint, quoted};
 
 use crate::report::{Error, Report};
 use absence::{Absent, absent};
@@ -269,7 +269,7 @@ impl<'a> Place<'a> {
     }
 
     fn command(&self) -> String {
-        format!("cargo pycandle lock --weights {}", slashed(self.shown))
+        format!("cargo pycandle lock --weights {}", quoted(self.shown))
     }
 }
 

@@ -135,7 +135,7 @@ fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
     };
     let of_source = |path: &Path| {
         let mut shards = weights.shards().iter();
-        path == weights.shown() || shards.any(|shard| path == shard.shown())
+        path != args.out && (path == weights.shown() || shards.any(|s| path == s.shown()))
     };
     let stop = |error: Error| match error.files().all(|(path, _)| of_source(path)) {
         true => Stop::Failed(error.to_string()),

@@ -186,7 +186,8 @@ impl<'a> Plan<'a> {
         let place = Place::new(out, checkpoint, options.force);
         if checkpoint.is_snapshot() {
             problems.push(format!(
-                "{} has no weights, only what was written down about them",
+                "of {} there is only its lock here, which has no weights: put the weights beside it, \
+                 or name them with `--weights`",
                 checkpoint.shown().display()
             ));
         }

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::files::{self, Place};
+use crate::text::quoted;
 
 /// How an index of pickled shards ends.
 pub(crate) const PICKLED_INDEX: &str = ".bin.index.json";
@@ -120,17 +121,6 @@ fn needs_python(what: &str, weights: &Path, out: &Path) -> String {
     )
 }
 
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    // Paths in messages use `/` on every system.
-    let path = path.display().to_string().replace('\\', "/");
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
-    match path.chars().all(plain) {
-        true => path,
-        false => format!("'{}'", path.replace('\'', r"'\''")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,11 +136,5 @@ mod tests {
         assert!(is_pickled(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."));
         assert!(!is_pickled(b"\x08\0\0\0\0\0\0\0{}"));
         assert!(!is_pickled(b""));
-    }
-
-    #[test]
-    fn the_command_can_be_pasted() {
-        assert_eq!(quoted(Path::new("weights/a.bin")), "weights/a.bin");
-        assert_eq!(quoted(Path::new("my model's.bin")), r"'my model'\''s.bin'");
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 //! use pycandle_checkpoint::{
 //!     Class, Dtype, Expected, Finding, Form, Found, Line, Located, Mismatch, Need, Rename, Rows,
-//!     Snapshot, Source, Validated, locate, validate,
+//!     Snapshot, Source, TensorId, Validated, locate, validate,
 //! };
 //! let mut snapshot = Snapshot::default(); // or `Checkpoint::open`, which reads headers
 //! snapshot.tensor("model.fc.weight", Dtype::BF16, &[3, 4])?;
@@ -74,7 +74,7 @@ pub use header::{PADDING, Value};
 pub use open::{Checkpoint, Shard, Tensor, TensorId, config_at};
 pub use ranges::{expand, expand_pairs, shorten, shorten_pairs};
 pub use snapshot::Snapshot;
-pub use text::escaped;
+pub use text::{escaped, quoted};
 pub use validate::{
     Class, Expected, Finding, Form, Found, Line, Located, Mismatch, Names, Need, Needs, Rename,
     Rows, Source, Validated, config_facts, locate, need_of_key, validate,

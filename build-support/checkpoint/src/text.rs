@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::path::Path;
 
 /// The text with every character escaped that a terminal obeys or does not show: controls, line
 /// breaks, and what changes the direction of text or takes no room.
@@ -27,6 +28,22 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(shown)
+}
+
+/// A path as a shell takes it, with `/` on every system.
+///
+/// ```
+/// use pycandle_checkpoint::quoted;
+/// assert_eq!(quoted("weights/a.bin".as_ref()), "weights/a.bin");
+/// assert_eq!(quoted("my model's.bin".as_ref()), r"'my model'\''s.bin'");
+/// ```
+pub fn quoted(path: &Path) -> String {
+    let path = path.display().to_string().replace('\\', "/");
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
+    match path.chars().all(plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 /// Controls (Unicode's Cc), line and paragraph separators, and format characters (Cf) that names

@@ -355,7 +355,8 @@ pub(super) fn rows(need: Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows,
              which loading does not undo"
         )),
         Some(Conversion::Interleaved) => {
-            let key = match key.split('.').nth(2) {
+            let (name, part) = (key, key.split('.').nth(2));
+            let key = match part {
                 _ if is_interleaved(need.name) => return Ok(Rows::AsStored),
                 Some("attn_q") => "head_count",
                 Some("attn_k") => "head_count_kv",
@@ -363,12 +364,20 @@ pub(super) fn rows(need: Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows,
             };
             // Without a count of its own, k has as many heads as q. A count that differs from layer to
             // layer is an array, and none.
-            let heads = metadata(from, &format!("attention.{key}"))
-                .or_else(|| metadata(from, "attention.head_count"))
-                .and_then(Value::as_usize);
-            let rows = need.shape.first().copied().unwrap_or(0);
+            let of_q = metadata(from, "attention.head_count");
+            let heads = metadata(from, &format!("attention.{key}")).or(of_q);
+            let heads = heads.and_then(Value::as_usize);
+            let first = |shape: &[usize]| shape.first().copied().unwrap_or(0);
+            let rows = first(need.shape);
+            // Heads of k are as wide as those of q.
+            let q = from.get(&name.replacen("attn_k", "attn_q", 1));
+            let as_wide = |heads: usize| {
+                let of_q = of_q.and_then(Value::as_usize);
+                let both = q.zip(of_q);
+                both.is_none_or(|(q, of_q)| first(q.shape()) * heads == rows * of_q)
+            };
             match heads {
-                Some(heads) if heads > 0 && rows % (2 * heads) == 0 => {
+                Some(heads) if heads > 0 && rows % (2 * heads) == 0 && as_wide(heads) => {
                     Ok(Rows::Interleaved { heads })
                 }
                 _ => Err(format!(

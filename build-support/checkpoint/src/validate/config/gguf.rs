@@ -135,8 +135,13 @@ fn rope(checkpoint: &Checkpoint, trace: &Map<String, Json>) -> Map<String, Json>
         PARTIAL.1,
         partial(checkpoint, trace).map(|part| json!(part)),
     );
-    if let Some(theta) = get("rope.freq_base") {
-        add("rope_theta", Some(theta));
+    let theta = get("rope.freq_base");
+    // Where nothing is said, llama.cpp turns by what the first of these models did.
+    let told = trace.get(PARTIAL.0).and_then(|rope| rope.get("rope_theta"));
+    let unsaid = told.filter(|told| told.is_number() && theta.is_none());
+    add("rope_theta", unsaid.map(|_| json!(10000.0)));
+    if theta.is_some() {
+        add("rope_theta", theta);
         add("rope_type", kind(checkpoint).map(|kind| json!(kind)));
         add("factor", get("rope.scaling.factor"));
         let context = get("rope.scaling.original_context_length");

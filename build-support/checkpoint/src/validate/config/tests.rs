@@ -386,6 +386,18 @@ fn what_a_trace_says_of_a_gguf_is_compared_by_either_name() {
 }
 
 #[test]
+fn a_gguf_that_says_nothing_of_its_rotation_has_llama_cpps() {
+    let trace = |theta: &str| format!(r#"{{"model_type": "llama", "rope_theta": {theta}}}"#);
+    check_gguf(&trace("1e4"), "llama", &[], &[]);
+    check_gguf(
+        &trace("5e5"),
+        "llama",
+        &[],
+        &["config: rope_theta is 10000.0 in m.gguf, 500000.0 in the trace"],
+    );
+}
+
+#[test]
 fn of_long_lists_the_first_difference_is_shown() {
     let list = |of: &[&str]| {
         let all: Vec<_> = (0..100).map(|i| of[i % of.len()]).collect();

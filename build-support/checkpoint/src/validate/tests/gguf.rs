@@ -101,8 +101,20 @@ fn blocks_that_cannot_be_multiplied_by_are_named() {
 
 /// The rows of q and k of a llama with 4 and so many heads, by the names of the trace.
 fn rows_of(q: &str, k: &str, kv: Option<crate::Value>) -> Result<[Rows; 2], String> {
-    let shape: &[usize] = &[16, 32];
-    let needs = needs(&[q, k].map(|name| (format!("layers.0.{name}.weight"), shape.to_vec())));
+    rows_of_shapes(q, k, kv, [16, 16])
+}
+
+/// The same with so many rows of q and k.
+fn rows_of_shapes(
+    q: &str,
+    k: &str,
+    kv: Option<crate::Value>,
+    rows: [usize; 2],
+) -> Result<[Rows; 2], String> {
+    let shapes = rows.map(|rows| vec![rows, 32]);
+    let names = [q, k].map(|name| format!("layers.0.{name}.weight"));
+    let needs: Vec<_> = names.into_iter().zip(shapes.clone()).collect();
+    let needs = super::needs(&needs);
     let mut snapshot = Snapshot::default();
     snapshot.gguf(true);
     let mut put = |key: &str, value| snapshot.metadata(key, value);
@@ -110,7 +122,8 @@ fn rows_of(q: &str, k: &str, kv: Option<crate::Value>) -> Result<[Rows; 2], Stri
     put("llama.attention.head_count", crate::Value::Integer(4));
     kv.into_iter()
         .for_each(|value| put("llama.attention.head_count_kv", value));
-    for name in ["blk.0.attn_q.weight", "blk.0.attn_k.weight"] {
+    let names = ["blk.0.attn_q.weight", "blk.0.attn_k.weight"];
+    for (name, shape) in names.into_iter().zip(&shapes) {
         snapshot.tensor(name, Dtype::F32, shape).expect("new");
     }
     let file = snapshot.into_checkpoint("m.gguf".as_ref(), "m.gguf".as_ref());
@@ -127,8 +140,14 @@ fn rows_are_moved_only_by_a_count_of_heads_that_is_known() {
     let heads = |heads| Rows::Interleaved { heads };
     let (q, k) = ("self_attn.q_proj", "self_attn.k_proj");
     let integer = crate::Value::Integer;
-    assert_eq!(rows_of(q, k, Some(integer(2))), Ok([heads(4), heads(2)]));
+    // Without a count of its own, k has as many heads as q, unless they are of another width.
     assert_eq!(rows_of(q, k, None), Ok([heads(4), heads(4)]));
+    let narrow = rows_of_shapes(q, k, None, [16, 8]).expect_err("heads of half the width");
+    assert!(narrow.contains("there is no number of heads"), "{narrow}");
+    assert_eq!(
+        rows_of_shapes(q, k, Some(integer(2)), [16, 8]),
+        Ok([heads(4), heads(2)])
+    );
     // Counts that differ from layer to layer, none, and one that is no divisor of the rows.
     for odd in [crate::Value::Array(2), integer(0), integer(-1), integer(3)] {
         let text = rows_of(q, k, Some(odd)).expect_err("no count of heads");
