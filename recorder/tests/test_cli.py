@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -64,6 +65,23 @@ def test_records_a_causal_folder_with_cache_and_goldens(folder, tmp_path, capsys
     assert ranges == {"batch": (0, None), "sequence": (0, None), "past": (0, None)}
     with safe_open(out / "tiny-llama_trace.safetensors", "pt") as file:
         assert "model.layers.1.mlp#0.out.0" in file.keys()  # noqa: SIM118
+
+
+def test_a_snapshot_of_the_hub_is_known_by_its_name_and_commit(folder, tmp_path):
+    commit, out = "0123456789" * 4, tmp_path / "out"
+    snapshot = tmp_path / "models--owner--tiny" / "snapshots" / commit
+    shutil.copytree(folder, snapshot)
+    assert main(["record", str(snapshot), "--no-goldens", "--out", str(out)]) == 0
+    manifest = json.loads((out / "tiny_manifest.json").read_text())
+    assert manifest["config"].pop("_commit_hash") == commit
+    assert manifest["config"] == json.loads((snapshot / "config.json").read_text())
+
+    model = LlamaForCausalLM.from_pretrained(snapshot).eval()
+    recorder = GoldenRecorder(out)
+    recorder.record(model, torch.ones(1, 3, dtype=torch.long), use_cache=False)
+    recorder.save("own")
+    manifest = json.loads((out / "own_manifest.json").read_text())
+    assert manifest["config"]["_commit_hash"] == commit
 
 
 def test_a_size_can_be_fixed(folder, tmp_path):

@@ -19,6 +19,7 @@ from .checkpoint import Checkpoint, memory_size
 from .errors import MissingWeightsError, RecordError, quoted, shown
 from .examples import example, fixed
 from .failures import first_line
+from .huggingface import commit_of
 from .meta import meta_device
 from .recorder import GoldenRecorder, check_name
 from .schema import Manifest
@@ -140,7 +141,8 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
         say("tracing")
         with _fixable():
             manifest = recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
-    recorder.use_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    told = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    recorder.use_config(commit_of(config) | told)
     say(f"{len(manifest.nodes)} nodes, {len(manifest.parameters)} parameters{_caches(manifest)}")
     written = recorder.save(name)
     goldens = weights = None
@@ -219,7 +221,10 @@ def _in_one_line(cls: Any, done: str) -> Iterator[None]:
 
 
 def _stem(path: Path) -> str:
-    name = path.resolve().name
+    path = path.resolve()
+    name = path.name
+    if path.parent.name == "snapshots":  # of the hub's cache: models--OWNER--NAME/snapshots/COMMIT
+        name = path.parents[1].name.rpartition("--")[2]
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).lstrip(".")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -252,4 +254,17 @@ def config_json(model: nn.Module) -> dict[str, Any] | None:
         return None
     config = json.loads(model.config.to_json_string(use_diff=False))  # type: ignore
     config.pop("_name_or_path", None)
-    return config
+    return config | commit_of(model.config)
+
+
+def commit_of(config: Any) -> dict[str, str]:
+    """The commit of the hub that a config was read from, as an entry of `config.json`.
+
+    A config that is read from a folder knows the folder, which in the hub's cache is of a commit.
+    """
+    commit = getattr(config, "_commit_hash", None)
+    if not isinstance(commit, str):
+        folder = Path(getattr(config, "_name_or_path", None) or "").resolve()
+        found = re.search(r"/snapshots/([0-9a-f]{40})$", folder.as_posix())
+        commit = found and found[1]
+    return {"_commit_hash": commit} if commit else {}
