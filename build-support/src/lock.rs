@@ -115,16 +115,20 @@ pub fn open(weights: &Path, shown: &Path) -> Result<Opened, Report> {
         (None, Some(lock)) => {
             let checkpoint = place.files()?;
             let lines = differences(&lock, &checkpoint)?;
-            place.agree(lines)?;
+            place.agree(lines, "")?;
             Ok(place.opened(checkpoint, true, Vec::new()))
         }
         (Some(absent), Some(lock)) => {
             let beside = beside::beside(&lock, weights, shown).map_err(unreadable)?;
             let mut differences = beside.differences;
-            if let Absent::Pointers(sizes) = absent {
-                differences.extend(sizes_differ(&lock, &sizes));
-            }
-            place.agree(differences)?;
+            let first = match absent {
+                Absent::Nothing => ", where the weights are",
+                Absent::Pointers(sizes) => {
+                    differences.extend(sizes_differ(&lock, &sizes));
+                    ", once `git lfs pull` has fetched it"
+                }
+            };
+            place.agree(differences, first)?;
             Ok(place.opened(lock.checkpoint, true, beside.read))
         }
         (Some(absent), None) => Err(place.nothing(&absent).into()),
@@ -208,8 +212,8 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// An error with these differences, if there are any.
-    fn agree(&self, differences: Vec<String>) -> Result<(), Report> {
+    /// An error with these differences, if there are any; `first` is what writing a lock takes.
+    fn agree(&self, differences: Vec<String>, first: &str) -> Result<(), Report> {
         if differences.is_empty() {
             return Ok(());
         }
@@ -226,7 +230,7 @@ impl<'a> Place<'a> {
         lines.extend(shortened(differences));
         lines.push(String::new());
         lines.push(format!(
-            "if the checkpoint is the right one, lock it again: {}",
+            "if the checkpoint is the right one, lock it again{first}: {}",
             self.command()
         ));
         lines.push("if the lock is, put back the checkpoint that it describes".into());

@@ -184,6 +184,7 @@ fn what_is_there_without_the_weights_has_to_agree_with_the_lock() {
     folder.refuses("config.json eps: 1e-5 in the lock, 1e-6 on disk");
     folder.write("config.json", CONFIG.replace("10000.0", "5.0").as_bytes());
     folder.refuses("config.json rope.theta: 10000.0 in the lock, 5.0 on disk");
+    folder.refuses("lock it again, where the weights are: cargo pycandle lock --weights");
     folder.write("config.json", b"{");
     let error = folder.open().expect_err("no JSON");
     assert!(
@@ -319,6 +320,7 @@ fn weights_can_be_absent_in_several_ways() {
     assert!(folder.open().expect("the lock").checkpoint.is_snapshot());
     folder.write("m.safetensors", pointer(size + 1).as_bytes());
     folder.refuses("bytes in Git LFS");
+    folder.refuses("lock it again, once `git lfs pull` has fetched it: cargo pycandle lock");
     std::fs::remove_file(folder.path("m.safetensors.lock.json")).expect("removed");
     folder.refuses("what Git LFS keeps in place of the weights");
 }
