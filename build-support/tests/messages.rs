@@ -38,6 +38,12 @@ fn arguments_are_shown_as_they_stand_in_the_manifest() {
             r#""kernel_size": [3, -3]"#,
             "argument `kernel_size` is [3, -3], expected one size or 2, none below 0",
         ),
+        (
+            "arange_start_step",
+            r#""step": -2"#,
+            r#""step": -2.5"#,
+            "aten.arange.start_step: makes integers of fractions: give whole numbers",
+        ),
     ] {
         let text = refusal(name, recorded, edited);
         assert!(text.contains(says), "{text}");

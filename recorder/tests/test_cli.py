@@ -74,6 +74,7 @@ def test_a_snapshot_of_the_hub_is_known_by_its_name_and_commit(folder, tmp_path)
     assert main(["record", str(snapshot), "--no-goldens", "--out", str(out)]) == 0
     manifest = json.loads((out / "tiny_manifest.json").read_text())
     assert manifest["config"].pop("_commit_hash") == commit
+    assert manifest["config"].pop("_repository") == "owner/tiny"
     assert manifest["config"] == json.loads((snapshot / "config.json").read_text())
 
     model = LlamaForCausalLM.from_pretrained(snapshot).eval()

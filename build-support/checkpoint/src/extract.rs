@@ -186,8 +186,8 @@ impl<'a> Plan<'a> {
         let place = Place::new(out, checkpoint, options.force);
         if checkpoint.is_snapshot() {
             problems.push(format!(
-                "of {} there is only its lock here, which has no weights: put the weights beside it, \
-                 or name them with `--weights`",
+                "the weights of {} are absent, there is only its lock: put them beside it, or name \
+                 others with `--weights`",
                 checkpoint.shown().display()
             ));
         }

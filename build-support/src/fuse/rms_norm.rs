@@ -48,9 +48,10 @@ fn rounded_last(m: &Matcher, node: &Node) -> Option<Fused> {
         if m.graph.dtype(x) != out {
             return None;
         }
-        match unit_offset(m, weight) {
+        let is_upper = m.graph.dtype(weight) == upper;
+        match unit_offset(m, weight).filter(|_| is_upper) {
             Some(weight) => fused(m, x, weight, eps, "unit_offset"),
-            None => fused(m, x, m.before_cast(weight), eps, "f32_scale"),
+            None => fused(m, x, widened(m, weight), eps, "f32_scale"),
         }
     })
 }
@@ -74,12 +75,28 @@ fn fused(m: &Matcher, x: Source, weight: Source, eps: f64, style: &str) -> Optio
 fn unit_offset(m: &Matcher, source: Source) -> Option<Source> {
     let add = m.made_by(source, &["aten.add.Tensor"])?;
     (number(add, "other")? == 1.0 && is_plain(add)).then_some(())?;
-    Some(m.before_cast(add.tensor("self")?))
+    Some(widened(m, add.tensor("self")?))
+}
+
+/// A tensor before a cast that changes none of its numbers.
+fn widened(m: &Matcher, source: Source) -> Source {
+    let before = m.before_cast(source);
+    let kinds = (m.graph.dtype(before), m.graph.dtype(source));
+    let is_exact = matches!(
+        kinds,
+        (
+            Dtype::Float16 | Dtype::Bfloat16,
+            Dtype::Float32 | Dtype::Float64
+        ) | (Dtype::Float32, Dtype::Float64)
+    );
+    if is_exact { before } else { source }
 }
 
 /// `x` and eps when `y` is `f32(x) * rsqrt(mean(f32(x)²) + eps)`, over the last dimension.
 fn normalised(m: &Matcher, y: Source) -> Option<(Source, f64)> {
     let product = m.made_by(y, &["aten.mul.Tensor"])?;
+    // Computed in fewer bits, it is another number than the one operation gives.
+    matches!(m.graph.dtype(y), Dtype::Float32 | Dtype::Float64).then_some(())?;
     m.either(product)?.into_iter().find_map(|(x, scale)| {
         let rsqrt = m.made_by(scale, &["aten.rsqrt.default"])?;
         let add = m.made_by(rsqrt.tensor("self")?, &["aten.add.Tensor"])?;
@@ -120,7 +137,7 @@ fn squared(m: &Matcher, source: Source) -> Option<Source> {
 fn common(m: &Matcher, squared: Source, x: Source, product: &Node) -> Option<Source> {
     let upper = m.graph.dtype(Source::Value(product.out[0]));
     let is_upper = |source| m.graph.dtype(source) == upper;
-    let (before, of_squared) = (m.before_cast(x), m.before_cast(squared));
+    let (before, of_squared) = (widened(m, x), widened(m, squared));
     if squared == x || before == of_squared && is_upper(squared) && is_upper(x) {
         return Some(before);
     }

@@ -108,6 +108,11 @@ fn arange(c: &Ctx) -> Result<Expr, Why> {
         // Sizes are exact integers: counted in i64, then cast.
         return Ok(crate::lower::cast(c, x, Dtype::Int64, dtype));
     }
+    // PyTorch cuts the fractions off and counts what is left.
+    let is_cut = |name| c.float(name).is_ok_and(|number| number.fract() != 0.0);
+    if !dtype.is_float() && ["start", "end", "step"].into_iter().any(is_cut) {
+        return why("makes integers of fractions: give whole numbers");
+    }
     let bound = |name, default| match c.given(name) {
         true => number_or_size(c, name),
         false => Ok(float(default)),

@@ -19,7 +19,7 @@ from .checkpoint import Checkpoint, memory_size
 from .errors import MissingWeightsError, RecordError, quoted, shown
 from .examples import example, fixed
 from .failures import first_line
-from .huggingface import commit_of
+from .huggingface import hub_place, origin_of
 from .meta import meta_device
 from .recorder import GoldenRecorder, check_name
 from .schema import Manifest
@@ -142,7 +142,7 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
         with _fixable():
             manifest = recorder.record(model, dynamic_shapes=given.dynamic_shapes, **given.kwargs)
     told = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    recorder.use_config(commit_of(config) | told)
+    recorder.use_config(told | origin_of(config))
     say(f"{len(manifest.nodes)} nodes, {len(manifest.parameters)} parameters{_caches(manifest)}")
     written = recorder.save(name)
     goldens = weights = None
@@ -223,8 +223,8 @@ def _in_one_line(cls: Any, done: str) -> Iterator[None]:
 def _stem(path: Path) -> str:
     path = path.resolve()
     name = path.name
-    if path.parent.name == "snapshots":  # of the hub's cache: models--OWNER--NAME/snapshots/COMMIT
-        name = path.parents[1].name.rpartition("--")[2]
+    if found := hub_place(path):
+        name = found["_repository"].rpartition("/")[2]
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).lstrip(".")
 
 

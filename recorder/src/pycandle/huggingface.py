@@ -246,7 +246,7 @@ def _empty_twin(parameter: torch.Tensor) -> nn.Parameter:
 
 
 def config_json(model: nn.Module) -> dict[str, Any] | None:
-    """The config of a transformers model as its `config.json` has it, without where it came from.
+    """The config of a transformers model as its `config.json` has it, without paths of a machine.
 
     None for every other model, and for one that only holds transformers models.
     """
@@ -254,17 +254,26 @@ def config_json(model: nn.Module) -> dict[str, Any] | None:
         return None
     config = json.loads(model.config.to_json_string(use_diff=False))  # type: ignore
     config.pop("_name_or_path", None)
-    return config | commit_of(model.config)
+    return config | origin_of(model.config)
 
 
-def commit_of(config: Any) -> dict[str, str]:
-    """The commit of the hub that a config was read from, as an entry of `config.json`.
+def origin_of(config: Any) -> dict[str, str]:
+    """Where on the hub a config is from, as entries of `config.json`; none where it does not say.
 
     A config that is read from a folder knows the folder, which in the hub's cache is of a commit.
     """
-    commit = getattr(config, "_commit_hash", None)
-    if not isinstance(commit, str):
-        folder = Path(getattr(config, "_name_or_path", None) or "").resolve()
-        found = re.search(r"/snapshots/([0-9a-f]{40})$", folder.as_posix())
-        commit = found and found[1]
-    return {"_commit_hash": commit} if commit else {}
+    name, commit = getattr(config, "_name_or_path", None), getattr(config, "_commit_hash", None)
+    if not name:
+        return {}
+    if isinstance(commit, str) and not Path(name).exists():
+        return {"_commit_hash": commit, "_repository": name}
+    return hub_place(Path(name).resolve())
+
+
+def hub_place(folder: Path) -> dict[str, str]:
+    """Repository and commit of a snapshot in the hub's cache; none of another folder."""
+    place = r"/models--([^/]+)/snapshots/([0-9a-f]{40})$"
+    found = re.search(place, folder.as_posix())
+    if found is None:
+        return {}
+    return {"_commit_hash": found[2], "_repository": found[1].replace("--", "/")}

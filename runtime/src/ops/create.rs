@@ -119,7 +119,7 @@ pub fn linspace(
         fail!("linspace: no steps from {start} to {end}");
     }
     let step = (end - start) / steps.saturating_sub(1).max(1) as f64;
-    let at = |i: usize| match i < steps / 2 {
+    let at = |i: usize| match i < steps / 2 || steps == 1 {
         true => start + i as f64 * step,
         false => end - (steps - 1 - i) as f64 * step,
     };

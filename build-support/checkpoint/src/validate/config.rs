@@ -44,7 +44,7 @@ fn parse(config: &str) -> Option<Map<String, Json>> {
 
 fn facts(config: &Map<String, Json>, depth: usize) -> Map<String, Json> {
     let mut facts = Map::new();
-    for key in ["model_type", "architectures", "_commit_hash"] {
+    for key in ["model_type", "architectures", "_commit_hash", "_repository"] {
         facts.extend(config.get(key).map(|value| (key.to_owned(), value.clone())));
     }
     collect(config, NAMES, &mut facts);
@@ -316,7 +316,7 @@ fn differences(
         };
         match (ours, theirs) {
             (Json::Object(ours), Json::Object(theirs)) => differences(ours, theirs, &name, found),
-            _ if matches!(&**key, "architectures" | "_commit_hash") => {}
+            _ if matches!(&**key, "architectures" | "_commit_hash" | "_repository") => {}
             _ if is_same(ours, theirs) => {}
             _ => found.push(Difference {
                 name,
@@ -355,8 +355,8 @@ fn usual(name: &str) -> &str {
 }
 
 /// Another commit of the same repository: `_commit_hash` on both sides, or a folder of the hub's
-/// cache (`snapshots/COMMIT`) against that of the trace. Versions of libraries show nothing: files
-/// are written again without changing.
+/// cache (`models--OWNER--NAME/snapshots/COMMIT`) against that of the trace. Versions of libraries
+/// show nothing: files are written again without changing.
 fn revision(
     trace: &Map<String, Json>,
     file: &Map<String, Json>,
@@ -364,20 +364,36 @@ fn revision(
 ) -> Option<Finding> {
     let traced = trace.get("_commit_hash")?.as_str()?;
     let own = file.get("_commit_hash").and_then(Json::as_str);
-    let stored = own.map(str::to_owned).or_else(|| {
-        let mut parts = checkpoint.path().iter().filter_map(|part| part.to_str());
-        let commit = parts
-            .find(|part| *part == "snapshots")
-            .and_then(|_| parts.next())?;
-        let is_hash = commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
-        is_hash.then(|| commit.to_owned())
-    })?;
+    let place = place_on_hub(checkpoint);
+    let traced_of = trace.get("_repository").and_then(Json::as_str);
+    let stored_of = file.get("_repository").and_then(Json::as_str);
+    let stored_of = stored_of
+        .map(str::to_owned)
+        .or_else(|| place.as_ref()?.0.clone());
+    if traced_of.zip(stored_of).is_some_and(|(a, b)| a != b) {
+        return None;
+    }
+    let stored = own.map(str::to_owned).or_else(|| Some(place?.1))?;
     (stored != traced).then(|| {
         let line = format!(
             "revision: the weights are of commit {stored}, the trace of {traced}: take both from one commit"
         );
         Finding::new(Class::Revision, 1, [line])
     })
+}
+
+/// Repository, where it is said, and commit of a snapshot in the hub's cache.
+fn place_on_hub(checkpoint: &Checkpoint) -> Option<(Option<String>, String)> {
+    let parts = checkpoint.path().iter().filter_map(|part| part.to_str());
+    let parts: Vec<&str> = parts.collect();
+    let at = parts.iter().position(|part| *part == "snapshots")?;
+    let commit = parts.get(at + 1)?;
+    let is_hash = commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
+    let repository = at
+        .checked_sub(1)
+        .and_then(|at| parts[at].strip_prefix("models--"));
+    let repository = repository.map(|name| name.replace("--", "/"));
+    is_hash.then(|| (repository, (*commit).to_owned()))
 }
 
 #[cfg(test)]

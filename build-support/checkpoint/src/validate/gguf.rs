@@ -374,10 +374,11 @@ pub(super) fn rows(need: Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows,
             let as_wide = |heads: usize| {
                 let of_q = of_q.and_then(Value::as_usize);
                 let both = q.zip(of_q);
-                both.is_none_or(|(q, of_q)| first(q.shape()) * heads == rows * of_q)
+                let product = |rows: usize, heads: usize| rows as u128 * heads as u128;
+                both.is_none_or(|(q, of_q)| product(first(q.shape()), heads) == product(rows, of_q))
             };
             match heads {
-                Some(heads) if heads > 0 && rows % (2 * heads) == 0 && as_wide(heads) => {
+                Some(heads) if is_divided(rows, heads) && as_wide(heads) => {
                     Ok(Rows::Interleaved { heads })
                 }
                 _ => Err(format!(
@@ -392,6 +393,12 @@ pub(super) fn rows(need: Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows,
              `{architecture}`"
         )),
     }
+}
+
+/// Whether so many heads have an even number of rows each.
+fn is_divided(rows: usize, heads: usize) -> bool {
+    let pairs = heads.checked_mul(2).filter(|pairs| *pairs > 0);
+    pairs.is_some_and(|pairs| rows.is_multiple_of(pairs))
 }
 
 /// Whether models that call their weights so have the rows of q and k in llama.cpp's order to begin

@@ -135,6 +135,10 @@ fn only_a_commit_shows_another_revision() {
     let trace = format!(r#"{{"_commit_hash": "{commit}"}}"#);
     assert_eq!(lines(&trace, &cached), [""; 0]);
     assert_eq!(lines(r#"{"_commit_hash": "abc"}"#, &cached).len(), 1);
+    // Commits of two repositories are not compared.
+    let of = |name: &str| format!(r#"{{"_commit_hash": "abc", "_repository": "{name}"}}"#);
+    assert_eq!(lines(&of("a/b"), &cached).len(), 1);
+    assert_eq!(lines(&of("a/b-GGUF"), &cached), [""; 0]);
 }
 
 #[test]

@@ -149,7 +149,9 @@ fn rows_are_moved_only_by_a_count_of_heads_that_is_known() {
         Ok([heads(4), heads(2)])
     );
     // Counts that differ from layer to layer, none, and one that is no divisor of the rows.
-    for odd in [crate::Value::Array(2), integer(0), integer(-1), integer(3)] {
+    let large = [1 << 60, 1 << 63, u64::MAX.into()].map(integer);
+    let odd = [crate::Value::Array(2), integer(0), integer(-1), integer(3)];
+    for odd in odd.into_iter().chain(large) {
         let text = rows_of(q, k, Some(odd)).expect_err("no count of heads");
         assert!(
             text.contains("converted: llama.cpp puts the rows of q and k in another order"),
