@@ -20,6 +20,10 @@ pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
     })?;
     let dtypes = [x, cos, sin].map(|s| m.graph.dtype(s));
     let last = |s| m.graph.shape(s).last().cloned();
+    // The tables are repeated for the rows, and not the rows for the tables.
+    if m.graph.shape(Source::Value(node.out[0])) != m.graph.shape(x) {
+        return None;
+    }
     if dtypes[1] != dtypes[0]
         || dtypes[2] != dtypes[0]
         || last(cos) != last(x)

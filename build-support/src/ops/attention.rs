@@ -3,7 +3,7 @@
 use super::{Row, Rule, int, method, nn, op, some, why};
 use crate::graph::APPEND;
 use crate::ir::Expr;
-use crate::lower::{Ctx, Why};
+use crate::lower::{Ctx, Operand, Why};
 
 pub const ROWS: &[Row] = &[
     ("aten.scaled_dot_product_attention.default", Rule::Fn(sdpa)),
@@ -30,7 +30,25 @@ fn sdpa(c: &Ctx) -> Result<Expr, Why> {
     let mask = some(c.tensor_opt("attn_mask")?.map(|m| m.expr));
     let causal = Expr::Bool(c.bool_or("is_causal", false)?);
     let scale = c.float_opt("scale")?;
-    op("sdpa", [q.expr, k.expr, v.expr, mask, causal, scale])
+    let Some(lead) = c.out_shape().len().checked_sub(2) else {
+        return why("its result has fewer than two dimensions");
+    };
+    // Heads of keys and values may be fewer, and are repeated where they are read.
+    let heads = |x: &Operand| x.rank().checked_sub(3).map(|at| x.shape[at].clone());
+    let shared = lead.saturating_sub(usize::from(heads(&k) == heads(&v)));
+    let [k, v] = [k, v].map(|x| spread(c, x, shared));
+    op("sdpa", [spread(c, q, lead)?, k?, v?, mask, causal, scale])
+}
+
+/// An operand whose first dimensions are those of the result, as far as they are repeated for it.
+fn spread(c: &Ctx, x: Operand, lead: usize) -> Result<Expr, Why> {
+    let out = c.out_shape();
+    if x.rank() == out.len() && x.shape[..lead] == out[..lead] {
+        return Ok(x.expr);
+    }
+    let own = (x.rank() + lead).saturating_sub(out.len());
+    let shape = out[..lead].iter().chain(&x.shape[own..]);
+    op("expand", [x.expr, Expr::Shape(shape.cloned().collect())])
 }
 
 fn append(c: &Ctx) -> Result<Expr, Why> {
