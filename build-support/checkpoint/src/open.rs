@@ -1,12 +1,15 @@
 //! The files of a checkpoint, opened and held against each other.
 
+mod index;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek};
+use std::num::NonZeroU32;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::dtype::Dtype;
 use crate::entries::{Entries, Index};
@@ -14,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, Place};
 use crate::header::{Header, Value};
 use crate::{foreign, gguf, safetensors};
+use index::{count, index, name_in, tensor};
 
 /// What a checkpoint holds: names, dtypes, shapes and byte ranges of all its tensors.
 ///
@@ -75,6 +79,8 @@ pub struct Shard {
     file: Option<File>,
     is_gguf: bool,
     header: Header,
+    /// How many tensors the files before it have.
+    before: u32,
 }
 
 /// One tensor of a checkpoint, as the header of its file describes it.
@@ -95,17 +101,25 @@ pub struct Shard {
 /// ```
 #[derive(Clone, Copy)]
 pub struct Tensor<'a> {
-    entries: &'a Entries,
-    number: u32,
+    shards: &'a [Shard],
     shard: u32,
+    number: u32,
 }
 
-/// Which tensor of a checkpoint one is: 8 bytes to keep in place of a name.
+/// Which tensor of a checkpoint one is: 4 bytes to keep in place of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TensorId {
-    shard: u32,
-    /// The number in the header of that file.
-    number: u32,
+pub struct TensorId(NonZeroU32);
+
+impl TensorId {
+    /// Of the tensor that is there behind so many others.
+    pub(crate) fn new(behind: u32) -> Option<Self> {
+        NonZeroU32::new(behind.wrapping_add(1)).map(Self)
+    }
+
+    /// How many tensors of the checkpoint are before it.
+    pub(crate) fn behind(self) -> u32 {
+        self.0.get() - 1
+    }
 }
 
 impl Checkpoint {
@@ -130,7 +144,8 @@ impl Checkpoint {
             shown: shown.to_path_buf(),
         };
         let files = files::find(place.clone())?;
-        let shards = Error::all(files.shards.into_iter().map(Shard::open))?;
+        let mut shards = Error::all(files.shards.into_iter().map(Shard::open))?;
+        count(&place, &mut shards)?;
         let all = index(&place, &shards, files.index.as_ref())?;
         Ok(Self {
             place,
@@ -153,6 +168,7 @@ impl Checkpoint {
             file: None,
             is_gguf,
             header,
+            before: 0,
         };
         Self {
             place,
@@ -231,34 +247,29 @@ impl Checkpoint {
             [only] => (0, only.header.entries.find(name)?),
             shards => {
                 let number = self.all.find(name, |number| name_in(shards, number))?;
-                shard_of(shards, number)?
+                return tensor(shards, number);
             }
         };
         Some(Tensor {
-            entries: &self.shards.get(shard as usize)?.header.entries,
-            number,
+            shards: &self.shards,
             shard,
+            number,
         })
     }
 
     /// The tensor that has this id; `None` where that is one of another checkpoint.
-    pub fn at(&self, TensorId { shard, number }: TensorId) -> Option<Tensor<'_>> {
-        let entries = &self.shards.get(shard as usize)?.header.entries;
-        entries.numbers().contains(&number).then_some(Tensor {
-            entries,
-            number,
-            shard,
-        })
+    pub fn at(&self, id: TensorId) -> Option<Tensor<'_>> {
+        tensor(&self.shards, id.behind())
     }
 
     /// All tensors, in the order of the files and of their headers.
     pub fn iter(&self) -> impl Iterator<Item = Tensor<'_>> {
-        (0u32..).zip(&self.shards).flat_map(|(shard, file)| {
-            let entries = &file.header.entries;
-            entries.numbers().map(move |number| Tensor {
-                entries,
-                number,
+        (0u32..).zip(&self.shards).flat_map(move |(shard, file)| {
+            let numbers = file.header.entries.numbers();
+            numbers.map(move |number| Tensor {
+                shards: &self.shards,
                 shard,
+                number,
             })
         })
     }
@@ -303,6 +314,7 @@ impl Shard {
             file: Some(file),
             is_gguf,
             header,
+            before: 0,
         })
     }
 
@@ -325,17 +337,17 @@ impl Shard {
 impl<'a> Tensor<'a> {
     /// Its key in the file.
     pub fn name(&self) -> &'a str {
-        self.entries.name(self.number)
+        self.entries().name(self.number)
     }
 
     /// How its elements are stored.
     pub fn dtype(&self) -> Dtype {
-        self.entries.dtype(self.number)
+        self.entries().dtype(self.number)
     }
 
     /// Its shape, outermost dimension first, as PyTorch counts.
     pub fn shape(&self) -> &'a [usize] {
-        self.entries.shape(self.number)
+        self.entries().shape(self.number)
     }
 
     /// Number of its file in [`Checkpoint::shards`].
@@ -345,10 +357,13 @@ impl<'a> Tensor<'a> {
 
     /// Where [`Checkpoint::at`] finds it again.
     pub fn id(&self) -> TensorId {
-        TensorId {
-            shard: self.shard,
-            number: self.number,
-        }
+        // Opening counts them in 32 bits.
+        let before = self.shards[self.shard as usize].before;
+        TensorId(NonZeroU32::MIN.saturating_add(before + self.number))
+    }
+
+    fn entries(&self) -> &'a Entries {
+        &self.shards[self.shard as usize].header.entries
     }
 
     /// How many bytes it takes.
@@ -360,7 +375,7 @@ impl<'a> Tensor<'a> {
     /// Its bytes, counted from the start of the file; a snapshot does not say where they are, and
     /// counts from 0.
     pub fn range(&self) -> Range<u64> {
-        self.entries.range(self.number)
+        self.entries().range(self.number)
     }
 }
 
@@ -413,94 +428,6 @@ fn without_nan(text: &str) -> String {
         rest = &rest[c.len_utf8()..];
     }
     out
-}
-
-/// The shard of the tensor that has this number among those of all shards, and its number there.
-fn shard_of(shards: &[Shard], mut number: u32) -> Option<(u32, u32)> {
-    for (shard, file) in (0u32..).zip(shards) {
-        let count = file.header.entries.len() as u32;
-        if number < count {
-            return Some((shard, number));
-        }
-        number -= count;
-    }
-    None
-}
-
-fn name_in(shards: &[Shard], number: u32) -> &str {
-    let place = shard_of(shards, number);
-    place.map_or("", |(shard, number)| {
-        shards[shard as usize].header.entries.name(number)
-    })
-}
-
-/// All tensors by name, where there are several shards; checks that shards and index agree.
-fn index(place: &Place, shards: &[Shard], index: Option<&files::Index>) -> Result<Index> {
-    let mut problems = Vec::new();
-    let mut all = Index::default();
-    let mut twice: BTreeMap<(u32, u32), Vec<&str>> = BTreeMap::new();
-    let file = |i: usize| name(&shards[i].place.path);
-    if shards.len() > 1 {
-        let mut numbers = 0..u32::MAX;
-        for (shard, file) in (0u32..).zip(shards) {
-            let entries = &file.header.entries;
-            // Headers of fewer bytes than that are all that is opened.
-            for (local, number) in entries.numbers().zip(&mut numbers) {
-                let name = entries.name(local);
-                let there = all.insert(name, number, |number| name_in(shards, number));
-                if let Some((first, _)) = there.and_then(|number| shard_of(shards, number)) {
-                    twice.entry((first, shard)).or_default().push(name);
-                }
-            }
-        }
-    }
-    for ((first, second), names) in twice {
-        let one = names.iter().min().copied().unwrap_or_default();
-        let others = match names.len() {
-            1 => "is".to_owned(),
-            n => format!("and {} more are", n - 1),
-        };
-        problems.push(format!(
-            "`{one}` {others} in {} and in {}: where these are two checkpoints, open one of them by \
-             name",
-            file(first as usize).display(),
-            file(second as usize).display()
-        ));
-    }
-    let mut elsewhere: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
-    if let Some(files::Index {
-        names, shard_of, ..
-    }) = index
-    {
-        for (name, &number) in (0..).zip(shard_of) {
-            let (name, number) = (names.get(name), number as usize);
-            if shards[number].header.entries.find(name).is_none() {
-                elsewhere.entry(number).or_default().push(name);
-            }
-        }
-    }
-    for (number, names) in elsewhere {
-        let (are, them) = match names.len() {
-            1 => ("is".to_owned(), "it"),
-            n => (format!("and {} more are", n - 1), "them"),
-        };
-        problems.push(format!(
-            "`{}` {are} not in {}, where the index puts {them}: index and file are of two \
-             checkpoints, download both again",
-            names.iter().min().copied().unwrap_or_default(),
-            file(number).display()
-        ));
-    }
-    if problems.is_empty() {
-        return Ok(all);
-    }
-    problems.sort_unstable();
-    let place = index.map_or(place, |index| &index.place);
-    Err(Error::file(&place.shown, problems))
-}
-
-fn name(path: &Path) -> PathBuf {
-    path.file_name().map(PathBuf::from).unwrap_or_default()
 }
 
 #[cfg(test)]

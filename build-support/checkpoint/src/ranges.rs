@@ -7,6 +7,7 @@
 
 use crate::hash::HashMap;
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
@@ -43,13 +44,7 @@ pub fn shorten<'a, K: Clone + Eq + Hash>(
     let patterns = templates.into_iter().flat_map(|((template, what), place)| {
         let pieces = pieces(&template);
         let slots = pieces.iter().filter(|(_, slot)| slot.is_some()).count();
-        let mut rows: Vec<&[u32]> = match slots {
-            0 => vec![&[]],
-            _ => groups[place].chunks_exact(slots).collect(),
-        };
-        rows.sort_unstable();
-        rows.dedup();
-        let patterns = products(&rows).into_iter().map(|row| {
+        let patterns = products(&groups[place], slots).into_iter().map(|row| {
             let mut ranges = row.into_iter();
             let parts = pieces.iter().map(|(text, slot)| {
                 let ranges = slot.as_ref().and_then(|_| ranges.next());
@@ -212,38 +207,97 @@ fn pieces(pattern: &str) -> Vec<(String, Option<String>)> {
     pieces
 }
 
-/// Sorted rows of numbers as products of ranges, one text per column.
-pub(crate) fn products(rows: &[&[u32]]) -> Vec<Vec<String>> {
-    let Some([_, rest @ ..]) = rows.first() else {
-        return vec![Vec::new()];
+/// Rows of so many numbers, one after another, as products of ranges: one text per column.
+pub(crate) fn products(numbers: &[u32], width: usize) -> Vec<Vec<String>> {
+    let count = numbers.len().checked_div(width).unwrap_or(1);
+    // Names are counted in 32 bits.
+    let mut rows: Vec<u32> = (0..count as u32).collect();
+    let row = |row: u32| &numbers[row as usize * width..][..width];
+    rows.sort_unstable_by_key(|&number| row(number));
+    rows.dedup_by_key(|number| row(*number));
+    let all = Tails {
+        numbers,
+        width,
+        rows: &rows,
+        column: 0,
     };
-    if rest.is_empty() {
-        let numbers: Vec<u32> = rows.iter().filter_map(|row| row.first()).copied().collect();
-        return vec![vec![ranges(&numbers)]];
-    }
-    // Numbers of the first column that have the same rows behind them are one range.
-    let mut by_tail: BTreeMap<Vec<&[u32]>, Vec<u32>> = BTreeMap::new();
-    for chunk in rows.chunk_by(|a, b| a.first() == b.first()) {
-        let tails = chunk.iter().map(|row| &row[1..]).collect();
-        by_tail.entry(tails).or_default().extend(chunk[0].first());
-    }
-    let mut groups: Vec<_> = by_tail.into_iter().map(|(tails, n)| (n, tails)).collect();
-    groups.sort_unstable();
-    let mut all = Vec::new();
-    for (numbers, tails) in groups {
-        for tail in products(&tails) {
-            let mut row = vec![ranges(&numbers)];
-            row.extend(tail);
-            all.push(row);
-        }
-    }
-    all
+    all.products()
 }
 
+/// Some of the rows, from a column on; as they may be many, they are compared where they lie.
+#[derive(Clone, Copy)]
+struct Tails<'a> {
+    numbers: &'a [u32],
+    width: usize,
+    rows: &'a [u32],
+    column: usize,
+}
+
+impl<'a> Tails<'a> {
+    fn row(self, row: u32) -> &'a [u32] {
+        &self.numbers[row as usize * self.width..][self.column..self.width]
+    }
+
+    fn iter(self) -> impl Iterator<Item = &'a [u32]> {
+        self.rows.iter().map(move |&row| self.row(row))
+    }
+
+    /// Of sorted rows.
+    fn products(self) -> Vec<Vec<String>> {
+        let first = |row: u32| self.row(row)[0];
+        match self.width - self.column {
+            0 => return vec![Vec::new()],
+            1 => return vec![vec![ranges(self.rows.iter().map(|&row| first(row)))]],
+            _ => {}
+        }
+        // Numbers of the first column that have the same rows behind them are one range.
+        let mut by_tail: BTreeMap<Tails<'a>, Vec<u32>> = BTreeMap::new();
+        for rows in self.rows.chunk_by(|&a, &b| first(a) == first(b)) {
+            let behind = Self {
+                rows,
+                column: self.column + 1,
+                ..self
+            };
+            by_tail.entry(behind).or_default().push(first(rows[0]));
+        }
+        let mut groups: Vec<_> = by_tail.into_iter().map(|(tails, n)| (n, tails)).collect();
+        groups.sort_unstable();
+        let mut all = Vec::new();
+        for (numbers, tails) in groups {
+            for tail in tails.products() {
+                let mut row = vec![ranges(numbers.iter().copied())];
+                row.extend(tail);
+                all.push(row);
+            }
+        }
+        all
+    }
+}
+
+impl Ord for Tails<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl PartialOrd for Tails<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Tails<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Tails<'_> {}
+
 /// Ascending numbers as `3`, `{0..15}` or `{0..3,7}`.
-pub(crate) fn ranges(numbers: &[u32]) -> String {
+fn ranges(numbers: impl Iterator<Item = u32>) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();
-    for &number in numbers {
+    for number in numbers {
         match runs.last_mut() {
             Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
             _ => runs.push((number, number)),

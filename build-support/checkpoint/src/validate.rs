@@ -13,6 +13,8 @@ mod forms;
 mod found;
 mod gguf;
 mod groups;
+mod hits;
+mod keys;
 mod mismatch;
 mod missing;
 mod names;
@@ -329,18 +331,17 @@ pub fn locate<'c>(expected: &Expected<'_>, checkpoint: &'c Checkpoint) -> Locate
     let _ = prefix::findings(expected, &finder, &mut hits);
     hits.find_scales(expected, &finder);
     hits.share(expected);
-    let found = |hit: &found::Hit<'c>| Found {
+    let found = |hit: hits::Hit<'c>| Found {
         tensor: hit.tensor,
         tied: hit.tied,
         form: hit.form,
     };
+    let unneeded = extra::unneeded(&hits);
+    let mut unneeded: Vec<_> = unneeded.iter().map(|tensor| tensor.name()).collect();
+    unneeded.sort_unstable();
     Located {
-        needs: hits
-            .hits
-            .iter()
-            .map(|hit| hit.as_ref().map(found))
-            .collect(),
-        unneeded: extra::unneeded(checkpoint, &hits),
+        needs: hits.hits.iter().map(|hit| hit.map(found)).collect(),
+        unneeded,
     }
 }
 

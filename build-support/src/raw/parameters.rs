@@ -46,25 +46,19 @@ pub(crate) fn parameters<'c>(path: &Path, checkpoint: &'c Checkpoint) -> Option<
 #[derive(Debug)]
 struct Parameters<'c> {
     checkpoint: &'c Checkpoint,
-    places: Vec<Listed>,
+    /// Which tensor of the checkpoint has name and shape of each; `None` where it has not both.
+    places: Vec<Option<TensorId>>,
     dtypes: Vec<Dtype>,
     own: Own,
     /// Those that are tied to an earlier one.
     tied: BTreeMap<usize, usize>,
 }
 
-/// Where name and shape of a parameter are kept.
-#[derive(Debug, Clone, Copy)]
-enum Listed {
-    /// In the checkpoint.
-    There(TensorId),
-    /// In [`Parameters::own`], by their number.
-    Own(u32),
-}
-
 /// Names and shapes that the checkpoint does not have together, such as those of renamed keys.
 #[derive(Debug, Default)]
 struct Own {
+    /// Of which parameters they are, in order.
+    numbers: Vec<u32>,
     /// The names, one behind the other.
     text: String,
     /// Where each ends, and the number of its shape.
@@ -73,20 +67,23 @@ struct Own {
 }
 
 impl Own {
-    /// Adds one; its number.
-    fn push(&mut self, name: &str, shape: Vec<usize>) -> Option<u32> {
-        let number = u32::try_from(self.ends.len()).ok()?;
+    /// Adds that of a parameter, which is behind those that are there.
+    fn push(&mut self, number: usize, name: &str, shape: Vec<usize>) -> Option<()> {
         self.text.push_str(name);
         let end = u32::try_from(self.text.len()).ok()?;
         let shape = u32::try_from(self.shapes.insert_full(shape).0).ok()?;
+        self.numbers.push(u32::try_from(number).ok()?);
         self.ends.push((end, shape));
-        Some(number)
+        Some(())
     }
 
-    fn get(&self, number: u32) -> (&str, &[usize]) {
-        let number = number as usize;
-        let start = number.checked_sub(1).map_or(0, |last| self.ends[last].0);
-        let (end, shape) = self.ends[number];
+    fn get(&self, number: usize) -> (&str, &[usize]) {
+        let of = |other: &u32| (*other as usize).cmp(&number);
+        let Ok(at) = self.numbers.binary_search_by(of) else {
+            return ("", &[]);
+        };
+        let start = at.checked_sub(1).map_or(0, |last| self.ends[last].0);
+        let (end, shape) = self.ends[at];
         let name = &self.text[start as usize..end as usize];
         (name, &self.shapes[shape as usize])
     }
@@ -98,12 +95,10 @@ impl Needs for Parameters<'_> {
     }
 
     fn get(&self, number: usize) -> Need<'_> {
-        let (name, shape) = match self.places[number] {
-            Listed::There(id) => {
-                let tensor = self.checkpoint.at(id);
-                tensor.map_or(("", &[][..]), |tensor| (tensor.name(), tensor.shape()))
-            }
-            Listed::Own(number) => self.own.get(number),
+        let there = self.places[number].and_then(|id| self.checkpoint.at(id));
+        let (name, shape) = match there {
+            Some(tensor) => (tensor.name(), tensor.shape()),
+            None => self.own.get(number),
         };
         Need {
             name,
@@ -129,11 +124,11 @@ impl<'c> Parameters<'c> {
 
     fn push(&mut self, name: &str, shape: Vec<usize>, dtype: Dtype) -> Option<()> {
         let there = self.checkpoint.get(name);
-        let place = match there.filter(|tensor| *tensor.shape() == shape) {
-            Some(tensor) => Listed::There(tensor.id()),
-            None => Listed::Own(self.own.push(name, shape)?),
-        };
-        self.places.push(place);
+        let there = there.filter(|tensor| *tensor.shape() == shape);
+        if there.is_none() {
+            self.own.push(self.len(), name, shape)?;
+        }
+        self.places.push(there.map(|tensor| tensor.id()));
         self.dtypes.push(dtype);
         Some(())
     }

@@ -14,9 +14,9 @@ pub(super) fn findings(expected: &Expected<'_>, found: &Found<'_>) -> Vec<Findin
     let (mut quantized, mut dtypes) = (Groups::default(), Groups::default());
     let mut computed: BTreeMap<Form, Groups<()>> = BTreeMap::new();
     let (mut shapes, mut transposed) = (Groups::default(), Groups::default());
-    for (need, hit) in expected.needs.iter().zip(&found.hits) {
+    for (need, hit) in expected.needs.iter().zip(found.hits.iter()) {
         // A twin that stands for another is compared under its own name.
-        let Some(hit) = hit.as_ref().filter(|hit| !hit.tied) else {
+        let Some(hit) = hit.filter(|hit| !hit.tied) else {
             continue;
         };
         let (tensor, shape) = (&hit.tensor, need.shape);
@@ -97,11 +97,9 @@ fn dtypes(dtypes: &Groups<(Dtype, Dtype)>) -> Finding {
 /// `llama-quantize` makes blocks of several types, each of which stands for it.
 fn twins(expected: &Expected<'_>, found: &Found<'_>) -> Finding {
     let mut differ = Groups::default();
-    for (need, hit) in expected.needs.iter().zip(&found.hits) {
-        let first = need
-            .tied_to
-            .and_then(|first| found.hits.get(first)?.as_ref());
-        if let (Some(hit), Some(first)) = (hit.as_ref().filter(|hit| !hit.tied), first)
+    for (need, hit) in expected.needs.iter().zip(found.hits.iter()) {
+        let first = need.tied_to.and_then(|first| found.hits.get(first));
+        if let (Some(hit), Some(first)) = (hit.filter(|hit| !hit.tied), first)
             && hit.tensor.dtype() != first.tensor.dtype()
             && !(hit.tensor.dtype().is_quantized() || first.tensor.dtype().is_quantized())
         {
@@ -136,7 +134,7 @@ fn twice(expected: &Expected<'_>, found: &Found<'_>) -> Finding {
             n - 1
         ),
     });
-    let mut hits = found.twice.iter().filter_map(|&(a, _)| found.hits[a]);
+    let mut hits = found.twice.iter().filter_map(|&(a, _)| found.hits.get(a));
     let advice = match hits.any(|hit| hit.mapped) {
         true => {
             "llama.cpp's names do not tell these apart: take the model's safetensors checkpoint instead \

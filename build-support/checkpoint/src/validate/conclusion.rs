@@ -76,7 +76,7 @@ pub(super) fn conclude(
     {
         return Some(stored);
     }
-    let nothing = found.hits.iter().all(Option::is_none);
+    let nothing = found.hits.iter().all(|hit| hit.is_none());
     if nothing && classes.contains(&Class::Missing) && !classes.contains(&Class::Renamed) {
         return Some(format!(
             "nothing that the trace needs is in it, this looks like the checkpoint of another \
@@ -111,7 +111,7 @@ fn split(checkpoint: &Checkpoint) -> Option<(u64, u64)> {
 
 /// What the checkpoint is, where it is no model's weights.
 fn no_model(checkpoint: &Checkpoint, found: &Found<'_>) -> Option<String> {
-    if found.hits.iter().any(Option::is_some) {
+    if found.hits.iter().any(|hit| hit.is_some()) {
         return None;
     }
     let kind = checkpoint
@@ -149,9 +149,10 @@ fn as_stored(
             .iter()
             .fold(1, |size: u128, n| size.saturating_mul(*n as u128))
     };
-    let unneeded = extra::unneeded(checkpoint, found);
-    let unneeded = unneeded.iter().filter_map(|key| checkpoint.get(key));
-    let weights = unneeded.filter(|tensor| !is_table(tensor.name(), tensor.shape()));
+    let unneeded = extra::unneeded(found);
+    let weights = unneeded
+        .iter()
+        .filter(|tensor| !is_table(tensor.name(), tensor.shape()));
     let there: u128 = weights.map(|tensor| size(tensor.shape())).sum();
     let missing = found.missing().into_iter().map(|id| expected.needs.get(id));
     let missing = missing.filter(|need| need.tied_to.is_none());
@@ -225,7 +226,7 @@ fn sizes(compared: &Compared) -> Vec<(String, String)> {
 fn layers(expected: &Expected<'_>, found: &Found<'_>) -> Option<(String, String)> {
     // By what stands before the number: needs, the last number, the last that anything is there of.
     let mut all: BTreeMap<&str, (usize, u32, Option<u32>)> = BTreeMap::new();
-    for (need, hit) in expected.needs.iter().zip(&found.hits) {
+    for (need, hit) in expected.needs.iter().zip(found.hits.iter()) {
         let Some((before, number)) = first_number(need.name) else {
             continue;
         };

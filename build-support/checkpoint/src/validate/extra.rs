@@ -4,30 +4,27 @@ use crate::hash::HashSet;
 
 use super::config::Compared;
 use super::found::Found;
+use super::keys::Keys;
 use super::mismatch::{Class, Finding};
 use super::names::number;
 use super::{Expected, adapter, forms, gguf, names};
 use crate::header::PADDING;
-use crate::open::Checkpoint;
+use crate::open::{Checkpoint, TensorId};
 
-/// Keys that nothing needs, but for those that belong to a quantized weight or hold a file's tables;
-/// sorted.
-pub(super) fn unneeded<'c>(checkpoint: &'c Checkpoint, found: &Found<'_>) -> Vec<&'c str> {
-    let used = found.used();
-    let packed = found.hits.iter().flatten().filter(|hit| hit.is_packed());
-    let beside: Vec<String> = packed
-        .flat_map(|hit| forms::beside(hit.tensor.name(), hit.form))
-        .collect();
-    let mut known: HashSet<&str> = beside.iter().map(|key| &**key).collect();
-    known.extend(&found.scales);
-    if checkpoint.is_gguf() {
-        known.extend(gguf::TABLES);
+/// Keys that nothing needs, but for those that belong to a quantized weight or hold a file's tables.
+pub(super) fn unneeded<'c>(found: &Found<'c>) -> Keys<'c> {
+    let mut known = found.used().clone();
+    for hit in found.hits.iter().flatten().filter(|hit| hit.is_packed()) {
+        let beside = forms::beside(hit.tensor.name(), hit.form);
+        beside.into_iter().for_each(|key| known.insert_named(&key));
     }
-    let keys = checkpoint.iter().map(|tensor| tensor.name());
-    let is_unknown =
-        |key: &&str| !used.contains(key) && !known.contains(key) && !key.starts_with(PADDING);
-    let mut unknown: Vec<&str> = keys.filter(is_unknown).collect();
-    unknown.sort_unstable();
+    found.scales.iter().for_each(|key| known.insert_named(key));
+    let checkpoint = found.hits.checkpoint;
+    if checkpoint.is_gguf() {
+        gguf::TABLES.iter().for_each(|key| known.insert_named(key));
+    }
+    let mut unknown = known.others();
+    unknown.take(|key| key.starts_with(PADDING));
     unknown
 }
 
@@ -41,46 +38,36 @@ pub(super) fn findings(
     compared: &Compared,
 ) -> Vec<Finding> {
     // Names of needs are unique: where each is a key, and there are as many, nothing is left.
-    let pairs = expected.needs.iter().zip(&found.hits);
-    let own = pairs.filter(|(need, hit)| {
-        hit.as_ref()
-            .is_some_and(|hit| need.name == hit.tensor.name())
-    });
+    let pairs = || expected.needs.iter().zip(found.hits.iter());
+    let own = pairs().filter(|(need, hit)| hit.is_some_and(|hit| need.name == hit.tensor.name()));
     if own.count() == checkpoint.len() {
         return Vec::new();
     }
-    let mut others = unneeded(checkpoint, found);
+    let mut others = unneeded(found);
     let used = found.used();
-    let adapter = others.extract_if(.., |key| adapter::is_part(key));
-    let adapter: Vec<&str> = adapter.collect();
+    let adapter = others.take(adapter::is_part);
     let is_missing = missing_biases(expected, found);
     // A weight that a twin stands for has a bias as well.
-    let pairs = expected.needs.iter().zip(&found.hits);
-    let tied = pairs.filter(|(_, hit)| hit.is_some_and(|hit| hit.tied));
+    let tied = pairs().filter(|(_, hit)| hit.is_some_and(|hit| hit.tied));
     let tied: HashSet<&str> = tied.map(|(need, _)| need.name).collect();
     let is_weight = |key: &str| used.contains(key) || tied.contains(key);
     let is_bias = |key: &str| is_bias(key, is_weight) && !is_missing(key, checkpoint);
-    let mut biases: Vec<&str> = others.extract_if(.., |key| is_bias(key)).collect();
-    let twins = biases.extract_if(.., |key| is_above(key, used, checkpoint));
-    let twins: Vec<&str> = twins.collect();
+    let mut biases = others.take(is_bias);
+    let twins = biases.take(|key| is_above(key, used, checkpoint));
     if !expected.strict {
         // Of what is missing they may be the other names.
-        match found.hits.iter().all(Option::is_some) {
-            true => keep_more_of_blocks(&mut others, used, checkpoint, compared),
-            false => others.clear(),
-        }
+        others = match found.hits.iter().all(|hit| hit.is_some()) {
+            true => more_of_blocks(others, used, checkpoint, compared),
+            false => Keys::none(checkpoint),
+        };
     }
-    others.extend(twins);
-    others.sort_unstable();
-    // Of an adapter alone the conclusion says what it is.
-    let adapter = match found.hits.iter().any(Option::is_some) {
-        true => &adapter[..],
-        false => &[],
-    };
-    let finding = |class: Class, keys: &[&str], advice: &str| {
-        let all = checkpoint.iter().map(|tensor| tensor.name());
-        let finding = Finding::listed(class, keys.len(), keys.iter().copied(), all);
-        (!keys.is_empty()).then(|| finding.with(advice))
+    others.extend(&twins);
+    let finding = |class: Class, keys: &Keys<'_>, advice: &str| {
+        let name = |number| {
+            let tensor = TensorId::new(number).and_then(|id| checkpoint.at(id));
+            tensor.map_or("", |tensor| tensor.name())
+        };
+        (!keys.is_empty()).then(|| Finding::listed(class, name, keys.flags()).with(advice))
     };
     let others = match expected.strict {
         true => finding(Class::Unexpected, &others, UNEXPECTED),
@@ -91,7 +78,10 @@ pub(super) fn findings(
         1 => ADAPTER.to_owned(),
         _ => format!("{ADAPTER}; without the adapter, take its file out of the folder"),
     };
-    let adapter = finding(Class::Converted, adapter, &advice);
+    // Of an adapter alone the conclusion says what it is.
+    let is_beside = found.hits.iter().any(|hit| hit.is_some());
+    let adapter = is_beside.then(|| finding(Class::Converted, &adapter, &advice));
+    let adapter = adapter.flatten();
     adapter.into_iter().chain(biases).chain(others).collect()
 }
 
@@ -100,7 +90,7 @@ fn missing_biases<'f>(
     expected: &'f Expected<'_>,
     found: &Found<'_>,
 ) -> impl Fn(&str, &Checkpoint) -> bool + 'f {
-    let pairs = expected.needs.iter().zip(&found.hits);
+    let pairs = expected.needs.iter().zip(found.hits.iter());
     let missing = pairs.filter(|(need, hit)| hit.is_none() && need.name.ends_with(".bias"));
     let missing: HashSet<(Vec<u32>, &[usize])> = missing
         .map(|(need, _)| (names::split(need.name).1, need.shape))
@@ -131,36 +121,37 @@ fn is_bias(key: &str, is_weight: impl Fn(&str) -> bool) -> bool {
 
 /// Whether the module above has a bias of the same shape, which this then is under another name, if
 /// the two are tied.
-fn is_above(key: &str, used: &HashSet<&str>, checkpoint: &Checkpoint) -> bool {
+fn is_above(key: &str, used: &Keys<'_>, checkpoint: &Checkpoint) -> bool {
     let module = key.strip_suffix(".bias").and_then(|m| m.rsplit_once('.'));
     let above = format!("{}.bias", module.map_or("", |(above, _)| above));
     let shape = |key: &str| Some(checkpoint.get(key)?.shape());
-    used.contains(&*above) && shape(&above) == shape(key)
+    used.contains(&above) && shape(&above) == shape(key)
 }
 
-/// Keeps the weights in blocks of which other weights are used, and in further blocks of the same kind,
-/// unless the configs say that there are no further ones.
-fn keep_more_of_blocks(
-    keys: &mut Vec<&str>,
-    used: &HashSet<&str>,
+/// Those that are weights in blocks of which other weights are used, and in further blocks of the same
+/// kind, unless the configs say that there are no further ones.
+fn more_of_blocks<'c>(
+    mut keys: Keys<'c>,
+    used: &Keys<'c>,
     checkpoint: &Checkpoint,
     compared: &Compared,
-) {
+) -> Keys<'c> {
     // Masks are called bias too.
     let is_vector = |key: &str| checkpoint.get(key).is_some_and(|t| t.shape().len() == 1);
-    keys.retain(|key| key.ends_with(".weight") || key.ends_with(".bias") && is_vector(key));
-    if keys.is_empty() {
-        return;
+    let mut weights =
+        keys.take(|key| key.ends_with(".weight") || key.ends_with(".bias") && is_vector(key));
+    if weights.is_empty() {
+        return weights;
     }
-    let blocks: HashSet<&str> = used.iter().filter_map(|key| block(key)).collect();
+    let blocks: HashSet<&str> = used.iter().filter_map(|key| block(key.name())).collect();
     let kinds: HashSet<String> = match compared.same_layers {
         true => HashSet::default(),
         false => blocks.iter().map(|block| names::split(block).0).collect(),
     };
-    keys.retain(|key| {
+    weights.take(|key| {
         block(key)
             .is_some_and(|block| blocks.contains(block) || kinds.contains(&names::split(block).0))
-    });
+    })
 }
 
 /// The key up to its first number that has something below.

@@ -6,6 +6,8 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::forms::{Forms, Scales};
+use super::hits::{Hit, Hits};
+use super::keys::Keys;
 use super::names::Names;
 use super::{Expected, Form, Need, Needs, Rows, Source, gguf};
 use crate::dtype::Dtype;
@@ -13,7 +15,7 @@ use crate::open::{Checkpoint, Tensor, TensorId};
 
 /// For each need, the tensor that is it.
 pub(super) struct Found<'c> {
-    pub hits: Vec<Option<Hit<'c>>>,
+    pub hits: Hits<'c>,
     /// The order of rows, of those of which it is another, by their numbers.
     rows: BTreeMap<usize, Rows>,
     /// What a converter did to values, where loading does not undo it: what, and to which key.
@@ -22,25 +24,14 @@ pub(super) struct Found<'c> {
     pub twice: Vec<(usize, usize)>,
     /// Scales of what was found.
     pub scales: Vec<&'c str>,
-    used: OnceCell<HashSet<&'c str>>,
-}
-
-/// A tensor that is a need; half a million of them are held at once.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Hit<'c> {
-    pub tensor: Tensor<'c>,
-    /// It stands for a twin that the checkpoint does not have.
-    pub tied: bool,
-    pub form: Form,
-    /// It is there by llama.cpp's name.
-    pub mapped: bool,
+    used: OnceCell<Keys<'c>>,
 }
 
 impl<'c> Found<'c> {
     pub fn new(expected: &Expected<'_>, finder: &Finder<'c>) -> Self {
         let hits = locate_all(expected, finder);
         let (mut rows, mut converted) = (BTreeMap::new(), Vec::new());
-        for (id, (need, hit)) in expected.needs.iter().zip(&hits).enumerate() {
+        for (id, (need, hit)) in expected.needs.iter().zip(hits.iter()).enumerate() {
             let Some(hit) = hit.filter(|hit| finder.is_converted(need, hit)) else {
                 continue;
             };
@@ -65,36 +56,41 @@ impl<'c> Found<'c> {
         let is_coded = |need: Need<'_>, hit: &Hit<'_>| {
             need.dtype.is_float() && !hit.is_packed() && !is_plain(hit.tensor.dtype())
         };
-        let pairs = expected.needs.iter().zip(&self.hits);
-        let mut coded = pairs.filter_map(|(need, hit)| Some((need, hit.as_ref()?)));
-        if !coded.any(|(need, hit)| is_coded(need, hit)) {
+        let any_coded = {
+            let mut pairs = expected.needs.iter().zip(self.hits.iter());
+            pairs.any(|(need, hit)| hit.is_some_and(|hit| is_coded(need, &hit)))
+        };
+        if !any_coded {
             return;
         }
         let scales = Scales::new(finder.checkpoint);
         let used = self.used.take().unwrap_or_else(|| self.keys());
-        for (need, hit) in expected.needs.iter().zip(&mut self.hits) {
-            let Some(hit) = hit.as_mut().filter(|hit| is_coded(need, hit)) else {
+        for (id, need) in expected.needs.iter().enumerate() {
+            let Some(hit) = self.hits.get(id).filter(|hit| is_coded(need, hit)) else {
                 continue;
             };
             let before = self.scales.len();
             let of = scales.of(hit.tensor.name());
             self.scales.extend(of.filter(|scale| !used.contains(scale)));
             if self.scales.len() > before {
-                hit.form = Form::Scaled;
+                let form = Form::Scaled;
+                self.hits.set(id, Hit { form, ..hit });
             }
         }
         self.used = OnceCell::from(used);
     }
 
     /// The keys that are a need; to ask for when everything has been looked for.
-    pub fn used(&self) -> &HashSet<&'c str> {
+    pub fn used(&self) -> &Keys<'c> {
         self.used.get_or_init(|| self.keys())
     }
 
     /// The keys that are a need so far.
-    pub fn keys(&self) -> HashSet<&'c str> {
+    pub fn keys(&self) -> Keys<'c> {
+        let mut keys = Keys::none(self.hits.checkpoint);
         let hits = self.hits.iter().flatten();
-        hits.map(|hit| hit.tensor.name()).collect()
+        hits.for_each(|hit| keys.insert(hit.tensor.id()));
+        keys
     }
 
     /// Of needs that are one tensor, those that are absent take what another has.
@@ -106,8 +102,8 @@ impl<'c> Found<'c> {
         let tied: Vec<(usize, usize)> = tied.collect();
         let rows = &mut self.rows;
         let mut take = |id: usize, from: usize| {
-            if hits[id].is_none() {
-                hits[id] = hits[from].map(|hit| Hit { tied: true, ..hit });
+            if let (None, Some(hit)) = (hits.get(id), hits.get(from)) {
+                hits.set(id, Hit { tied: true, ..hit });
                 rows.extend(rows.get(&from).map(|&order| (id, order)));
             }
         };
@@ -122,9 +118,9 @@ impl<'c> Found<'c> {
 
     /// What [`Validated`](super::Validated) says of needs that are not as they were traced.
     pub fn sources(&self, expected: &Expected<'_>) -> BTreeMap<usize, Source> {
-        let pairs = expected.needs.iter().zip(&self.hits).enumerate();
+        let pairs = expected.needs.iter().zip(self.hits.iter()).enumerate();
         let sources = pairs.filter_map(|(id, (need, hit))| {
-            let hit = hit.as_ref()?;
+            let hit = hit?;
             let source = Source {
                 id: (need.name != hit.tensor.name()).then(|| hit.tensor.id()),
                 rows: self.rows.get(&id).copied().unwrap_or_default(),
@@ -150,43 +146,40 @@ const EXTRACTED: &str = "pycandle.manifest";
 /// Looks for every need. A file has the names of the model, or the keys that rules rename: which of
 /// the two is decided once, by which is whole, because a name of the one may be another tensor's name
 /// in the other. Where both are, the rules were made for it, unless it was extracted for this trace.
-fn locate_all<'c>(expected: &Expected<'_>, finder: &Finder<'c>) -> Vec<Option<Hit<'c>>> {
+fn locate_all<'c>(expected: &Expected<'_>, finder: &Finder<'c>) -> Hits<'c> {
     let needs = expected.needs;
     let own = |need: Need<'_>| finder.locate(need.name, need);
+    let all_own = || Hits::new(finder.checkpoint, needs.iter().map(own));
     if expected.renames.is_empty() {
-        return needs.iter().map(own).collect();
+        return all_own();
     }
     let names = Names::new(expected.renames);
     let renamed = needs.iter().map(|need| match names.key(need.name) {
         Some(key) => finder.locate(&key, need),
         None => own(need),
     });
-    let mut renamed: Vec<_> = renamed.collect();
+    let mut renamed = Hits::new(finder.checkpoint, renamed);
     let extracted = finder.checkpoint.metadata(EXTRACTED);
     let file_name = |path: &str| path.rsplit(['/', '\\']).next().map(str::to_owned);
     let extracted = extracted.and_then(|trace| file_name(trace.as_text()?));
     if (extracted.is_some() && extracted == file_name(expected.trace)) || !is_whole(needs, &renamed)
     {
-        let mut hits: Vec<_> = needs.iter().map(own).collect();
+        let mut hits = all_own();
         if is_whole(needs, &hits) {
             std::mem::swap(&mut hits, &mut renamed);
         }
         // What the one does not have, such as one of two twins, the other may.
-        for (hit, other) in renamed.iter_mut().zip(hits) {
-            *hit = hit.or(other);
-        }
+        renamed.fill(|id| hits.get(id));
         return renamed;
     }
-    for (hit, need) in renamed.iter_mut().zip(needs.iter()) {
-        *hit = hit.or_else(|| own(need));
-    }
+    renamed.fill(|id| own(needs.get(id)));
     renamed
 }
 
 /// Whether every need is there in its shape, of needs that are one tensor one of them.
-fn is_whole(needs: &dyn Needs, hits: &[Option<Hit<'_>>]) -> bool {
+fn is_whole(needs: &dyn Needs, hits: &Hits<'_>) -> bool {
     let fits = |id: usize| {
-        let hit = hits[id].as_ref();
+        let hit = hits.get(id);
         hit.is_some_and(|hit| hit.is_packed() || hit.tensor.shape() == needs.get(id).shape)
     };
     let mut unfit = (0..needs.len()).filter(|&id| !fits(id)).peekable();
@@ -204,10 +197,10 @@ fn first(needs: &dyn Needs, id: usize) -> usize {
 }
 
 /// Pairs of needs that would take one tensor, and are not one in the trace.
-fn twice(needs: &dyn Needs, hits: &[Option<Hit<'_>>]) -> Vec<(usize, usize)> {
+fn twice(needs: &dyn Needs, hits: &Hits<'_>) -> Vec<(usize, usize)> {
     let found = |own: bool| {
-        let hits = (0u32..).zip(hits);
-        let hits = hits.filter_map(|(id, hit)| Some((id, hit.as_ref()?.tensor)));
+        let hits = (0u32..).zip(hits.iter());
+        let hits = hits.filter_map(|(id, hit)| Some((id, hit?.tensor)));
         hits.filter(move |(id, tensor)| (needs.get(*id as usize).name == tensor.name()) == own)
     };
     // Names of needs are unique, so that one of the two has another name than the key.
@@ -286,22 +279,6 @@ impl<'c> Finder<'c> {
     /// The name that a need has if this key is it.
     pub fn need_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
         self.forms.need_of(key)
-    }
-}
-
-impl<'c> Hit<'c> {
-    fn new(tensor: Tensor<'c>, form: Form) -> Self {
-        Self {
-            tensor,
-            tied: false,
-            form,
-            mapped: false,
-        }
-    }
-
-    /// Whether it is a form whose shape is not that of the weight.
-    pub fn is_packed(&self) -> bool {
-        !matches!(self.form, Form::Plain | Form::Blocks)
     }
 }
 

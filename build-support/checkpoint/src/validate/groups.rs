@@ -1,6 +1,5 @@
 //! Many names shown as few: `model.layers.{16..31}.* (9 keys each)`.
 
-use crate::hash::{HashMap, HashSet};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -81,10 +80,7 @@ fn patterns<'t>(template: &'t str, members: &Members) -> Vec<Cow<'t, str>> {
     if width == 0 {
         return vec![template.into()];
     }
-    let mut rows: Vec<&[u32]> = members.numbers.chunks_exact(width).collect();
-    rows.sort_unstable();
-    rows.dedup();
-    products(&rows)
+    products(&members.numbers, width)
         .into_iter()
         .map(|ranges| {
             let mut ranges = ranges.into_iter();
@@ -105,43 +101,41 @@ fn cut(ranges: String) -> String {
     }
 }
 
-/// Names as few lines, of which so many are written, and how many more there are; `all` are the names
-/// among which a whole layer or expert is known.
+/// The listed ones of all names as few lines, and how many more lines there are; so many are written.
+/// A layer or expert of which all names are listed is one.
 pub(super) fn summary<'a>(
-    names: impl Iterator<Item = &'a str> + Clone,
-    all: impl Iterator<Item = &'a str>,
+    name: impl Fn(u32) -> &'a str,
+    is_listed: &[bool],
     shown: usize,
 ) -> (Vec<String>, usize) {
-    let mut below: HashMap<&str, (usize, usize)> = HashMap::default();
-    for (place, count) in runs(names.clone()) {
-        for place in up_to(place) {
-            below.entry(place).or_default().0 += count;
-        }
-    }
-    for (place, count) in runs(all) {
-        for place in up_to(place) {
-            // A place with nothing in it is not asked for.
-            if let Some((_, all)) = below.get_mut(place) {
-                *all += count;
+    // Names are counted in 32 bits.
+    let mut order: Vec<u32> = (0..is_listed.len() as u32).collect();
+    order.sort_unstable_by_key(|&number| name(number));
+    let count = |numbers: &[u32]| {
+        let listed = numbers.iter().filter(|&&number| is_listed[number as usize]);
+        listed.count()
+    };
+    let mut groups = Groups::default();
+    // Names that begin alike follow one another; of how many bytes they do is beside them.
+    let mut open = vec![(0, &*order)];
+    while let Some((start, numbers)) = open.pop() {
+        let place = |number: u32| {
+            let name = name(number);
+            Some(&name[start..place_end(name, start)?])
+        };
+        for below in numbers.chunk_by(|&a, &b| place(a) == place(b)) {
+            let end = place_end(name(below[0]), start);
+            match (end, count(below)) {
+                (_, 0) => {}
+                (Some(end), listed) if listed > 1 && listed == below.len() => {
+                    groups.add(&name(below[0])[..end], listed);
+                }
+                (Some(end), _) if below.len() > 1 => open.push((end + 1, below)),
+                _ => {
+                    let listed = below.iter().filter(|&&n| is_listed[n as usize]);
+                    listed.for_each(|&number| groups.add(name(number), 0));
+                }
             }
-        }
-    }
-    let (mut groups, mut said) = (Groups::default(), HashSet::default());
-    let mut last = (None, false);
-    for name in names {
-        let place = innermost(name);
-        if last.0 != Some(place) {
-            let whole = up_to(place).find(|place| {
-                let counts = below.get(place);
-                counts.is_some_and(|&(here, all)| here > 1 && here == all)
-            });
-            last = (Some(place), whole.is_some());
-            if let Some(place) = whole.filter(|place| said.insert(*place)) {
-                groups.add(place, below[place].0);
-            }
-        }
-        if !last.1 {
-            groups.add(name, 0);
         }
     }
     let mut lines = groups.lines();
@@ -154,53 +148,17 @@ pub(super) fn summary<'a>(
     (first.collect(), lines.count())
 }
 
-/// The innermost place of names that follow one another, and how many they are: most names follow one
-/// of the same place.
-fn runs<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = (&'a str, usize)> {
-    let mut places = names.map(innermost).peekable();
-    std::iter::from_fn(move || {
-        let place = places.next()?;
-        let mut count = 1;
-        while places.next_if_eq(&place).is_some() {
-            count += 1;
-        }
-        Some((place, count))
-    })
-}
-
-/// The last of the places in a name; empty where there is none.
-fn innermost(name: &str) -> &str {
-    let dot_before = |end: usize| {
-        name.as_bytes()[..end]
-            .iter()
-            .rposition(|&byte| byte == b'.')
-    };
-    let mut end = dot_before(name.len());
-    while let Some(dot) = end {
-        end = dot_before(dot);
-        let start = end.map_or(0, |dot| dot + 1);
-        if number(&name[start..dot]).is_some() {
-            return &name[..dot];
-        }
-    }
-    ""
-}
-
-/// A place and those around it, outermost first.
-fn up_to(place: &str) -> impl Iterator<Item = &str> {
-    numbered(place).chain(Some(place).filter(|place| !place.is_empty()))
-}
-
-/// The places in a name that end with a number and have something below, outermost first.
-fn numbered(name: &str) -> impl Iterator<Item = &str> {
+/// The end of the first segment from `start` on that is a number and has something below.
+fn place_end(name: &str, mut start: usize) -> Option<usize> {
     // Names are short, and searching for a character begins anew for each.
-    let mut start = 0;
-    let dots = name.bytes().enumerate().filter(|&(_, byte)| byte == b'.');
-    dots.filter_map(move |(dot, _)| {
+    let dots = name.bytes().enumerate().skip(start);
+    let mut dots = dots.filter(|&(_, byte)| byte == b'.');
+    let end = dots.find(|&(dot, _)| {
         let last = &name[start..dot];
         start = dot + 1;
-        number(last).map(|_| &name[..dot])
-    })
+        number(last).is_some()
+    });
+    Some(end?.0)
 }
 
 #[cfg(test)]
@@ -209,8 +167,9 @@ mod tests {
 
     #[track_caller]
     fn check(keys: &[&str], all: &[&str], expected: &[&str]) {
+        let is_listed: Vec<bool> = all.iter().map(|name| keys.contains(name)).collect();
         for shown in [0, 1, usize::MAX] {
-            let (lines, more) = summary(keys.iter().copied(), all.iter().copied(), shown);
+            let (lines, more) = summary(|n| all[n as usize], &is_listed, shown);
             assert_eq!(lines, expected[..shown.min(expected.len())]);
             assert_eq!(lines.len() + more, expected.len());
         }
@@ -253,13 +212,17 @@ mod tests {
     #[test]
     fn odd_keys_stay_as_they_are() {
         let odd = ["a..b", "x.99999999999999999999999.w"];
-        check(&odd, &[], &odd);
-        check(&["0.weight", "2.weight"], &[], &["{0,2}.weight"]);
+        check(&odd, &odd, &odd);
+        check(
+            &["0.weight", "2.weight"],
+            &["0.weight", "1.weight", "2.weight"],
+            &["{0,2}.weight"],
+        );
         check(&["a.3"], &["a.3"], &["a.3"]);
-        check(&["a.0.w", "a.2.w"], &[], &["a.{0,2}.w"]);
+        check(&["a.0.w", "a.2.w"], &["a.2.w", "a.0.w"], &["a.{0,2}.w"]);
         let even: Vec<_> = (0..100).map(|n| format!("a.{}.w", 2 * n)).collect();
         let even: Vec<&str> = even.iter().map(|name| &**name).collect();
         let first = "a.{0,2,4,6,8,10,12,14,16,18,20,22,24,…}.w";
-        check(&even, &[], &[first]);
+        check(&even, &even, &[first]);
     }
 }

@@ -186,11 +186,11 @@ impl Finding {
     /// Names as few lines: on one with the class, or below a line that counts them.
     pub(super) fn listed<'a>(
         class: Class,
-        count: usize,
-        names: impl Iterator<Item = &'a str> + Clone,
-        all: impl Iterator<Item = &'a str>,
+        name: impl Fn(u32) -> &'a str,
+        is_listed: &[bool],
     ) -> Self {
-        let (lines, more) = groups::summary(names, all, SHOWN);
+        let (lines, more) = groups::summary(name, is_listed, SHOWN);
+        let count = is_listed.iter().filter(|is_listed| **is_listed).count();
         let name = class.name();
         let lines = match (&*lines, count) {
             ([only], 1) => vec![format!("{name}: {only}")],

@@ -3,7 +3,8 @@
 use crate::hash::HashMap;
 
 use super::Expected;
-use super::found::{Finder, Found, Hit};
+use super::found::{Finder, Found};
+use super::hits::Hit;
 use super::mismatch::{Class, Finding};
 use super::prefix::Prefixes;
 use super::renamed;
@@ -20,11 +21,10 @@ pub(super) fn findings<'c>(
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     let missing = found.missing();
-    let needs = expected.needs.iter();
     if !missing.is_empty() {
-        let names = missing.iter().map(|&id| expected.needs.get(id).name);
-        let all = needs.clone().map(|need| need.name);
-        let mut finding = Finding::listed(Class::Missing, missing.len(), names, all);
+        let is_missing: Vec<bool> = found.hits.iter().map(|hit| hit.is_none()).collect();
+        let name = |id: u32| expected.needs.get(id as usize).name;
+        let mut finding = Finding::listed(Class::Missing, name, &is_missing);
         let tied = missing.iter().filter_map(|&id| {
             let need = expected.needs.get(id);
             let first = need.tied_to.filter(|&first| first < expected.needs.len())?;
@@ -46,8 +46,8 @@ pub(super) fn findings<'c>(
     }
     let groups = expected.needs.iter().enumerate();
     let groups = groups.map(|(id, need)| (need.tied_to.unwrap_or(id), need.name));
-    let pairs = || groups.clone().zip(&found.hits);
-    let is_tied = |hit: &Option<Hit<'_>>| hit.as_ref().is_some_and(|hit| hit.tied);
+    let pairs = || groups.clone().zip(found.hits.iter());
+    let is_tied = |hit: &Option<Hit<'_>>| hit.is_some_and(|hit| hit.tied);
     let absent = pairs().filter(|(_, hit)| is_tied(hit));
     // By the first of each group that is not whole, the twin that is there.
     let mut twins: HashMap<usize, Option<&str>> = absent
@@ -57,7 +57,7 @@ pub(super) fn findings<'c>(
     for ((group, name), hit) in pairs() {
         if let Some(twin) = twins.get_mut(&group)
             && hit.is_some()
-            && !is_tied(hit)
+            && !is_tied(&hit)
         {
             twin.get_or_insert(name);
         }

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::found::{Finder, Found, Hit};
+use super::found::{Finder, Found};
+use super::hits::Hit;
+use super::keys::Keys;
 use super::mismatch::{Class, Finding, Line, Rename};
 use super::names::number;
 use super::{Expected, Need};
@@ -106,7 +108,7 @@ pub(super) fn findings<'c>(
             .map(|p| p.moved(expected, finder, &missing, |_, _| ()));
         let all_moved: Vec<_> = all_moved.collect();
         alike[0].moved(expected, finder, &missing, |id, hit| {
-            found.hits[id] = Some(hit);
+            found.hits.set(id, hit);
         });
         all.lines = choice(&mut alike, &used, &all_moved);
         all.count = all_moved[0].len();
@@ -116,7 +118,7 @@ pub(super) fn findings<'c>(
         return all;
     };
     let mut moved = prefix.moved(expected, finder, &missing, |id, hit| {
-        found.hits[id] = Some(hit);
+        found.hits.set(id, hit);
     });
     all.count = moved.len();
     prefix.widen(&mut moved);
@@ -140,7 +142,7 @@ fn is_most(count: usize, expected: &Expected<'_>) -> bool {
 }
 
 /// Prefixes that fit, each with the rename that takes it.
-fn choice(prefixes: &mut [Prefix], used: &HashSet<&str>, all_moved: &[Vec<&str>]) -> Vec<Line> {
+fn choice(prefixes: &mut [Prefix], used: &Keys<'_>, all_moved: &[Vec<&str>]) -> Vec<Line> {
     let place = |key: &str| match key {
         "" => "without a prefix".to_owned(),
         key => format!("under `{key}`"),
@@ -168,7 +170,7 @@ fn best(
     expected: &Expected<'_>,
     finder: &Finder<'_>,
     missing: &[usize],
-    used: &HashSet<&str>,
+    used: &Keys<'_>,
 ) -> Vec<Prefix> {
     let names = |ids: &[usize], n: usize| {
         let step = ids.len().div_ceil(n);
@@ -214,7 +216,7 @@ fn best(
 }
 
 /// The pairs of prefixes by which any of these needs is in the checkpoint.
-fn candidates(samples: &[Need<'_>], finder: &Finder<'_>, used: &HashSet<&str>) -> BTreeSet<Prefix> {
+fn candidates(samples: &[Need<'_>], finder: &Finder<'_>, used: &Keys<'_>) -> BTreeSet<Prefix> {
     // Whole names that are in the other one, and parts of both.
     let mut longest = vec![[(1, BTreeSet::new()), (1, BTreeSet::new())]; samples.len()];
     for tensor in finder.checkpoint.iter() {
@@ -348,11 +350,11 @@ impl Prefix {
 
     /// The rule that renames the keys; `None` where no short one leaves the keys alone that are used
     /// as they are.
-    fn rename(&mut self, used: &HashSet<&str>, moved: &[&str]) -> Option<Rename> {
+    fn rename(&mut self, used: &Keys<'_>, moved: &[&str]) -> Option<Rename> {
         let (key, need) = (escape(&self.key), self.need.replace('$', "$$"));
         let touches = |head: &str| {
             let start = format!("{}{head}", self.key);
-            used.iter().any(|used| used.starts_with(&start))
+            used.iter().any(|used| used.name().starts_with(&start))
         };
         if !touches("") {
             return Rename::new(format!("^{key}"), need);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::edit::{Behind, Edit, Kind, difference};
 use super::found::{Finder, Found};
+use super::keys::Keys;
 use super::mismatch::{Class, Finding, Line, Rename};
 use super::prefix::Prefixes;
 use super::{Expected, Need, names, pieces};
@@ -36,7 +37,7 @@ pub(super) struct Search<'s, 'e, 'c> {
     pub expected: &'s Expected<'e>,
     pub finder: &'s Finder<'c>,
     prefixes: &'s Prefixes,
-    used: &'s HashSet<&'c str>,
+    used: &'s Keys<'c>,
     /// Templates of missing needs, with those needs.
     pub missing: BTreeMap<String, Vec<usize>>,
     /// Those of them of which a part is not missing.
@@ -154,7 +155,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         let used = found.used();
         let mut missing: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut template = String::new();
-        let pairs = || expected.needs.iter().zip(&found.hits).enumerate();
+        let pairs = || expected.needs.iter().zip(found.hits.iter()).enumerate();
         for (id, (need, hit)) in pairs() {
             if hit.is_none() && names::write_template(need.name, &mut template) {
                 change(&mut missing, &template, |ids| ids.push(id));
@@ -169,7 +170,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             if is_there && missing.contains_key(&template) && !partly.contains(&template) {
                 partly.insert(template.clone());
             }
-            if is_there && hit.as_ref().is_some_and(|hit| hit.tied) {
+            if is_there && hit.is_some_and(|hit| hit.tied) {
                 tied.insert(template.clone());
             }
         }
