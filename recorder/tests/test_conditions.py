@@ -235,6 +235,28 @@ def test_a_given_range_in_which_a_condition_always_holds_leaves_none(tmp_path):
     assert limits(manifest) == {"a": (2, 64)} and holds(manifest) == []
 
 
+def test_a_dim_is_a_name_whose_bounds_the_model_has_to_take(tmp_path):
+    def cut(x):
+        return x[:8] * 2 if x.shape[0] > 10 else x
+
+    dim = torch.export.Dim
+    for said in ("n", dim("n"), dim("n", min=11), dim("n", max=64)):
+        manifest, recorder, model = recorded(tmp_path, cut, draw(12), shapes=({0: said},))
+        most = getattr(said, "max", None)
+        assert limits(manifest) == {"n": (11, most if isinstance(most, int) else None)}
+        assert right_or_refused(recorder, model, [(11,)], [(10,)]) == [True, False]
+    for said, wider in ((dim("n", min=4, max=64), "64"), (dim("n", min=10), None)):
+        bounds = "min=11, max=64" if wider else "min=11"
+        pattern = rf"test_conditions.py:\d+: what is traced .* from 11 .*Dim\(\"n\", {bounds}\)"
+        with pytest.raises(RecordError, match=pattern):
+            recorded(tmp_path, cut, draw(12), shapes=({0: said},))
+    with pytest.raises(RecordError, match=r"`n` \(axis 0 of `x`\) can only be 12"):
+        steps = lambda x: x * torch.linspace(0, 1, x.shape[0])  # noqa: E731
+        recorded(tmp_path, steps, draw(12), shapes=({0: dim("n", min=4)},))
+    with pytest.raises(RecordError, match=r"of `x` and one of `y` `n`, but they are 3 and 4"):
+        recorded(tmp_path, lambda x, y: (x, y), draw(3), draw(4), shapes=({0: dim("n")},) * 2)
+
+
 def test_a_size_is_computed_from_one_that_an_axis_has(tmp_path):
     h = torch.export.Dim("h", min=1, max=8)
     shapes = ({0: h}, {0: 2 * h})

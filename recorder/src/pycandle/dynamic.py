@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import Dim
+from torch.export.dynamic_shapes import _DerivedDim
 from torch.utils import _pytree as pytree
 
 from .arguments import by_name, var_positional
@@ -31,9 +32,12 @@ class DynamicShapes:
         """The form that torch.export takes.
 
         A name becomes an open size of its own: torch refuses a named size whose range the model
-        narrows, where we want the narrower range.
+        narrows, and says neither the line nor what to do. So does a `Dim`, where no other size is
+        computed from one.
         """
-        return {name: _for_torch(spec) for name, spec in self._specs.items()}
+        leaves = [said for axes in self.flat() for said in axes.values()]
+        are_own = not any(isinstance(said, _DerivedDim) for said in leaves)
+        return {name: _for_torch(spec, are_own) for name, spec in self._specs.items()}
 
     def flat(self) -> list[Axes]:
         """Per flat argument, what was given for each of its axes."""
@@ -184,13 +188,29 @@ def _said(said: Any, size: int, where: str) -> Any:
     raise RecordError(f'{where} is {said!r}: give the size\'s name, as {{0: "batch"}}')
 
 
-def _for_torch(spec: Any) -> Any:
+def _for_torch(spec: Any, are_own: bool) -> Any:
     if isinstance(spec, _Leaf):
-        return {axis: Dim.DYNAMIC if isinstance(s, str) else s for axis, s in spec.items()} or None
+        return {axis: _axis_for_torch(said, are_own) for axis, said in spec.items()} or None
     if isinstance(spec, dict):
-        return {key: _for_torch(inner) for key, inner in spec.items()}
-    parts = [_for_torch(inner) for inner in spec]
+        return {key: _for_torch(inner, are_own) for key, inner in spec.items()}
+    parts = [_for_torch(inner, are_own) for inner in spec]
     return type(spec)(*parts) if _fields(spec) else type(spec)(parts)
+
+
+def _axis_for_torch(said: Any, is_own: bool) -> Any:
+    if isinstance(said, str):
+        return Dim.DYNAMIC
+    if isinstance(said, Dim) and is_own:
+        low, high = given_range(said)
+        return Dim.DYNAMIC(min=low, max=high)  # type: ignore[operator]
+    return said
+
+
+def given_range(said: Any) -> tuple[int | None, int | None]:
+    """The bounds that were given with a `Dim`; None for one that was not."""
+    if not isinstance(said, Dim):
+        return None, None
+    return said.min or None, said.max if isinstance(said.max, int) else None
 
 
 def _flatten(spec: Any, found: list[Axes]) -> None:

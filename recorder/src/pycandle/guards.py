@@ -15,7 +15,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from .calls import OWN, is_library_source, is_model_source, relative
 from .errors import RecordError
-from .shared import axis_of
+from .shared import axis_of, size_name
 
 _TRACE = os.path.join(OWN, "trace.py")
 
@@ -87,7 +87,9 @@ def _fixed(found: Noted, names: Mapping[str, Mapping[int, Any]]) -> str:
             path, axis = axis_of(source)
             said = names.get(path, {}).get(axis) if axis is not None else None
             if said is not None:
-                name = f"`{said}` (axis {axis} of `{path}`)" if isinstance(said, str) else path
+                text = size_name(said)
+                of_axis = f"axis {axis} of `{path}`"
+                name = f"`{text}` ({of_axis})" if text else f"of {of_axis}"
                 lines.append(
                     f"{where}: the size {name} can only be {value}; leave that axis out of "
                     "dynamic_shapes"

@@ -75,7 +75,8 @@ class GoldenRecorder:
         `dynamic_shapes` is, per argument name (or in order), nested as the argument is, a mapping
         from axis to the size's name, as `{"input_ids": {0: "batch", 1: "sequence"}}`; equal names
         are equal sizes, and a sum of names such as `"past + sequence"` says what a size must be.
-        What `torch.export` takes (`Dim` objects) works as well.
+        A `Dim` of `torch.export` is a name as well; with bounds, of which the model has to take all
+        sizes. What else `torch.export` takes works too.
         """
         check_model(model)
         with explained(model):

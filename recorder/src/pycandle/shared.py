@@ -47,8 +47,8 @@ def shared_sizes(
         self: ShapeEnv, val: Any, source: Any, *args: Any, **kwargs: Any
     ) -> sympy.Expr:
         path, axis = axis_of(source)
-        name = names.get(path, {}).get(axis) if axis is not None else None
-        if not isinstance(name, str) or not name.isidentifier():
+        name = size_name(names.get(path, {}).get(axis)) if axis is not None else None
+        if name is None or not name.isidentifier():
             return original(self, val, source, *args, **kwargs)
         known = made.get((id(self), name))
         if known is None:
@@ -82,6 +82,11 @@ def shared_sizes(
     finally:
         symbolic_shapes.make_symbol = make_symbol
         ShapeEnv.create_symbol = original  # type: ignore[method-assign]
+
+
+def size_name(said: Any) -> str | None:
+    """What a size is called by what is said of an axis: a name, a sum of names, or a `Dim`."""
+    return said if isinstance(said, str) else getattr(said, "__name__", None)
 
 
 def axis_of(source: Any) -> tuple[str, int | None]:

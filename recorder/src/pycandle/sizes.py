@@ -15,10 +15,12 @@ from torch.utils import _pytree as pytree
 from .calls import source_line
 from .conditions import DIVISIONS, solve
 from .dims import SymbolTable
+from .dynamic import given_range
 from .errors import RecordError
 from .guards import Asked
 from .layout import shape_env
 from .schema import Condition, Symbol
+from .shared import size_name
 from .versions import traced_sizes
 
 _LARGEST = 2**62
@@ -73,7 +75,7 @@ def bind(
     for name, shape, spec in zip(inputs, shapes, given, strict=True):
         for axis, size in enumerate(shape):
             said = spec.get(axis)
-            text = said if isinstance(said, str) else getattr(said, "__name__", None)
+            text = size_name(said)
             symbol = _expr(size)
             if symbol.is_Integer and text is not None:
                 fixed.append(
@@ -110,6 +112,7 @@ def bind(
     named = [Asked(table.named(one.condition), one.at) for one in everything]
     conditions = solve(named, found, traced)
     _refuse_fixed(found, set(symbols) - {text for _, text in unnamed}, named, traced)
+    _refuse_narrowed(found, [said for spec in given for said in spec.values()], named)
     table.ranges = found
     return table, tuple(Symbol(n, low, high) for n, (low, high) in found.items()), conditions
 
@@ -145,6 +148,32 @@ def _refuse_fixed(
         )
     if lines:
         raise RecordError("\n".join(lines))
+
+
+def _refuse_narrowed(
+    ranges: dict[str, tuple[int, int | None]], given: list[Any], conditions: list[Asked]
+) -> None:
+    """Raises RecordError for each `Dim` with bounds of which the model does not take all sizes."""
+    lines = {}
+    for said in given:
+        name = size_name(said)
+        if name is None or name not in ranges:
+            continue
+        (low, high), (least, most) = ranges[name], given_range(said)
+        is_lower = least is not None and least < low
+        if not is_lower and (most is None or high is None or high >= most):
+            continue
+        free = {sympy.Symbol(name)}
+        asking = (a.at for a in conditions if a.condition.free_symbols == free and a.at)
+        bounds = f"min={low}" if high is None else f"min={low}, max={high}"
+        lines[name] = (
+            f"{next(asking, 'the model')}: what is traced holds for `{name}` from {low} "
+            + (f"to {high}" if high is not None else "on")
+            + f', and dynamic_shapes asks for more: give `Dim("{name}", {bounds})`, or the name '
+            f"`{name}` alone, which takes the sizes that the model does"
+        )
+    if lines:
+        raise RecordError("\n".join(lines.values()))
 
 
 def left_unsqueezed(program: ExportedProgram, known: Open) -> set[str]:
