@@ -318,6 +318,7 @@ def test_an_error_that_speaks_of_lacking_is_no_missing_weight(
     monkeypatch.setattr(GoldenRecorder, "record_goldens", fail)
     assert main(["record", str(folder), "--out", str(tmp_path), "--quiet"]) == 1
     assert capsys.readouterr().err == "error: the machine lacks memory\n"
+    assert not list(tmp_path.glob("*_manifest.json"))
 
 
 def test_faults_are_one_line(tmp_path, capsys):

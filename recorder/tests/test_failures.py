@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 import small
 import torch
@@ -175,6 +178,29 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     recorder.record(small.Mlp().eval(), torch.randn(2, 6))
     with pytest.raises(RecordError, match=r"cannot write .*file"):
         recorder.save("m")
+
+
+@pytest.mark.parametrize("whole", [0, 1, 2])
+def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch, whole):
+    recorder = GoldenRecorder(tmp_path)
+    recorder.record(small.Mlp().eval(), torch.randn(2, 6))
+    before = {path: path.read_bytes() for path in (recorder.save("m"), *tmp_path.iterdir())}
+    written = 0
+
+    def fsync(_: int) -> None:
+        nonlocal written
+        written += 1
+        if written > whole:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(RecordError, match=r"cannot write .*/m[._].*: No space left on device"):
+        recorder.save("m", weights=True)
+    # The manifest is the last of them, and an earlier one goes first.
+    kept = {path for path in before if path.name != "m_manifest.json"}
+    weights = {tmp_path / "m.safetensors"} if whole == 2 else set()
+    assert set(tmp_path.iterdir()) == kept | weights
+    assert all(path.read_bytes() == before[path] for path in kept)
 
 
 @pytest.mark.parametrize(

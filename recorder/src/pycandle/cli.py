@@ -144,7 +144,6 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
     told = json.loads((path / "config.json").read_text(encoding="utf-8"))
     recorder.use_config(told | origin_of(config))
     say(f"{len(manifest.nodes)} nodes, {len(manifest.parameters)} parameters{_caches(manifest)}")
-    written = recorder.save(name)
     goldens = weights = None
     there = any(path.glob("*.safetensors"))
     if there and args.no_goldens:
@@ -160,6 +159,7 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
             weights = str(recorder.save_weights(name, state))
             say(f"wrote {weights}, with the model's names: take that as the weights in Rust")
         goldens = str(args.out / f"{name}_trace.safetensors")
+    written = recorder.save(name)
     seconds = round(time.monotonic() - started, 3)
     counts = len(manifest.nodes), len(manifest.parameters)
     return Done(str(written), goldens, weights, *counts, seconds)

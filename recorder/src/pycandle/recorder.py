@@ -20,6 +20,7 @@ from .checkpoint import Checkpoint, memory_size
 from .convert import convert
 from .errors import RecordError, shown, writing
 from .failures import explained
+from .files import finished
 from .meta import has_values
 from .schema import FileData, Manifest, to_json
 from .trace import Trace, trace, without_fast_path
@@ -107,7 +108,7 @@ class GoldenRecorder:
     def _save(self, name: str, weights: bool) -> Path:
         self._dir.mkdir(parents=True, exist_ok=True)
         path = self._dir / f"{name}_manifest.json"
-        path.write_text(to_json(self.manifest), encoding="utf-8", newline="\n")
+        path.unlink(missing_ok=True)  # what it speaks of is replaced file by file
         large = {c.name for c in self.manifest.constants if isinstance(c.data, FileData)}
         if large:
             tensors = {n: self._constants[n].contiguous() for n in sorted(large)}
@@ -117,6 +118,8 @@ class GoldenRecorder:
             self._write_case(case)
         if weights:
             self.save_weights(name)
+        with finished(path) as file:
+            file.write(to_json(self.manifest).encode())
         return path
 
     def use_config(self, config: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from .files import finished
+
 _NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -53,7 +55,7 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
         offset = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
+    with finished(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
             flat = tensors[name].detach().resolve_neg().cpu().contiguous().reshape(-1)

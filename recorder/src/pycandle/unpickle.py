@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ import torch
 from . import tensorfile
 from .archive import check_entries, check_storages, is_archive
 from .checkpoint import is_index, shards
-from .errors import RecordError, plain, quoted, shown
+from .errors import RecordError, plain, quoted, shown, writing
 
 
 @dataclass
@@ -50,14 +49,8 @@ def unpickle(path: Path, out: Path, key: str | None = None) -> Unpickled:
     unheld = [f"{quoted(n)} ({_kind(t)})" for n, t in all_.tensors.items() if not _is_held(t)]
     if unheld:
         raise RecordError(f"{path}: safetensors holds no tensor like {shown(unheld, 5)}")
-    part = out.with_name(f".{out.name}.{os.getpid()}.pycandle-part")
-    try:
-        tensorfile.write(part, all_.tensors, {"format": "pt"})
-        part.replace(out)
-    except OSError as error:
-        raise RecordError(f"{out}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(out):
+        tensorfile.write(out, all_.tensors, {"format": "pt"})
     return all_
 
 
