@@ -112,8 +112,9 @@ pub struct TensorId(NonZeroU32);
 
 impl TensorId {
     /// Of the tensor that is there behind so many others.
-    pub(crate) fn new(behind: u32) -> Option<Self> {
-        NonZeroU32::new(behind.wrapping_add(1)).map(Self)
+    pub(crate) fn new(behind: u32) -> Self {
+        // Opening counts them in 32 bits.
+        Self(NonZeroU32::MIN.saturating_add(behind))
     }
 
     /// How many tensors of the checkpoint are before it.
@@ -243,21 +244,15 @@ impl Checkpoint {
 
     /// The tensor of this name.
     pub fn get(&self, name: &str) -> Option<Tensor<'_>> {
-        let (shard, number) = match &*self.shards {
-            [only] => (0, only.header.entries.find(name)?),
-            shards => {
-                let number = self.all.find(name, |number| name_in(shards, number))?;
-                return tensor(shards, number);
-            }
+        let number = match &*self.shards {
+            [only] => only.header.entries.find(name),
+            shards => self.all.find(name, |number| name_in(shards, number)),
         };
-        Some(Tensor {
-            shards: &self.shards,
-            shard,
-            number,
-        })
+        tensor(&self.shards, number?)
     }
 
-    /// The tensor that has this id; `None` where that is one of another checkpoint.
+    /// The tensor that has this id, which has to be one of this checkpoint; `None` where there are
+    /// fewer tensors.
     pub fn at(&self, id: TensorId) -> Option<Tensor<'_>> {
         tensor(&self.shards, id.behind())
     }
@@ -357,9 +352,7 @@ impl<'a> Tensor<'a> {
 
     /// Where [`Checkpoint::at`] finds it again.
     pub fn id(&self) -> TensorId {
-        // Opening counts them in 32 bits.
-        let before = self.shards[self.shard as usize].before;
-        TensorId(NonZeroU32::MIN.saturating_add(before + self.number))
+        TensorId::new(self.shards[self.shard as usize].before + self.number)
     }
 
     fn entries(&self) -> &'a Entries {

@@ -273,7 +273,7 @@ pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Vali
     findings.extend(prefixes.finding());
     findings.extend(compare::findings(expected, &found));
     let mut compared = config::compare(expected, checkpoint);
-    findings.extend(extra::findings(expected, checkpoint, &found, &compared));
+    findings.extend(extra::findings(expected, &found, &compared));
     findings.append(&mut compared.findings);
     let is_no_mistake = |finding: &Finding| finding.is_note() || finding.is_warning();
     if findings.iter().all(is_no_mistake) {

@@ -8,6 +8,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+/// Numbers of a name that become sets; names of models have three at most, those of hostile files as
+/// many as there is room for.
+const NUMBERS: usize = 16;
+
 /// Names with what is said of each, as patterns with what is said of all they stand for; sorted.
 pub(crate) fn patterns<'a, T: Ord + Clone>(
     tensors: impl IntoIterator<Item = (&'a str, T)>,
@@ -36,7 +40,7 @@ fn template(name: &str) -> (String, Vec<u32>) {
         if i > 0 {
             template.push('.');
         }
-        match number(part) {
+        match number(part).filter(|_| numbers.len() < NUMBERS) {
             Some(number) => {
                 template.push_str("{}");
                 numbers.push(number);
@@ -149,6 +153,9 @@ impl Pattern {
             let Some((inner, after)) = inner else {
                 return Err("has a lone brace: a set is `{0..7}`, a brace is written twice".into());
             };
+            if sets.len() == NUMBERS {
+                return Err(format!("has more than {NUMBERS} sets"));
+            }
             sets.push(set(inner)?);
             texts.push(String::new());
             rest = after;
@@ -260,6 +267,8 @@ mod tests {
             &["a.07", "a.{0}", "4294967296", "7"],
             &["4294967296", "7", "a.07", "a.{{0}}"],
         );
+        let deep = [0, 1].map(|last| format!("{}{last}", "0.".repeat(100_000)));
+        check(&[&deep[0], &deep[1]], &[&deep[0], &deep[1]]);
     }
 
     #[test]
@@ -281,6 +290,8 @@ mod tests {
         ] {
             assert!(expand(pattern).is_err(), "{pattern}");
         }
+        let deep = "{0}".repeat(100_000);
+        assert_eq!(expand(&deep), Err("has more than 16 sets".to_owned()));
         let many = "{0..4294967295}".repeat(3);
         assert_eq!(Pattern::parse(&many).map(|p| p.count()), Ok(None));
     }

@@ -33,10 +33,10 @@ pub(super) fn unneeded<'c>(found: &Found<'c>) -> Keys<'c> {
 /// mistake, further weights in its blocks may be one.
 pub(super) fn findings(
     expected: &Expected<'_>,
-    checkpoint: &Checkpoint,
     found: &Found<'_>,
     compared: &Compared,
 ) -> Vec<Finding> {
+    let checkpoint = found.hits.checkpoint;
     // Names of needs are unique: where each is a key, and there are as many, nothing is left.
     let pairs = || expected.needs.iter().zip(found.hits.iter());
     let own = pairs().filter(|(need, hit)| hit.is_some_and(|hit| need.name == hit.tensor.name()));
@@ -64,7 +64,7 @@ pub(super) fn findings(
     others.extend(&twins);
     let finding = |class: Class, keys: &Keys<'_>, advice: &str| {
         let name = |number| {
-            let tensor = TensorId::new(number).and_then(|id| checkpoint.at(id));
+            let tensor = checkpoint.at(TensorId::new(number));
             tensor.map_or("", |tensor| tensor.name())
         };
         (!keys.is_empty()).then(|| Finding::listed(class, name, keys.flags()).with(advice))

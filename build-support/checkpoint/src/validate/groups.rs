@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::names::{self, number};
-use crate::ranges::products;
+use crate::ranges::{NUMBERS, products};
 
 /// Ranges of numbers that are spelled out.
 const SHOWN: usize = 12;
@@ -12,7 +12,8 @@ const SHOWN: usize = 12;
 /// Names by something that a line says of them, and by their template.
 #[derive(Debug)]
 pub(super) struct Groups<K> {
-    by_what: BTreeMap<K, BTreeMap<Box<str>, Members>>,
+    /// Those that are a template of their own apart from the others.
+    by_what: BTreeMap<(K, bool), BTreeMap<Box<str>, Members>>,
     /// Where a template is written before it is looked up.
     template: String,
 }
@@ -37,11 +38,12 @@ impl<K: Ord> Groups<K> {
     /// Adds a name.
     pub fn add(&mut self, name: &str, what: K) {
         let Self { by_what, template } = self;
-        let is_template = names::write_template(name, template);
+        let is_template =
+            names::write_template(name, template) && template.matches('*').count() <= NUMBERS;
         if !is_template {
             name.clone_into(template);
         }
-        let templates = by_what.entry(what).or_default();
+        let templates = by_what.entry((what, is_template)).or_default();
         // Most names have the template of another.
         let members = match templates.get_mut(template.as_str()) {
             Some(members) => members,
@@ -61,7 +63,7 @@ impl<K: Ord> Groups<K> {
 
     /// Patterns of names, with what is said of them; in the order of their templates.
     pub fn lines(&self) -> impl Iterator<Item = (Cow<'_, str>, &K)> {
-        let groups = self.by_what.iter().flat_map(|(what, templates)| {
+        let groups = self.by_what.iter().flat_map(|((what, _), templates)| {
             let templates = templates.iter();
             templates.map(move |(template, members)| (&**template, what, members))
         });
@@ -110,7 +112,8 @@ pub(super) fn summary<'a>(
 ) -> (Vec<String>, usize) {
     // Names are counted in 32 bits.
     let mut order: Vec<u32> = (0..is_listed.len() as u32).collect();
-    order.sort_unstable_by_key(|&number| name(number));
+    // Most files are sorted in long runs, which a stable sort takes as they are.
+    order.sort_by_key(|&number| name(number));
     let count = |numbers: &[u32]| {
         let listed = numbers.iter().filter(|&&number| is_listed[number as usize]);
         listed.count()
@@ -219,6 +222,10 @@ mod tests {
             &["{0,2}.weight"],
         );
         check(&["a.3"], &["a.3"], &["a.3"]);
+        let own = ["a.*.*", "a.1.2", "a.3.4"];
+        check(&own, &own, &["a.*.*", "a.1.2", "a.3.4"]);
+        let deep = format!("{}w", "0.".repeat(100_000));
+        check(&[&deep], &[&deep], &[&deep]);
         check(&["a.0.w", "a.2.w"], &["a.2.w", "a.0.w"], &["a.{0,2}.w"]);
         let even: Vec<_> = (0..100).map(|n| format!("a.{}.w", 2 * n)).collect();
         let even: Vec<&str> = even.iter().map(|name| &**name).collect();
