@@ -213,6 +213,16 @@ def test_a_size_that_comes_out_fixed_is_an_error(tmp_path):
         )
 
 
+def test_what_only_grows_is_a_range(tmp_path):
+    def some(x):
+        n = x.shape[0]
+        return x + 1 if n + min(n, 1) > 0 and max(n // 3, n - 9) < 7 else x * 2
+
+    manifest, recorder, model = recorded(tmp_path, some, draw(4))
+    assert (limits(manifest), holds(manifest)) == ({"a": (1, 15)}, [])
+    assert right_or_refused(recorder, model, (1,), (15,), (0,), (16,)) == [True, True, False, False]
+
+
 def test_equal_sizes_are_any_size(tmp_path):
     _, recorder, model = recorded(tmp_path, torch.add, draw(4, 3), draw(4, 3), shapes=(A, A))
     assert right_or_refused(recorder, model, [(1, 3), (1, 3)], [(0, 3), (0, 3)]) == [True, True]

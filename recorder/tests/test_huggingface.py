@@ -7,18 +7,21 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 from transformers import (
     BertConfig,
     BertModel,
     CLIPVisionConfig,
     CLIPVisionModel,
+    DynamicCache,
     LlamaConfig,
+    LlamaForCausalLM,
     LlamaModel,
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from weights import randomise
 
-from pycandle import GoldenRecorder, meta_device
+from pycandle import GoldenRecorder, RecordError, meta_device
 from pycandle.huggingface import _attention
 
 
@@ -102,6 +105,45 @@ class Wrapper(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.inner(input_ids=ids, use_cache=False).last_hidden_state
+
+
+def _llama() -> LlamaForCausalLM:
+    config = LlamaConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=32,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def test_a_cache_can_be_the_first_that_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr(pytree, "SUPPORTED_NODES", dict(pytree.SUPPORTED_NODES))
+    pytree.SUPPORTED_NODES.pop(DynamicCache, None)
+    model, ids = _llama(), torch.randint(0, 32, (2, 6))
+    with torch.no_grad():
+        past = model(ids).past_key_values
+    layer = {name: {0: "batch", 2: "past"} for name in ("key", "value")}
+    shapes = {"input_ids": {0: "batch", 1: "new"}, "past_key_values": [layer, layer]}
+    recorder = GoldenRecorder(tmp_path)
+    manifest = recorder.record(model, ids[:, :3], past_key_values=past, dynamic_shapes=shapes)
+    assert len(manifest.states) == 4
+    with pytest.raises(RecordError, match="a cache among the arguments holds nothing"):
+        recorder.record(model, ids, past_key_values=DynamicCache(), dynamic_shapes=shapes)
+
+
+def test_ids_alone_are_recorded_for_every_batch(tmp_path):
+    model, recorder = _llama(), GoldenRecorder(tmp_path)
+    shapes = {"input_ids": {0: "batch", 1: "sequence"}}
+    ids = torch.randint(0, 32, (2, 6))
+    with pytest.warns(UserWarning, match=r"a cache that it is not given, and its 4 tensors"):
+        recorder.record(model, ids, dynamic_shapes=shapes)
+    manifest = recorder.record(model, ids, use_cache=False, dynamic_shapes=shapes)
+    assert not manifest.conditions
+    for shape in ((1, 6), (3, 4), (1, 1)):
+        ids = torch.randint(0, 32, shape)
+        recorder.record_goldens(model, {"input_ids": ids, "use_cache": False})
 
 
 def test_a_plain_wrapper_is_traced_as_the_model_inside_it(tmp_path):

@@ -6,6 +6,7 @@ interval of one size narrows that size's range, by algebra and not by trial, so 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,8 @@ from .rounding import (
 )
 from .schema import Condition, DimExpr
 
+# Above every size that there is.
+_SIZES = range(2**62)
 DIVISIONS = (sf.FloorDiv, sf.Mod, sf.PythonMod, sympy.Mod)
 Span = tuple[int | None, int | None]
 
@@ -185,44 +188,41 @@ def _span(expr: sympy.Expr, low: int | None, high: int | None) -> Span | None:
 
     An end that is None is open.
     """
-    if expr.is_Symbol:
-        return low, high
-    constant, rest = expr.as_coeff_Add()
-    if constant != 0:
-        if not constant.is_Integer:
-            return None
-        return _span(rest, _less(low, int(constant)), _less(high, int(constant)))
-    factor, rest = expr.as_coeff_Mul()
-    if factor != 1:
-        if not factor.is_Integer:
-            return None
-        if factor < 0:
-            low, high = _negative(high), _negative(low)
-        k = abs(int(factor))
-        return _span(
-            rest, None if low is None else -(-low // k), None if high is None else high // k
-        )
-    if isinstance(expr, sf.FloorDiv) and expr.args[1].is_Integer and expr.args[1] > 0:
-        k = int(expr.args[1])
-        last = None if high is None else high * k + k - 1
-        return _span(expr.args[0], None if low is None else low * k, last)
-    if isinstance(expr, sf.Max | sympy.Max) and low is None:
-        return _common(expr.args, low, high)
-    if isinstance(expr, sf.Min | sympy.Min) and high is None:
-        return _common(expr.args, low, high)
-    return None
+    direction = _direction(expr)
+    if not direction:
+        return None
+    (symbol,) = expr.free_symbols
+    if direction < 0:
+        expr, low, high = -expr, _negative(high), _negative(low)
+
+    def at(size: int) -> int:
+        return int(expr.xreplace({symbol: sympy.Integer(size)}))
+
+    # What only rises crosses a bound once, so that halving finds where.
+    first = None if low is None else bisect_left(_SIZES, low, key=at)
+    last = None if high is None else bisect_right(_SIZES, high, key=at) - 1
+    if first == len(_SIZES):
+        return 1, 0
+    return first, None if last == len(_SIZES) - 1 else last
 
 
-def _common(operands: Iterable[sympy.Expr], low: int | None, high: int | None) -> Span | None:
-    """Where all operands lie between `low` and `high`; constants do, or the trace would not."""
-    spans = [_span(operand, low, high) for operand in operands if operand.free_symbols]
-    lows = [s[0] for s in spans if s is not None and s[0] is not None]
-    highs = [s[1] for s in spans if s is not None and s[1] is not None]
-    return None if None in spans else (max(lows, default=None), min(highs, default=None))
+def _direction(expr: sympy.Expr) -> int | None:
+    """1 of what never falls where its symbol grows, -1 of what never rises, 0 of a number.
 
-
-def _less(bound: int | None, by: int) -> int | None:
-    return None if bound is None else bound - by
+    None where that is not plain.
+    """
+    if expr.is_Integer or expr.is_Symbol:
+        return int(expr.is_Symbol)
+    if expr.is_Mul:
+        factor, rest = expr.as_coeff_Mul()
+        direction = _direction(rest) if factor.is_Integer and rest != expr else None
+        return direction if direction is None or factor > 0 else -direction
+    if isinstance(expr, sf.FloorDiv):
+        return _direction(expr.args[0]) if expr.args[1].is_Integer and expr.args[1] > 0 else None
+    if not isinstance(expr, (sympy.Add, *LEAST, *LARGEST)):
+        return None
+    directions = {_direction(operand) for operand in expr.args} - {0}
+    return directions.pop() if len(directions) == 1 else None
 
 
 def _negative(bound: int | None) -> int | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,15 @@ def traceable(model: nn.Module) -> Iterator[None]:
     if not is_pretrained(model):
         yield
         return
+    from transformers import masking_utils
     from transformers.cache_utils import DynamicLayer
     from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, batched_mm_experts_forward
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     register_cache()
     swaps: list[tuple[Any, str, Any]] = [
         (ALL_ATTENTION_FUNCTIONS, "sdpa", _attention),
-        (ALL_MASK_ATTENTION_FUNCTIONS, "sdpa", _mask),
+        (masking_utils.ALL_MASK_ATTENTION_FUNCTIONS, "sdpa", _mask),
         (ALL_EXPERTS_FUNCTIONS, "grouped_mm", batched_mm_experts_forward),
     ]
     before = [interface._local_mapping.get(name) for interface, name, _ in swaps]
@@ -58,15 +59,31 @@ def traceable(model: nn.Module) -> Iterator[None]:
         interface[name] = function
     length = DynamicLayer.get_seq_length
     DynamicLayer.get_seq_length = _cached_length  # type: ignore
+    prepare = masking_utils._preprocess_mask_arguments
+    masking_utils._preprocess_mask_arguments = _for_each_sequence(prepare)
     try:
         yield
     finally:
+        masking_utils._preprocess_mask_arguments = prepare
         DynamicLayer.get_seq_length = length  # type: ignore
         for (interface, name, _), function in zip(swaps, before, strict=True):
             if function is None:
                 del interface[name]
             else:
                 interface[name] = function
+
+
+def _for_each_sequence(prepare: Callable[..., Any]) -> Callable[..., Any]:
+    """The stock function expands positions to the batch, if that is not 1: here to any batch."""
+
+    def run(
+        config: Any, embeds: Any, mask: Any, cache: Any, positions: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if positions is not None and mask is None and cache is None:
+            positions = positions.expand(embeds.shape[0], -1)
+        return prepare(config, embeds, mask, cache, positions, *args, **kwargs)
+
+    return run
 
 
 def _cached_length(layer: Any) -> int:
@@ -130,6 +147,35 @@ def _causal_mask(queries: Any, keys: Any, device: torch.device) -> torch.Tensor:
     columns = torch.arange(keys, device=device)
     single = rows.sum() == 0
     return (columns[None, :] <= rows[:, None]) | single
+
+
+def take_caches(values: Any) -> None:
+    """Lets caches among `values` be taken apart; raises RecordError for one that holds nothing."""
+    module = sys.modules.get("transformers.cache_utils")
+    if module is None:
+        return
+    register_cache()
+
+    def is_cache(value: Any) -> bool:
+        return isinstance(value, module.DynamicCache)
+
+    for cache in pytree.tree_leaves(values, is_leaf=is_cache):
+        if is_cache(cache) and not (cache.layers and all(x.is_initialized for x in cache.layers)):
+            raise RecordError(
+                "a cache among the arguments holds nothing, and a trace needs the shapes of its "
+                "layers: give what the model returns as `past_key_values` for a few tokens"
+            )
+
+
+def warn_of_outputs(inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    """Says, by the paths of inputs and outputs, where a cache is returned that was not given."""
+    made = [path for path in outputs if path.startswith("past_key_values")]
+    if made and not any(path.startswith("past_key_values") for path in inputs):
+        warnings.warn(
+            f"the model returns a cache that it is not given, and its {len(made)} tensors are "
+            "outputs like others: pass `use_cache=False`, or a cache as `past_key_values`",
+            stacklevel=3,
+        )
 
 
 def register_cache() -> None:

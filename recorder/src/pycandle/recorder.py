@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from . import goldens, tensorfile
+from . import goldens, huggingface, tensorfile
 from .accepted import check_model
 from .arguments import argument_leaves, by_name, leaves, plain_leaves, take_dataclasses
 from .attributes import identity, kept
@@ -77,12 +77,16 @@ class GoldenRecorder:
         from axis to the size's name, as `{"input_ids": {0: "batch", 1: "sequence"}}`; equal names
         are equal sizes, and a sum of names such as `"past + sequence"` says what a size must be.
         A `Dim` of `torch.export` is a name as well; with bounds, of which the model has to take all
-        sizes. What else `torch.export` takes works too.
+        sizes. What else `torch.export` takes works too. Of a cache of transformers it is a list of
+        the layers, each `{"key": {0: "batch", 2: "past"}, "value": {0: "batch", 2: "past"}}`.
         """
         check_model(model)
         with explained(model):
             traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
             self._manifest, self._constants = convert(model, traced, "model", self._states)
+        huggingface.warn_of_outputs(
+            (leaf.path for leaf in traced.inputs), (leaf.path for leaf in traced.outputs)
+        )
         self._model, self._traced = model, traced
         self._name = None
         self._cases = {}
@@ -224,6 +228,7 @@ class GoldenRecorder:
         assert self._model is not None and self._traced is not None
         names = {i.name for i in self.manifest.inputs}
         take_dataclasses((args, kwargs))
+        huggingface.take_caches((args, kwargs))
         traced = [leaf.value for leaf in self._traced.inputs]
         traced_args, traced_kwargs = pytree.tree_unflatten(traced, self._traced.structure)
         fixed = plain_leaves(by_name(self._model, traced_args, traced_kwargs, defaults=True))

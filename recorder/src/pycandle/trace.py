@@ -82,6 +82,7 @@ def trace(
     huggingface.restore_buffers(model)
     check_values(model)
     take_dataclasses((args, kwargs))
+    huggingface.take_caches((args, kwargs))
     kwargs = in_signature_order(model, args, kwargs)
     shapes = DynamicShapes(model, args, kwargs, dynamic_shapes)
     with ExitStack() as stack:
