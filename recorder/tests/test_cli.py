@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 
 import pytest
@@ -307,6 +309,22 @@ def test_experts_are_recorded_as_the_model_computes_them(tmp_path, model, dtype)
     actual = golden["output.logits"].float()
     bound = 1e-5 if dtype is torch.float32 else 3e-2
     assert (actual - expected).norm() <= bound * expected.norm()
+
+
+def test_missing_goldens_are_said(folder, tmp_path, capsys):
+    args = ["record", str(folder), "--out", str(tmp_path / "out"), "--quiet"]
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "pytorch_model.bin")
+    weights.unlink()
+    assert main(args) == 0
+    said = capsys.readouterr().err
+    command = re.search(r"no goldens were recorded: first run `python -m pycandle (.*)`", said)
+    assert command and main(shlex.split(command[1])) == 0
+    assert main(args) == 0 and (tmp_path / "out" / "tiny-llama_trace.safetensors").exists()
+    weights.unlink()
+    (folder / "pytorch_model.bin").unlink()
+    assert main(args) == 0
+    assert "has no weights as safetensors" in capsys.readouterr().err
 
 
 def test_an_error_that_speaks_of_lacking_is_no_missing_weight(

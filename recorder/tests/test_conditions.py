@@ -260,9 +260,11 @@ def test_a_dim_is_a_name_whose_bounds_the_model_has_to_take(tmp_path):
         pattern = rf"test_conditions.py:\d+: what is traced .* from 11 .*Dim\(\"n\", {bounds}\)"
         with pytest.raises(RecordError, match=pattern):
             recorded(tmp_path, cut, draw(12), shapes=({0: said},))
-    with pytest.raises(RecordError, match=r"`n` \(axis 0 of `x`\) can only be 12"):
+    with pytest.raises(RecordError, match=r"`n` \(axis 0 of `x`\) can only be 12; .*shapes$"):
         steps = lambda x: x * torch.linspace(0, 1, x.shape[0])  # noqa: E731
         recorded(tmp_path, steps, draw(12), shapes=({0: dim("n", min=4)},))
+    with pytest.raises(RecordError, match=r"can only be 3; leave .*, or name the axes of other"):
+        recorded(tmp_path, torch.add, draw(3), draw(3), shapes=({0: dim("n")}, None))
     with pytest.raises(RecordError, match=r"of `x` and one of `y` `n`, but they are 3 and 4"):
         recorded(tmp_path, lambda x, y: (x, y), draw(3), draw(4), shapes=({0: dim("n")},) * 2)
 

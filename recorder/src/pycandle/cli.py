@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections import Counter
@@ -159,6 +160,8 @@ def _record(args: argparse.Namespace, say: Any, started: float) -> Done:
             weights = str(recorder.save_weights(name, state))
             say(f"wrote {weights}, with the model's names: take that as the weights in Rust")
         goldens = str(args.out / f"{name}_trace.safetensors")
+    elif not args.no_goldens:
+        print(f"warning: no goldens were recorded: {_no_weights(path)}", file=sys.stderr)
     written = recorder.save(name)
     seconds = round(time.monotonic() - started, 3)
     counts = len(manifest.nodes), len(manifest.parameters)
@@ -169,6 +172,16 @@ def _caches(manifest: Manifest) -> str:
     """Which inputs are no arguments in Rust, but a cache that a model extends."""
     tensors = Counter(state.name for state in manifest.states)
     return "".join(f", a cache `{name}` of {count} tensors" for name, count in tensors.items())
+
+
+def _no_weights(path: Path) -> str:
+    """Why a folder has no weights that are read, and what makes some of those that it has."""
+    pickled = [path / name for name in ("pytorch_model.bin.index.json", "pytorch_model.bin")]
+    there = [shlex.quote(str(file)) for file in pickled if file.is_file()]
+    if not there:
+        return f"{path} has no weights as safetensors"
+    out = shlex.quote(str(path / "model.safetensors"))
+    return f"first run `python -m pycandle unpickle {there[0]} --out {out}`"
 
 
 def _compare_names(path: Path, name: str, manifest: Manifest) -> None:

@@ -90,8 +90,9 @@ def _fixed(found: Noted, names: Mapping[str, Mapping[int, Any]]) -> str:
                 text = size_name(said)
                 of_axis = f"axis {axis} of `{path}`"
                 name = f"`{text}` ({of_axis})" if text else f"of {of_axis}"
+                others = ", or name the axes of other inputs that are as large" * (len(names) > 1)
                 lines.append(
                     f"{where}: the size {name} can only be {value}; leave that axis out of "
-                    "dynamic_shapes"
+                    f"dynamic_shapes{others}"
                 )
     return "\n".join(dict.fromkeys(lines))

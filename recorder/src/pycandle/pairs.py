@@ -23,6 +23,11 @@ _NO_PAIR = (
     "is computed with complex numbers, which become pairs of real ones only in products, sums, "
     "changes of shape, `polar`, `abs`, `angle` and `conj`: write this with `torch.view_as_real`"
 )
+_NO_SPECTRUM = (
+    "makes complex numbers of real ones, as Fourier transforms do, for which a manifest has no "
+    "form: pass its result as an argument, or write it as a product with a matrix of sines and "
+    "cosines"
+)
 _SAME = (aten.view_as_real.default, aten.resolve_conj.default)
 _ONE_AXIS = (
     *(aten.select.int, aten.slice.Tensor, aten.squeeze.dim, aten.index_select.default),
@@ -145,7 +150,9 @@ class _Pairs:
             return self._call(op, z, *args[1:])
         calls = CallTree()
         module = calls.module(calls.of(node))
-        raise RecordError(f"{op} in {place(module, source_line(node))} {_NO_PAIR}")
+        takes = any(n in self.made for n in node.all_input_nodes)
+        why = _NO_PAIR if takes else _NO_SPECTRUM
+        raise RecordError(f"{op} in {place(module, source_line(node))} {why}")
 
     def _cast(self, node: Node, z: Any) -> Node:
         if not _is_complex(node):
