@@ -18,6 +18,7 @@ use crate::graph::Graph;
 use crate::ir::Lowered;
 use crate::lower::{Unsupported, lower};
 use crate::manifest::{CallId, Manifest};
+use crate::mark;
 use crate::names;
 use crate::report::{At, Error, Report};
 use crate::tree::tree;
@@ -107,7 +108,7 @@ pub fn generate(config: &Config) -> Result<Generated, Report> {
         Error::whole(At::file(&model.manifest.file), text)
     })?;
     Ok(Generated {
-        source: format::header(&model.manifest.file) + &text,
+        source: mark::marked(&model.manifest.file, &text),
         tracked: std::mem::take(&mut model.tracked),
         notes: std::mem::take(&mut model.checked.notes),
         warnings: std::mem::take(&mut model.checked.warnings),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pycandle_build::{Config, RenameRule, Syntax};
+use pycandle_build::{Config, Kept, RenameRule, Syntax};
 
 use crate::outcome::{Outcome, print, print_warning, progress};
 
@@ -33,7 +33,7 @@ pub struct Args {
     /// File to write, or `-` for stdout
     #[arg(long)]
     out: PathBuf,
-    /// Replace a file even if it is not marked as generated
+    /// Replace a file even if it was edited or is not marked as generated
     #[arg(long)]
     force: bool,
 }
@@ -66,19 +66,20 @@ pub fn run(args: &Args) -> Outcome {
         return Outcome::Ok;
     }
     let out = args.out.display();
-    let ours = if args.force {
-        Ok(true)
-    } else {
-        is_ours(&args.out)
+    let kept = match args.force {
+        true => Ok(Kept::Generated),
+        false => kept(&args.out),
     };
-    match ours {
-        Ok(true) => {}
-        Ok(false) => {
-            return Outcome::Broken(format!(
-                "`{out}` is not marked as generated: choose another file, or replace it with --force"
-            ));
-        }
+    let why = match kept {
+        Ok(Kept::Generated) => None,
+        Ok(Kept::Edited) => Some("was edited since it was generated"),
+        Ok(Kept::Foreign) => Some("is not marked as generated"),
         Err(error) => return Outcome::Broken(format!("cannot read `{out}`: {error}")),
+    };
+    if let Some(why) = why {
+        return Outcome::Broken(format!(
+            "`{out}` {why}: choose another file, or replace it with --force"
+        ));
     }
     match pycandle_build::write_if_changed(&args.out, &generated.source) {
         Ok(true) => progress(format!("wrote {out}")),
@@ -96,14 +97,11 @@ pub fn rule(text: &str) -> Result<RenameRule, String> {
     RenameRule::new(pattern, replacement)
 }
 
-/// Whether the file is absent, empty or begins with the mark of generated source.
-fn is_ours(path: &Path) -> std::io::Result<bool> {
+/// What stands in the file; one that is absent is as good as one that was generated.
+fn kept(path: &Path) -> std::io::Result<Kept> {
     match std::fs::read(path) {
-        Ok(bytes) => {
-            let first = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
-            Ok(bytes.is_empty() || String::from_utf8_lossy(first).contains("@generated"))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Ok(bytes) => Ok(Kept::of(&String::from_utf8_lossy(&bytes))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Kept::Generated),
         Err(error) => Err(error),
     }
 }

@@ -61,6 +61,11 @@ fn codegen_writes_a_file_once_and_spares_others() {
         Some(written)
     );
 
+    let edited = source.replace("pub struct Tiny", "#[derive(Debug)]\npub struct Tiny");
+    std::fs::write(&out, &edited).expect("write");
+    check(&args, 2, "was edited since it was generated");
+    let there = std::fs::read_to_string(&out).expect("a file");
+    assert_eq!(there, edited);
     std::fs::write(&out, "fn mine() {}\n").expect("write");
     check(&args, 2, "is not marked as generated");
     check(&[&args[..], &["--force"]].concat(), 0, "");
@@ -154,6 +159,13 @@ fn inspect_shows_the_tree_and_the_ops() {
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!(json["unsupported"][0]["op"], "aten.fft_rfft.default");
     assert_eq!(json["modules"][1]["parameters"], 12);
+    let sized = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/sized_manifest.json");
+    let shown = check(&["inspect", path(&sized)], 0, "");
+    let expected = "queries % 2) == 0, asked at sized.py:29";
+    assert!(text(&shown.stdout).contains(expected));
+    let json = check(&["inspect", "--json", path(&sized)], 0, "");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["conditions"][0]["holds"], "queries != 8");
     check(
         &["inspect", path(&fixture("cut_manifest.json"))],
         1,

@@ -3,6 +3,7 @@
 /// By name without overload, each with what has to be named besides it; a golden of each is under
 /// `tests/ops`, from `recorder/fixtures/ops_apart.py`.
 const COMES_APART: &[(&str, &[&str])] = &[
+    ("aten._native_batch_norm_legit", &[]),
     ("aten.addmv", &[]),
     ("aten.addr", &[]),
     ("aten.binary_cross_entropy_with_logits", &[]),
@@ -15,6 +16,7 @@ const COMES_APART: &[(&str, &[&str])] = &[
     ("aten.diag", &["aten.diagonal_copy"]),
     ("aten.diag_embed", &[]),
     ("aten.dist", &["aten.norm"]),
+    ("aten.hardshrink", &[]),
     ("aten.heaviside", &[]),
     ("aten.huber_loss", &[]),
     ("aten.inner", &["aten.tensordot"]),
@@ -41,6 +43,7 @@ const COMES_APART: &[(&str, &[&str])] = &[
     ("aten.renorm", &[]),
     ("aten.sinc", &[]),
     ("aten.smooth_l1_loss", &[]),
+    ("aten.softshrink", &[]),
     ("aten.special_expit", &[]),
     ("aten.tensordot", &[]),
     ("aten.trace", &["aten.diag", "aten.diagonal_copy"]),
@@ -114,6 +117,7 @@ mod tests {
                 "_tensor_tensor",
                 "_scalar",
                 "_dx",
+                "_no_stats",
             ];
             let mut stems = overloads.iter().map(|o| format!("apart_{stem}{o}"));
             let ops = stems.find_map(|stem| recorded(&stem));

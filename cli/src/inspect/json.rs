@@ -42,6 +42,10 @@ pub fn model(model: &Model<'_>) -> Value {
         .symbols
         .iter()
         .map(|s| json!({"name": s.name, "min": s.min, "max": s.max}));
+    let conditions = manifest
+        .conditions
+        .iter()
+        .map(|c| json!({"holds": text::holds(manifest, c), "at": c.at}));
     let unsupported = model
         .problems
         .as_ref()
@@ -55,6 +59,7 @@ pub fn model(model: &Model<'_>) -> Value {
         "class": manifest.class,
         "dtype": text::dtype(manifest.dtype),
         "symbols": symbols.collect::<Vec<_>>(),
+        "conditions": conditions.collect::<Vec<_>>(),
         "inputs": inputs.collect::<Vec<_>>(),
         "outputs": outputs.collect::<Vec<_>>(),
         "modules": modules.collect::<Vec<_>>(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use pycandle_build::manifest::{Dim, Dtype, Manifest, Source, Value};
+use pycandle_build::manifest::{Comparison, Condition, Dim, Dtype, Manifest, Source, Value};
 use pycandle_checkpoint::escaped;
 
 use super::Model;
@@ -30,6 +30,12 @@ pub fn model(model: &Model<'_>) -> String {
             "symbol",
             &format!("{} in {}..{max}", symbol.name, symbol.min),
         );
+    }
+    for condition in &manifest.conditions {
+        let at = condition.at.as_deref().map(escaped);
+        let at = at.map_or(String::new(), |at| format!(", asked at {at}"));
+        let holds = holds(manifest, condition);
+        line(&mut text, "condition", &format!("{holds}{at}"));
     }
     for input in &manifest.inputs {
         let value = value(manifest, &manifest.values[input.value.0]);
@@ -221,6 +227,22 @@ pub fn value(manifest: &Manifest, value: &Value) -> String {
 /// The sizes as text.
 pub fn shape(manifest: &Manifest, value: &Value) -> Vec<String> {
     value.shape.iter().map(|dim| size(manifest, dim)).collect()
+}
+
+/// What the sizes have to meet beside their ranges, as Rust writes it.
+pub fn holds(manifest: &Manifest, condition: &Condition) -> String {
+    let comparison = match condition.comparison {
+        Comparison::Eq => "==",
+        Comparison::Ne => "!=",
+        Comparison::Lt => "<",
+        Comparison::Le => "<=",
+    };
+    let side = |dim| size(manifest, dim);
+    format!(
+        "{} {comparison} {}",
+        side(&condition.left),
+        side(&condition.right)
+    )
 }
 
 fn size(manifest: &Manifest, dim: &Dim) -> String {

@@ -6,7 +6,9 @@ import torch
 
 from .dtypes import dtype_name
 from .errors import RecordError
-from .schema import MAX_INLINE, Arange, Constant, FileData, Full, ListData
+from .schema import Arange, Constant, FileData, Full, ListData
+
+_SPELLED_OUT = 256  # numbers that generated code has as such; more are nothing to read
 
 
 def describe(name: str, tensor: torch.Tensor, file: str) -> Constant:
@@ -29,7 +31,7 @@ def _data(tensor: torch.Tensor, file: str) -> Full | Arange | ListData | FileDat
     arange = _as_arange(flat)
     if arange is not None:
         return arange
-    if count <= MAX_INLINE:
+    if count <= _SPELLED_OUT:
         return ListData(tuple(flat.tolist()))
     return FileData(file)
 

@@ -14,7 +14,6 @@ from typing import Any
 
 VERSION = (1, 0)
 VERSION_WITH_CONDITIONS = (2, 0)  # a reader that ignored them would take sizes that are wrong
-MAX_INLINE = 4096
 
 DTYPES = (
     "float64",
