@@ -1,12 +1,41 @@
-//! Attention over repeated key and value heads reads the heads once.
+//! Attention over repeated key and value heads reads the heads once, also where it is written out.
 
-use super::{Fused, Matcher, VIEWS, int, size};
+use super::{Fused, Matcher, VIEWS, int, size, tensor};
 use crate::manifest::{Arg, Node, Source};
 
 pub fn rewrite(m: &Matcher, node: &Node) -> Option<Fused> {
-    if node.op != "aten.scaled_dot_product_attention.default" {
-        return None;
+    match node.op.as_str() {
+        "aten.scaled_dot_product_attention.default" => attention(m, node),
+        "aten.matmul.default" => product(m, node),
+        _ => None,
     }
+}
+
+/// A product with repeated heads, or with each of them transposed, as attention by hand has both.
+fn product(m: &Matcher, node: &Node) -> Option<Fused> {
+    let (x, other) = (node.tensor("self")?, node.tensor("other")?);
+    let transpose = m.made_by(other, &["aten.transpose.int"]);
+    let swaps = |node: &&Node| {
+        let dim = |name| int(node, name, 0).map(|dim| dim.rem_euclid(4));
+        matches!(
+            (dim("dim0"), dim("dim1")),
+            (Some(2), Some(3)) | (Some(3), Some(2))
+        )
+    };
+    let transpose = transpose.filter(swaps);
+    let of = transpose.map_or(Some(other), |node| node.tensor("self"))?;
+    let heads = repeated(m, of)?;
+    let (rows, repeated) = (m.graph.shape(x), m.graph.shape(of));
+    (rows.len() == 4 && rows[..2] == repeated[..2]).then_some(())?;
+    let args = vec![
+        tensor("input", x),
+        tensor("heads", heads),
+        ("transposed".to_owned(), Arg::Bool(transpose.is_some())),
+    ];
+    Some(("pycandle.matmul_heads".to_owned(), args))
+}
+
+fn attention(m: &Matcher, node: &Node) -> Option<Fused> {
     let key = repeated(m, node.tensor("key")?)?;
     let value = repeated(m, node.tensor("value")?)?;
     let heads = |source| m.graph.shape(source).get(1).cloned();

@@ -41,6 +41,8 @@ const FUSED: &[(&str, &str)] = &[
     ("gated_silu", "pycandle.swiglu"),
     ("gelu", "aten.gelu.default"),
     ("gqa", "aten.scaled_dot_product_attention.default"),
+    ("gqa_by_hand", "pycandle.matmul_heads"),
+    ("gqa_by_hand_interleaved", "pycandle.matmul_heads"),
     (
         "gqa_repeat_interleave",
         "aten.scaled_dot_product_attention.default",

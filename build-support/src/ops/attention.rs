@@ -15,6 +15,7 @@ pub const ROWS: &[Row] = &[
         "pycandle.gelu_tanh_mul",
         Rule::Fn(|c| gated(c, "gelu_tanh_mul")),
     ),
+    ("pycandle.matmul_heads", Rule::Fn(matmul_heads)),
     ("pycandle.padding_mask", Rule::Fn(padding_mask)),
     ("pycandle.rms_norm", Rule::Fn(nn::fused_rms_norm)),
     ("pycandle.rope", Rule::Fn(rope)),
@@ -49,6 +50,15 @@ fn spread(c: &Ctx, x: Operand, lead: usize) -> Result<Expr, Why> {
     let own = (x.rank() + lead).saturating_sub(out.len());
     let shape = out[..lead].iter().chain(&x.shape[own..]);
     op("expand", [x.expr, Expr::Shape(shape.cloned().collect())])
+}
+
+fn matmul_heads(c: &Ctx) -> Result<Expr, Why> {
+    let (x, heads) = (c.tensor("input")?, c.tensor("heads")?.expr);
+    let heads = match c.bool_or("transposed", false)? {
+        true => method(heads, "transpose", [int(2), int(3)])?,
+        false => heads,
+    };
+    op("matmul_heads", [x.expr, heads])
 }
 
 fn append(c: &Ctx) -> Result<Expr, Why> {

@@ -98,7 +98,7 @@ def _what(error: BaseException) -> str:
     if isinstance(error, GuardOnDataDependentSymNode):
         return (
             " takes a path that depends on the values of a tensor; a recorded model takes one for "
-            "all values: compute both and choose with `torch.where`"
+            "all values: compute both and choose with `torch.where`, and leave out checks of values"
         )
     if re.search(r"found (at least two|two different) devices", str(error)):
         return (

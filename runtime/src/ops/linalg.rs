@@ -163,6 +163,30 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// The products of the heads of `x`, `[batch, heads, m, k]`, with fewer ones, `[batch, groups, k, n]`,
+/// each of which several heads in a row share. (`aten.matmul` with each of those repeated, which are
+/// not copied here)
+///
+/// ```
+/// # use pycandle::{Device, Tensor, ops};
+/// let x = Tensor::new(&[[[[1f32]], [[2.]], [[3.]], [[4.]]]], &Device::Cpu)?;
+/// let shared = Tensor::new(&[[[[10f32]], [[100.]]]], &Device::Cpu)?;
+/// let y = ops::matmul_heads(&x, &shared)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [10., 20., 300., 400.]);
+/// # Ok::<(), pycandle::Error>(())
+/// ```
+pub fn matmul_heads(x: &Tensor, heads: &Tensor) -> Result<Tensor> {
+    let (&[batch, all, m, k], &[_, groups, _, n]) = (x.dims(), heads.dims()) else {
+        fail!("matmul_heads: shapes {:?} and {:?}", x.dims(), heads.dims());
+    };
+    if groups == 0 || all % groups != 0 {
+        fail!("matmul_heads: {all} heads over {groups}");
+    }
+    // The rows of heads that share a matrix are rows of one product.
+    let rows = x.reshape((batch, groups, all / groups * m, k))?;
+    Ok(matmul(&rows, heads)?.reshape((batch, all, m, n))?)
+}
+
 /// The products of two batches of matrices, `[batch, m, k]` by `[batch, k, n]`. (`aten.bmm`)
 ///
 /// ```
