@@ -41,6 +41,7 @@ const RESULTS: &[(&str, &str)] = &[
     ("lt_scalar_int", "mask"),
     ("masked_fill", "masked"),
     ("matmul", "product"),
+    ("matmul_heads", "product"),
     ("mean", "mean"),
     ("ne", "mask"),
     ("ne_scalar_int", "mask"),
@@ -417,7 +418,8 @@ impl Namer<'_> {
                 _ => self.of(a),
             },
             Expr::Op(name, args) => {
-                if *name == "matmul" && args.first().is_some_and(|a| self.of(a) == PROBABILITIES) {
+                let is_product = matches!(*name, "matmul" | "matmul_heads");
+                if is_product && args.first().is_some_and(|a| self.of(a) == PROBABILITIES) {
                     return "attn".to_owned();
                 }
                 if let Ok(i) = RESULTS.binary_search_by_key(name, |(n, _)| n) {

@@ -153,7 +153,7 @@ impl Roles<'_> {
     fn is_product(&self, expr: &Expr, depth: usize) -> bool {
         let below = |e: &Expr| depth > 0 && self.is_product(e, depth - 1);
         match expr {
-            Expr::Op("matmul", _) => true,
+            Expr::Op("matmul" | "matmul_heads", _) => true,
             Expr::Op(_, args) => args.first().is_some_and(below),
             Expr::Method(recv, _, _) => below(recv),
             Expr::Binary(_, a, b) => below(a) || below(b),
