@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -59,12 +60,15 @@ def traceable(model: nn.Module) -> Iterator[None]:
         interface[name] = function
     length = DynamicLayer.get_seq_length
     DynamicLayer.get_seq_length = _cached_length  # type: ignore
-    prepare = masking_utils._preprocess_mask_arguments
-    masking_utils._preprocess_mask_arguments = _for_each_sequence(prepare)
+    own = vars(masking_utils)
+    prepare = own.get("_preprocess_mask_arguments")
+    if prepare is not None:
+        own["_preprocess_mask_arguments"] = _for_each_sequence(prepare)
     try:
         yield
     finally:
-        masking_utils._preprocess_mask_arguments = prepare
+        if prepare is not None:
+            own["_preprocess_mask_arguments"] = prepare
         DynamicLayer.get_seq_length = length  # type: ignore
         for (interface, name, _), function in zip(swaps, before, strict=True):
             if function is None:
@@ -74,14 +78,20 @@ def traceable(model: nn.Module) -> Iterator[None]:
 
 
 def _for_each_sequence(prepare: Callable[..., Any]) -> Callable[..., Any]:
-    """The stock function expands positions to the batch, if that is not 1: here to any batch."""
+    """The stock function expands positions to the batch, if that is not 1: here to any batch.
 
-    def run(
-        config: Any, embeds: Any, mask: Any, cache: Any, positions: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        if positions is not None and mask is None and cache is None:
-            positions = positions.expand(embeds.shape[0], -1)
-        return prepare(config, embeds, mask, cache, positions, *args, **kwargs)
+    It does so where there is neither mask nor cache. Its parameters differ from version to version.
+    """
+    signature = inspect.signature(prepare)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs).arguments
+        embeds, positions = given.get("inputs_embeds"), given.get("position_ids")
+        others = given.get("attention_mask"), given.get("past_key_values")
+        is_alone = embeds is not None and all(other is None for other in others)
+        if is_alone and positions is not None:
+            given["position_ids"] = positions.expand(embeds.shape[0], -1)
+        return prepare(**given)
 
     return run
 
