@@ -87,9 +87,9 @@ def _for_each_sequence(prepare: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs).arguments
         embeds, positions = given.get("inputs_embeds"), given.get("position_ids")
-        others = given.get("attention_mask"), given.get("past_key_values")
-        is_alone = embeds is not None and all(other is None for other in others)
-        if is_alone and positions is not None:
+        beside = given.get("attention_mask"), given.get("past_key_values")
+        is_alone = all(value is None for value in beside)
+        if embeds is not None and positions is not None and is_alone:
             given["position_ids"] = positions.expand(embeds.shape[0], -1)
         return prepare(**given)
 
