@@ -77,3 +77,22 @@ fn a_lock_stands_for_weights_that_are_absent() {
     let model = |tokens: &str| tokens.split("include_bytes").next().map(str::to_owned);
     assert_eq!(model(&with_lock), model(&with_files));
 }
+
+#[test]
+fn what_is_watched_is_read_in_good_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, len: u64| {
+        let path = folder.path().join(name);
+        let file = std::fs::File::create(&path).expect("a file");
+        file.set_len(len).expect("a sparse file");
+        path
+    };
+    let large = [WATCHED_BYTES - 10, 11].map(|len| file(&len.to_string(), len));
+    let paths = [
+        &large[..],
+        &[file("small", 10), folder.path().join("absent")],
+    ]
+    .concat();
+    let watched: Vec<_> = watched(&paths).map(PathBuf::from).collect();
+    assert_eq!(watched, [paths[0].clone(), paths[2].clone()]);
+}
