@@ -137,13 +137,19 @@ def test_ids_alone_are_recorded_for_every_batch(tmp_path):
     model, recorder = _llama(), GoldenRecorder(tmp_path)
     shapes = {"input_ids": {0: "batch", 1: "sequence"}}
     ids = torch.randint(0, 32, (2, 6))
-    with pytest.warns(UserWarning, match=r"a cache that it is not given, and its 4 tensors"):
-        recorder.record(model, ids, dynamic_shapes=shapes)
-    manifest = recorder.record(model, ids, use_cache=False, dynamic_shapes=shapes)
-    assert not manifest.conditions
+    with pytest.warns(UserWarning, match=r"not given: its 4 tensors are outputs"):
+        manifest = recorder.record(model, ids, use_cache=True, dynamic_shapes=shapes)
+    assert len(manifest.outputs) == 5
+    with pytest.warns(UserWarning, match=r"recorded with `use_cache=False`; give a cache"):
+        manifest = recorder.record(model, ids, dynamic_shapes=shapes)
+    assert len(manifest.outputs) == 1 and not manifest.conditions
+    assert len(model(ids).past_key_values.layers) == 2
     for shape in ((1, 6), (3, 4), (1, 1)):
         ids = torch.randint(0, 32, shape)
-        recorder.record_goldens(model, {"input_ids": ids, "use_cache": False})
+        recorder.record_goldens(model, {"input_ids": ids})
+        recorder.record_goldens(model, {"input_ids": ids, "use_cache": False}, case="said")
+    with pytest.raises(RecordError, match="use_cache"):
+        recorder.record_goldens(model, {"input_ids": ids, "use_cache": True})
 
 
 def test_a_plain_wrapper_is_traced_as_the_model_inside_it(tmp_path):

@@ -11,9 +11,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
-from .arguments import var_keyword
 from .errors import RecordError, quoted
-from .huggingface import cache_of, is_growing, traceable
+from .huggingface import cache_of, is_growing, takes_use_cache, traceable
 from .meta import as_on_cpu
 
 BATCH, SEQUENCE, PAST = 2, 5, 3
@@ -150,7 +149,7 @@ def _text(model: nn.Module, geometry: Any, generator: torch.Generator) -> Exampl
         open_sizes = {0: "batch", 2: "past"}
         shapes["past_key_values"] = [{"key": open_sizes, "value": open_sizes}] * len(geometry)
         kwargs["use_cache"] = True
-    elif "use_cache" in takes or (var_keyword(model) and hasattr(config, "use_cache")):
+    elif takes_use_cache(model):
         kwargs["use_cache"] = False
     return Example(kwargs, shapes)
 

@@ -6,7 +6,6 @@ import inspect
 import json
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.utils import _pytree as pytree
 
+from .arguments import var_keyword
 from .attributes import kept
 from .errors import RecordError
 from .meta import non_persistent_buffers
@@ -177,15 +177,41 @@ def take_caches(values: Any) -> None:
             )
 
 
-def warn_of_outputs(inputs: Iterable[str], outputs: Iterable[str]) -> None:
-    """Says, by the paths of inputs and outputs, where a cache is returned that was not given."""
-    made = [path for path in outputs if path.startswith("past_key_values")]
-    if made and not any(path.startswith("past_key_values") for path in inputs):
-        warnings.warn(
-            f"the model returns a cache that it is not given, and its {len(made)} tensors are "
-            "outputs like others: pass `use_cache=False`, or a cache as `past_key_values`",
-            stacklevel=3,
-        )
+def cache_made(inputs: Iterable[str], outputs: Iterable[str]) -> int:
+    """Of how many tensors a cache is, by the paths of all, that is returned and was not given."""
+    start = "past_key_values"
+    given = any(path.startswith(start) for path in inputs)
+    return 0 if given else sum(path.startswith(start) for path in outputs)
+
+
+class CacheMadeError(RecordError):
+    """A model made a cache, though it was not told whether it should."""
+
+
+@contextmanager
+def caches_refused() -> Iterator[None]:
+    """Inside, a model that makes a cache raises CacheMadeError at once."""
+    module = sys.modules.get("transformers.cache_utils")
+    if module is None:
+        yield
+        return
+    make = module.Cache.__init__
+
+    def refuse(*_args: Any, **_kwargs: Any) -> None:
+        raise CacheMadeError("the model makes a cache")
+
+    module.Cache.__init__ = refuse
+    try:
+        yield
+    finally:
+        module.Cache.__init__ = make
+
+
+def takes_use_cache(model: nn.Module) -> bool:
+    """Whether `forward` can be told to return no cache."""
+    takes = inspect.signature(model.forward).parameters
+    config = getattr(model, "config", None)
+    return "use_cache" in takes or bool(var_keyword(model) and hasattr(config, "use_cache"))
 
 
 def register_cache() -> None:

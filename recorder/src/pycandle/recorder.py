@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,7 @@ class GoldenRecorder:
         self._manifest: Manifest | None = None
         self._constants: dict[str, torch.Tensor] = {}
         self._name: str | None = None
+        self._chosen: dict[str, Any] = {}  # arguments that the user left to the recorder
         self._cases: dict[str | None, tuple[dict[str, torch.Tensor], str]] = {}
 
     @property
@@ -78,15 +81,22 @@ class GoldenRecorder:
         are equal sizes, and a sum of names such as `"past + sequence"` says what a size must be.
         A `Dim` of `torch.export` is a name as well; with bounds, of which the model has to take all
         sizes. What else `torch.export` takes works too. Of a cache of transformers it is a list of
-        the layers, each `{"key": {0: "batch", 2: "past"}, "value": {0: "batch", 2: "past"}}`.
+        the layers, each `{"key": {0: "batch", 2: "past"}, "value": {0: "batch", 2: "past"}}`; a
+        model of transformers that would make one of its own is recorded with `use_cache=False`,
+        with a warning, unless `use_cache` is among the arguments.
         """
         check_model(model)
         with explained(model):
-            traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
+            self._chosen = {}
+            try:
+                with _caches_as_said(model, args, kwargs):
+                    traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
+            except huggingface.CacheMadeError:
+                self._chosen = {"use_cache": False}
+                kwargs = kwargs | self._chosen
+                traced = trace(model, args, kwargs, dynamic_shapes, self._decompose)
+            _warn_of_cache(traced, self._chosen)
             self._manifest, self._constants = convert(model, traced, "model", self._states)
-        huggingface.warn_of_outputs(
-            (leaf.path for leaf in traced.inputs), (leaf.path for leaf in traced.outputs)
-        )
         self._model, self._traced = model, traced
         self._name = None
         self._cases = {}
@@ -229,6 +239,7 @@ class GoldenRecorder:
         names = {i.name for i in self.manifest.inputs}
         take_dataclasses((args, kwargs))
         huggingface.take_caches((args, kwargs))
+        kwargs = self._chosen | kwargs
         traced = [leaf.value for leaf in self._traced.inputs]
         traced_args, traced_kwargs = pytree.tree_unflatten(traced, self._traced.structure)
         fixed = plain_leaves(by_name(self._model, traced_args, traced_kwargs, defaults=True))
@@ -364,6 +375,35 @@ def _check_inputs(manifest: Manifest, found: Mapping[str, Any], faults: list[str
     faults += [f"`{name}` is no input of the model" for name in found if name not in names]
     if faults:
         raise RecordError(f"the inputs of the goldens do not fit: {'; '.join(faults)}")
+
+
+def _caches_as_said(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> AbstractContextManager[None]:
+    """Where it was not said whether there is a cache, one that is made is CacheMadeError."""
+    said = by_name(model, args, kwargs).keys() & {"use_cache", "past_key_values"}
+    if said or not huggingface.takes_use_cache(model):
+        return nullcontext()
+    return huggingface.caches_refused()
+
+
+def _warn_of_cache(traced: Trace, chosen: Mapping[str, Any]) -> None:
+    made = huggingface.cache_made(
+        (leaf.path for leaf in traced.inputs), (leaf.path for leaf in traced.outputs)
+    )
+    if chosen:
+        warnings.warn(
+            "the model makes a cache that it is not given: recorded with `use_cache=False`; give a "
+            "cache as `past_key_values`, or `use_cache=True` to have each of its tensors as an "
+            "output",
+            stacklevel=3,
+        )
+    elif made:
+        warnings.warn(
+            f"the model returns a cache that it is not given: its {made} tensors are outputs; give "
+            "a cache as `past_key_values`, or let it return none",
+            stacklevel=3,
+        )
 
 
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
