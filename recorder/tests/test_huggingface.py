@@ -19,6 +19,7 @@ from transformers import (
     LlamaModel,
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers_models import ARCHITECTURES, build
 from weights import randomise
 
 from pycandle import GoldenRecorder, RecordError, meta_device
@@ -108,14 +109,7 @@ class Wrapper(nn.Module):
 
 
 def _llama() -> LlamaForCausalLM:
-    config = LlamaConfig(
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        vocab_size=32,
-    )
-    return LlamaForCausalLM(config).eval()
+    return build(ARCHITECTURES["llama"], torch.float32)
 
 
 def test_a_cache_can_be_the_first_that_is_recorded(tmp_path, monkeypatch):
