@@ -216,7 +216,7 @@ impl Needs for Manifest {
     fn get(&self, number: usize) -> Need<'_> {
         let param = &self.params[number];
         Need {
-            name: &param.name,
+            name: param.name.as_str().into(),
             shape: &param.shape,
             dtype: dtype(param.dtype),
             tied_to: param.tied_to.map(|first| first.0),

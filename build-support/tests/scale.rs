@@ -48,7 +48,7 @@ fn half_a_million_tensors_take_a_quarter_of_a_gigabyte() {
         let opened = opened.expect("one that is named");
         let trace = Trace::read(&file("unread"), &opened.checkpoint).expect("a manifest");
         let (validated, _) = checkpoint::fit(&trace, &opened, &config).expect("a match");
-        (trace.needs.len(), validated.sources.len())
+        (trace.needs.len(), validated.sources().count())
     });
     println!("{held} MB to find them for an extraction");
     // Each is where the trace has it, of which nothing is kept.

@@ -74,47 +74,46 @@ fn part<'t>(text: &'t str, ends: &[u32], number: u32) -> &'t str {
     text.get(start..end(number)).unwrap_or_default()
 }
 
-/// Numbers of texts that are somewhere else, by what they say: a hash table without keys.
+/// Numbers of texts that are somewhere else, by what they say: a hash table without keys or hashes.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// Half of a text's hash, and its number.
-    slots: HashTable<(u32, u32)>,
+    slots: HashTable<u32>,
     hasher: RandomState,
 }
 
 impl Index {
+    /// One that has room for so many.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            slots: HashTable::with_capacity(capacity),
+            hasher: RandomState::default(),
+        }
+    }
+
     /// The number of this text, where `get` gives that of each number.
-    pub fn find<'t>(&self, text: &str, get: impl Fn(u32) -> &'t str) -> Option<u32> {
-        let hash = self.hasher.hash_one(text) as u32;
-        let is_it = |&(other, number): &(u32, u32)| other == hash && get(number) == text;
-        Some(self.slots.find(whole(hash), is_it)?.1)
+    pub fn find<T: AsRef<str>>(&self, text: &str, get: impl Fn(u32) -> T) -> Option<u32> {
+        let is_it = |&number: &u32| get(number).as_ref() == text;
+        self.slots.find(self.hasher.hash_one(text), is_it).copied()
     }
 
     /// Adds a text by its number; the one that says the same where there is one already.
-    pub fn insert<'t>(
+    pub fn insert<T: AsRef<str>>(
         &mut self,
         text: &str,
         number: u32,
-        get: impl Fn(u32) -> &'t str,
+        get: impl Fn(u32) -> T,
     ) -> Option<u32> {
-        let hash = self.hasher.hash_one(text) as u32;
-        let is_it = |&(other, number): &(u32, u32)| other == hash && get(number) == text;
-        match self
-            .slots
-            .entry(whole(hash), is_it, |&(hash, _)| whole(hash))
-        {
-            Entry::Occupied(there) => Some(there.get().1),
+        let Self { slots, hasher } = self;
+        let is_it = |&number: &u32| get(number).as_ref() == text;
+        let hash = |&number: &u32| hasher.hash_one(get(number).as_ref());
+        match slots.entry(hasher.hash_one(text), is_it, hash) {
+            Entry::Occupied(there) => Some(*there.get()),
             Entry::Vacant(free) => {
-                free.insert((hash, number));
+                free.insert(number);
                 None
             }
         }
     }
-}
-
-/// A hash whose upper bits differ as well, of half of one.
-fn whole(half: u32) -> u64 {
-    u64::from(half) << 32 | u64::from(half)
 }
 
 /// A text of JSON, borrowed where it has no escapes; `Cow` by itself is always a copy.

@@ -10,6 +10,7 @@ mod layout;
 mod place;
 mod stream;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -106,7 +107,7 @@ struct Origin<'a> {
 /// One tensor to write.
 #[derive(Debug, Clone)]
 struct Piece<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     tensor: Tensor<'a>,
     rows: Rows,
     to: Dtype,
@@ -160,7 +161,7 @@ impl<'a> Plan<'a> {
     /// use pycandle_checkpoint::{Checkpoint, Dtype, Expected, Need, validate};
     /// let checkpoint = Checkpoint::open(&path)?;
     /// let need = Need {
-    ///     name: "b",
+    ///     name: "b".into(),
     ///     shape: &[2],
     ///     dtype: Dtype::F32,
     ///     tied_to: None,
@@ -197,7 +198,7 @@ impl<'a> Plan<'a> {
             checkpoint,
             dtype: options.dtype,
         };
-        let written = origin.written(&mut problems);
+        origin.check(&mut problems);
         let place = place.map_err(|more| problems.extend(more));
         let (Ok(place), true) = (place, problems.is_empty()) else {
             return Err(Error::file(out, problems));
@@ -217,7 +218,7 @@ impl<'a> Plan<'a> {
                 continue;
             };
             // As safetensors.torch.save_model says which names are one tensor.
-            metadata.insert(piece.name.to_owned(), written.name.to_owned());
+            metadata.insert(piece.name.to_string(), written.name.to_string());
             if written.tensor.name() != piece.tensor.name() {
                 twins.push((written, piece));
             }
@@ -227,7 +228,7 @@ impl<'a> Plan<'a> {
             place,
             force: options.force,
             overflow: options.overflow,
-            files: shards(origin, written, options),
+            files: shards(origin, options),
             twins,
             metadata,
         })
@@ -286,7 +287,7 @@ impl<'a> Plan<'a> {
         Ok(Some(Written {
             files,
             tensors: pieces().count(),
-            paddings: self.files.iter().map(|file| file.layout.paddings()).sum(),
+            paddings: self.files.iter().map(|file| file.layout.paddings).sum(),
             bytes_in: pieces().map(|piece| piece.tensor.bytes()).sum(),
             bytes_out,
         }))
@@ -348,7 +349,7 @@ impl<'a> Plan<'a> {
 /// Why a need cannot be written.
 enum Refused<'a> {
     /// Its tensor is not there.
-    Absent(&'a str),
+    Absent(Cow<'a, str>),
     /// It is in blocks, and nobody said what they become.
     Blocks(&'a str),
     /// Nothing here makes of it what was asked for.
@@ -361,7 +362,7 @@ impl<'a> Origin<'a> {
         let (need, source) = (self.needs.get(need), self.validated.source(need));
         let tensor = match source.id {
             Some(id) => self.checkpoint.at(id),
-            None => self.checkpoint.get(need.name),
+            None => self.checkpoint.get(&need.name),
         };
         let Some(tensor) = tensor else {
             return Err(Refused::Absent(need.name));
@@ -387,17 +388,23 @@ impl<'a> Origin<'a> {
         }
     }
 
-    /// The needs that are written, each by its number: all but those that are tied to another.
-    fn written(&self, problems: &mut Vec<String>) -> Vec<u32> {
-        let mut written = Vec::with_capacity(self.needs.len());
+    /// Whether a need is written: it is not tied to another.
+    fn is_written(&self, need: u32) -> bool {
+        self.needs.get(need as usize).tied_to.is_none()
+    }
+
+    /// The tensor of a need that is written.
+    fn written(&self, need: u32) -> Option<Piece<'a>> {
+        let is_written = self.is_written(need);
+        is_written.then(|| self.piece(need as usize).ok()).flatten()
+    }
+
+    /// What keeps needs from being written.
+    fn check(&self, problems: &mut Vec<String>) {
         let (mut blocks, mut unreadable) = ((0, None), (0, None));
-        for (id, need) in self.needs.iter().enumerate() {
+        for id in 0..self.needs.len() {
             let (group, first) = match self.piece(id) {
-                Ok(_) => {
-                    // A header that lists 2^32 names is refused when it is read.
-                    written.extend(u32::try_from(id).ok().filter(|_| need.tied_to.is_none()));
-                    continue;
-                }
+                Ok(_) => continue,
                 Err(Refused::Blocks(key)) => (&mut blocks, format!("`{key}`")),
                 Err(Refused::Absent(key)) => (&mut unreadable, format!("`{key}`, which is absent")),
                 Err(Refused::Unknown(tensor)) => {
@@ -421,7 +428,6 @@ impl<'a> Origin<'a> {
                 "{count} tensors cannot be written as {to}, as {first}"
             ));
         }
-        written
     }
 }
 
@@ -437,28 +443,24 @@ fn rows_fit(tensor: &Tensor, rows: Rows) -> bool {
 }
 
 /// Files of at most the given size, in the order of the trace.
-fn shards<'a>(origin: Origin<'a>, mut needs: Vec<u32>, options: &Options) -> Vec<Planned<'a>> {
+fn shards<'a>(origin: Origin<'a>, options: &Options) -> Vec<Planned<'a>> {
     let most = options.shard_size.unwrap_or(u64::MAX);
-    let mut starts = Vec::new();
-    let mut bytes = 0u64;
-    for (at, &need) in needs.iter().enumerate() {
-        let piece = origin.piece(need as usize).map_or(0, |piece| piece.bytes);
+    // Names of manifests and headers are counted in 32 bits.
+    let end = origin.needs.len() as u32;
+    let (mut files, mut start, mut bytes) = (Vec::new(), 0, 0u64);
+    for need in 0..end {
+        let piece = origin.written(need).map_or(0, |piece| piece.bytes);
         if bytes > 0 && bytes.saturating_add(piece) > most {
-            starts.push(at);
-            bytes = 0;
+            files.push(start..need);
+            (start, bytes) = (need, 0);
         }
         bytes += piece;
     }
-    let mut files: Vec<_> = starts
-        .into_iter()
-        .rev()
-        .map(|at| needs.split_off(at))
-        .collect();
-    files.push(needs);
+    files.push(start..end);
     let mut paddings = 0;
-    let planned = files.into_iter().rev().map(|needs| {
+    let planned = files.into_iter().map(|needs| {
         let planned = Planned::new(origin, needs, options.padding, paddings);
-        paddings += planned.layout.paddings();
+        paddings += planned.layout.paddings;
         planned
     });
     planned.collect()

@@ -14,7 +14,7 @@
 //! snapshot.tensor("model.fc.weight", Dtype::BF16, &[3, 4])?;
 //! let checkpoint = snapshot.into_checkpoint("w".as_ref(), "w".as_ref());
 //! let need = Need {
-//!     name: "fc.weight",
+//!     name: "fc.weight".into(),
 //!     shape: &[3, 4],
 //!     dtype: Dtype::F32,
 //!     tied_to: None,
@@ -60,6 +60,7 @@ mod foreign;
 mod gguf;
 mod hash;
 mod header;
+mod name_list;
 mod open;
 mod ranges;
 mod safetensors;
@@ -71,11 +72,12 @@ pub use dtype::Dtype;
 pub use error::{Error, Result};
 pub use files::open_file;
 pub use header::{PADDING, Value};
+pub use name_list::NameList;
 pub use open::{Checkpoint, Shard, Tensor, TensorId, config_at};
 pub use ranges::{expand, expand_pairs, shorten, shorten_pairs};
 pub use snapshot::Snapshot;
 pub use text::{escaped, quoted};
 pub use validate::{
-    Class, Expected, Finding, Form, Found, Line, Located, Mismatch, Names, Need, Needs, Rename,
-    Rows, Source, Validated, config_facts, locate, need_of_key, validate,
+    ByName, Class, Expected, Finding, Form, Found, Line, Located, Mismatch, Names, Need, Needs,
+    Rename, Rows, Source, Validated, config_facts, locate, need_of_key, validate,
 };

@@ -170,7 +170,7 @@ fn template(name: &str, mut show: impl FnMut(u32) -> Option<u32>) -> String {
 }
 
 /// Digits and what is between them, by turns; digits that are written as numbers are with theirs.
-fn runs(name: &str) -> impl Iterator<Item = (&str, Option<u32>)> {
+pub(crate) fn runs(name: &str) -> impl Iterator<Item = (&str, Option<u32>)> {
     let bytes = name.as_bytes();
     let runs = bytes.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
     runs.map(|run| {

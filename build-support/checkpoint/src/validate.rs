@@ -18,93 +18,24 @@ mod keys;
 mod mismatch;
 mod missing;
 mod names;
+mod needs;
 mod pieces;
 mod prefix;
 mod renamed;
 mod similar;
+mod sources;
 
-use std::collections::BTreeMap;
-use std::fmt;
-
-use crate::dtype::Dtype;
-use crate::open::{Checkpoint, Tensor, TensorId};
+use crate::open::{Checkpoint, Tensor};
 
 pub use config::config_facts;
 pub use forms::need_of_key;
 pub use mismatch::{Class, Finding, Line, Mismatch, Rename};
 pub use names::Names;
+pub use needs::{ByName, Need, Needs};
+pub use sources::{Form, Rows, Source};
 
 use found::{Finder, Found as Hits};
-
-/// A tensor that the model needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Need<'a> {
-    /// Its name in the trace.
-    pub name: &'a str,
-    /// Its shape in the trace.
-    pub shape: &'a [usize],
-    /// Its dtype in the trace.
-    pub dtype: Dtype,
-    /// The first of the needs that are the same tensor, as its index; `None` for that one.
-    pub tied_to: Option<usize>,
-}
-
-/// Every tensor that a model needs, by its number: a list, or what knows where each part of one is.
-///
-/// ```
-/// use pycandle_checkpoint::{Dtype, Need, Needs};
-/// let need = Need { name: "fc.weight", shape: &[3, 4], dtype: Dtype::F32, tied_to: None };
-/// let needs: &dyn Needs = &[need];
-/// assert_eq!((needs.len(), needs.get(0), needs.iter().count()), (1, need, 1));
-/// ```
-#[expect(clippy::len_without_is_empty, reason = "nobody asks")]
-pub trait Needs: fmt::Debug + Sync {
-    /// How many there are.
-    fn len(&self) -> usize;
-
-    /// The one of this number.
-    ///
-    /// # Panics
-    /// May panic where there are not so many.
-    fn get(&self, number: usize) -> Need<'_>;
-}
-
-impl<'n> dyn Needs + 'n {
-    /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Need<'_>> + Clone {
-        (0..self.len()).map(|number| self.get(number))
-    }
-}
-
-impl<T: Needs> Needs for &T {
-    fn len(&self) -> usize {
-        (**self).len()
-    }
-
-    fn get(&self, number: usize) -> Need<'_> {
-        (**self).get(number)
-    }
-}
-
-impl Needs for Vec<Need<'_>> {
-    fn len(&self) -> usize {
-        self.as_slice().len()
-    }
-
-    fn get(&self, number: usize) -> Need<'_> {
-        self[number]
-    }
-}
-
-impl<const N: usize> Needs for [Need<'_>; N] {
-    fn len(&self) -> usize {
-        N
-    }
-
-    fn get(&self, number: usize) -> Need<'_> {
-        self[number]
-    }
-}
+use sources::Sources;
 
 /// What a model expects of a checkpoint.
 #[derive(Debug, Clone, Copy)]
@@ -138,8 +69,7 @@ impl Expected<'_> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Validated {
-    /// Where needs are that have another key, order or form in the checkpoint, by their numbers.
-    pub sources: BTreeMap<usize, Source>,
+    sources: Sources,
     /// What is no mistake, but good to know.
     pub notes: Vec<String>,
     /// What is perhaps a mistake, though everything fits.
@@ -149,91 +79,35 @@ pub struct Validated {
 impl Validated {
     /// Where the need of this number is.
     pub fn source(&self, need: usize) -> Source {
-        self.sources.get(&need).copied().unwrap_or_default()
+        self.sources.get(need)
     }
-}
 
-/// Where one need is in the checkpoint, and in what form.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Source {
-    /// Which tensor it is; `None` when that is the one with the name of the need.
-    pub id: Option<TensorId>,
-    /// The order of its rows.
-    pub rows: Rows,
-    /// How its numbers are stored.
-    pub form: Form,
-}
-
-impl Source {
-    /// The key of the tensor in this checkpoint; `None` when that is the name of the need.
-    pub fn key<'c>(&self, checkpoint: &'c Checkpoint) -> Option<&'c str> {
-        Some(checkpoint.at(self.id?)?.name())
+    /// The needs that have another key, order or form in the checkpoint, by their numbers.
+    ///
+    /// ```
+    /// use pycandle_checkpoint::{Dtype, Expected, Need, Snapshot, validate};
+    /// let mut snapshot = Snapshot::default();
+    /// snapshot.tensor("h.weight", Dtype::F32, &[4])?;
+    /// let checkpoint = snapshot.into_checkpoint("w".as_ref(), "w".as_ref());
+    /// let need = Need {
+    ///     name: "layer.weight".into(),
+    ///     shape: &[4],
+    ///     dtype: Dtype::F32,
+    ///     tied_to: None,
+    /// };
+    /// let expected = Expected {
+    ///     needs: &[need],
+    ///     renames: &[("layer.weight", "h.weight")],
+    ///     ..Expected::DEFAULT
+    /// };
+    /// let validated = validate(&expected, &checkpoint).map_err(|mismatch| mismatch.to_string())?;
+    /// let (need, source) = validated.sources().next().ok_or("none")?;
+    /// assert_eq!((need, source.key(&checkpoint)), (0, Some("h.weight")));
+    /// # Ok::<(), String>(())
+    /// ```
+    pub fn sources(&self) -> impl Iterator<Item = (usize, Source)> {
+        self.sources.iter()
     }
-}
-
-/// The order of a tensor's rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Rows {
-    /// As in the trace.
-    #[default]
-    AsStored,
-    /// As llama.cpp writes q and k of models with interleaved rotary embedding: within each of the
-    /// heads the rows are (d/2, 2), where the trace has (2, d/2).
-    Interleaved {
-        /// Number of heads that the rows consist of.
-        heads: usize,
-    },
-}
-
-/// How the numbers of a weight are stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Form {
-    /// One after another, in one of the plain dtypes.
-    #[default]
-    Plain,
-    /// In blocks of GGUF, of the type that is the tensor's dtype.
-    Blocks,
-    /// bitsandbytes, 4-bit normal float.
-    Nf4,
-    /// bitsandbytes, 4-bit float.
-    Fp4,
-    /// bitsandbytes, 4 bits, and nothing says of which kind.
-    Bits4,
-    /// bitsandbytes, 8-bit integers.
-    Int8,
-    /// GPTQ: integers packed along the inputs.
-    Gptq,
-    /// AWQ: integers packed along the outputs.
-    Awq,
-    /// compressed-tensors, packed integers.
-    Packed,
-    /// Numbers of a few bits, such as FP8 or INT8, with scales beside them.
-    Scaled,
-    /// Pairs of 4-bit floats in blocks with scales, and one scale for all.
-    Nvfp4,
-    /// ExLlamaV3's trellis codes.
-    Trellis,
-    /// ExLlamaV2, packed integers of several widths.
-    Exl2,
-    /// HQQ.
-    Hqq,
-    /// Quanto.
-    Quanto,
-    /// AQLM's codebooks.
-    Aqlm,
-    /// MLX, packed integers.
-    Mlx,
-    /// Blocks of 4-bit floats that share an exponent.
-    Mxfp4,
-    /// Direction and length apart, as PyTorch's weight norm trains them.
-    WeightNorm,
-    /// Divided by its largest singular value when it is used.
-    SpectralNorm,
-    /// With a low-rank adapter beside it that has to be added.
-    Adapter,
 }
 
 /// Holds a checkpoint against what a model expects of it; reads nothing but what is already open,
@@ -252,7 +126,7 @@ pub enum Form {
 /// snapshot.tensor("fc.weight", Dtype::BF16, &[5, 4])?;
 /// let checkpoint = snapshot.into_checkpoint("w".as_ref(), "w".as_ref());
 /// let need = Need {
-///     name: "fc.weight",
+///     name: "fc.weight".into(),
 ///     shape: &[3, 4],
 ///     dtype: Dtype::F32,
 ///     tied_to: None,

@@ -72,7 +72,7 @@ proptest! {
         let of_needs = needs.iter().zip(shapes.iter().rev()).zip(ties);
         let needs: Vec<_> = of_needs
             .map(|((name, shape), tied_to)| Need {
-                name,
+                name: name.into(),
                 shape,
                 dtype: Dtype::F32,
                 tied_to,
@@ -88,9 +88,9 @@ proptest! {
         };
         match validate(&expected, &checkpoint) {
             Ok(validated) => {
-                prop_assert!(validated.sources.keys().all(|&id| id < needs.len()));
+                prop_assert!(validated.sources().all(|(id, _)| id < needs.len()));
                 for (id, need) in needs.iter().enumerate() {
-                    let key = validated.source(id).key(&checkpoint).unwrap_or(need.name);
+                    let key = validated.source(id).key(&checkpoint).unwrap_or(&need.name);
                     let tensor = checkpoint.get(key);
                     prop_assert_eq!(tensor.map(|tensor| tensor.shape()), Some(need.shape));
                 }

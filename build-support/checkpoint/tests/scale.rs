@@ -42,7 +42,7 @@ fn checkpoint(names: &[(String, Dtype, usize)], change: fn(&str) -> String) -> C
 fn cost(experts: usize, change: fn(&str) -> String) -> (u64, u64, u64) {
     let names = names(experts);
     let needs = names.iter().map(|(name, dtype, size)| Need {
-        name,
+        name: name.into(),
         shape: std::slice::from_ref(size),
         dtype: *dtype,
         tied_to: None,

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 
-use pycandle_checkpoint::{Checkpoint, Names, Needs, Tensor, escaped, need_of_key};
+use pycandle_checkpoint::{Checkpoint, Names, Needs, TensorId, escaped, need_of_key};
 use regex::Regex;
 
 use crate::lock;
@@ -144,17 +144,17 @@ pub(super) fn resolve(
     if rules.is_empty() {
         return Ok(Resolved::default());
     }
-    let mut rules = Rules::new(rules);
-    // Where a key is renamed, half a million of which are held by a hash of what they become.
-    let mut renamed: Vec<(u64, Tensor<'_>)> = Vec::new();
+    let mut rules = Rules::new(rules, checkpoint);
+    // What is renamed, half a million of which are held by a hash of what they become.
+    let mut renamed: Vec<(u32, TensorId)> = Vec::new();
     for tensor in checkpoint.iter() {
         let name = rules.name(tensor.name());
         if name != tensor.name() {
-            renamed.push((rules.hash(&name), tensor));
+            renamed.push((rules.hash(&name), tensor.id()));
         }
     }
-    renamed.sort_unstable_by_key(|&(hash, tensor)| (hash, tensor.id()));
-    let twice = rules.twice(&renamed, checkpoint);
+    renamed.sort_unstable();
+    let twice = rules.twice(&renamed);
     if !twice.is_empty() {
         let mut lines = vec![
             "rename rules make one name of several keys".to_owned(),
@@ -172,7 +172,8 @@ pub(super) fn resolve(
         )
     });
     let warnings = idle.collect();
-    let keys = rules.keys(needs, renamed);
+    drop(renamed);
+    let keys = rules.keys(needs);
     Ok(Resolved {
         renames: templates(needs, &keys),
         warnings,
@@ -180,17 +181,19 @@ pub(super) fn resolve(
 }
 
 /// Rules at work.
-struct Rules<'r> {
+struct Rules<'r, 'c> {
     rules: &'r [RenameRule],
+    checkpoint: &'c Checkpoint,
     /// Whether each has matched a key.
     matched: Vec<bool>,
     hasher: RandomState,
 }
 
-impl<'r> Rules<'r> {
-    fn new(rules: &'r [RenameRule]) -> Self {
+impl<'r, 'c> Rules<'r, 'c> {
+    fn new(rules: &'r [RenameRule], checkpoint: &'c Checkpoint) -> Self {
         Self {
             rules,
+            checkpoint,
             matched: vec![false; rules.len()],
             hasher: RandomState::new(),
         }
@@ -208,19 +211,16 @@ impl<'r> Rules<'r> {
         name
     }
 
-    fn hash(&self, name: &str) -> u64 {
-        self.hasher.hash_one(name)
+    fn hash(&self, name: &str) -> u32 {
+        self.hasher.hash_one(name) as u32
     }
 
     /// The names that several keys have afterwards, with those keys; `renamed` is sorted.
-    fn twice<'c>(
-        &mut self,
-        renamed: &[(u64, Tensor<'c>)],
-        checkpoint: &'c Checkpoint,
-    ) -> BTreeMap<String, BTreeSet<&'c str>> {
+    fn twice(&mut self, renamed: &[(u32, TensorId)]) -> BTreeMap<String, BTreeSet<&'c str>> {
+        let checkpoint = self.checkpoint;
         let mut twice: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for alike in renamed.chunk_by(|a, b| a.0 == b.0) {
-            let keys = alike.iter().map(|(_, tensor)| tensor.name());
+            let keys = alike.iter().map(|&(_, id)| key(checkpoint, id));
             let mut names: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
             for key in keys {
                 let name = self.name(key);
@@ -235,57 +235,57 @@ impl<'r> Rules<'r> {
         twice
     }
 
-    /// The key of every need that has another one; of a weight in several parts, the key that it would
-    /// have whole.
-    fn keys<'c>(
-        &mut self,
-        needs: &dyn Needs,
-        mut renamed: Vec<(u64, Tensor<'c>)>,
-    ) -> Vec<Option<Key<'c>>> {
-        let mut order: Vec<u32> = (0..u32::try_from(needs.len()).unwrap_or(u32::MAX)).collect();
-        let name = |id: u32| needs.get(id as usize).name;
-        order.sort_unstable_by(|&a, &b| name(a).cmp(name(b)));
-        let number = |need: &str| {
-            let at = order.binary_search_by(|&id| name(id).cmp(need)).ok()?;
-            Some(order[at] as usize)
+    /// The key of every need that has another one.
+    fn keys(&mut self, needs: &dyn Needs) -> Keys<'c> {
+        let by_name = needs.by_name();
+        let mut keys = Keys {
+            checkpoint: self.checkpoint,
+            ids: vec![None; needs.len()],
+            is_part: vec![false; needs.len()],
         };
-        let mut keys: Vec<Option<Key<'c>>> = vec![None; needs.len()];
-        renamed.retain(|&(_, tensor)| {
-            let need = number(&self.name(tensor.name()));
-            need.map(|need| keys[need] = Some(Key::Whole(tensor)))
-                .is_none()
-        });
-        for (_, tensor) in renamed {
-            let need = need_of_key(&self.name(tensor.name()));
-            if let Some(need) = need.and_then(|need| number(&need))
-                && need_of_key(tensor.name()).is_some()
-            {
-                keys[need].get_or_insert(Key::Part(tensor));
+        let mut parts = Vec::new();
+        for tensor in self.checkpoint.iter() {
+            let key = tensor.name();
+            let name = self.name(key);
+            if let Some(need) = by_name.find(&name).filter(|_| name != key) {
+                keys.ids[need] = Some(tensor.id());
+            } else if name != key && need_of_key(key).is_some() {
+                let need = need_of_key(&name).and_then(|need| by_name.find(&need));
+                parts.extend(need.map(|need| (need, tensor.id())));
+            }
+        }
+        for (need, id) in parts {
+            if keys.ids[need].is_none() {
+                keys.ids[need] = Some(id);
+                keys.is_part[need] = true;
             }
         }
         keys
     }
 }
 
-/// The key of a need.
-#[derive(Debug, Clone, Copy)]
-enum Key<'c> {
-    /// That of this tensor.
-    Whole(Tensor<'c>),
-    /// The one that a weight would have of which this is a part.
-    Part(Tensor<'c>),
+/// The keys of needs, by their numbers.
+struct Keys<'c> {
+    checkpoint: &'c Checkpoint,
+    ids: Vec<Option<TensorId>>,
+    /// Whether each is of a part: the need's key is the one that the weight would have whole.
+    is_part: Vec<bool>,
 }
 
-impl<'c> Key<'c> {
-    fn text(self) -> Cow<'c, str> {
-        match self {
-            Self::Whole(tensor) => tensor.name().into(),
-            Self::Part(part) => {
-                let whole = need_of_key(part.name());
-                whole.map_or(part.name().into(), Cow::Owned)
-            }
-        }
+impl<'c> Keys<'c> {
+    /// For every need its key, where that is not its name.
+    fn iter(&self) -> impl Iterator<Item = Option<Cow<'c, str>>> {
+        let keys = self.ids.iter().zip(&self.is_part);
+        keys.map(|(id, is_part)| {
+            let key = key(self.checkpoint, (*id)?);
+            let whole = is_part.then(|| need_of_key(key)).flatten();
+            Some(whole.map_or(Cow::Borrowed(key), Cow::Owned))
+        })
     }
+}
+
+fn key(checkpoint: &Checkpoint, id: TensorId) -> &str {
+    checkpoint.at(id).map_or("", |tensor| tensor.name())
 }
 
 /// `rename: a.w and b.w both become c.w, by ("^.", "c")`; names that differ in their numbers alone are
@@ -356,15 +356,15 @@ fn cut(mut lines: Vec<String>) -> Vec<String> {
 }
 
 /// The keys as templates, where a template says of every need that it names what the keys say.
-fn templates(needs: &dyn Needs, keys: &[Option<Key<'_>>]) -> Vec<(String, String)> {
+fn templates(needs: &dyn Needs, keys: &Keys<'_>) -> Vec<(String, String)> {
     let mut found = BTreeMap::new();
-    let mut left: Vec<bool> = keys.iter().map(Option::is_some).collect();
+    let mut left: Vec<bool> = keys.ids.iter().map(Option::is_some).collect();
     for template in [Names::all_numbers, Names::first_number] {
         let mut groups: BTreeMap<String, Option<String>> = BTreeMap::new();
-        for (need, key) in needs.iter().zip(keys) {
-            let (need_template, numbers) = template(need.name);
+        for (need, key) in needs.iter().zip(keys.iter()) {
+            let (need_template, numbers) = template(&need.name);
             let key = match key {
-                Some(key) => Names::with_numbers(&key.text(), &numbers),
+                Some(key) => Names::with_numbers(&key, &numbers),
                 // A tied one that is absent fits every template, one that keeps its name only that.
                 None if need.tied_to.is_some() => continue,
                 None => None,
@@ -376,7 +376,7 @@ fn templates(needs: &dyn Needs, keys: &[Option<Key<'_>>]) -> Vec<(String, String
             }
         }
         for (need, left) in needs.iter().zip(&mut left).filter(|(_, left)| **left) {
-            let (need_template, _) = template(need.name);
+            let (need_template, _) = template(&need.name);
             if let Some(Some(key)) = groups.get(&need_template) {
                 *left = false;
                 found.insert(need_template, key.clone());
@@ -386,9 +386,9 @@ fn templates(needs: &dyn Needs, keys: &[Option<Key<'_>>]) -> Vec<(String, String
             break;
         }
     }
-    for ((need, key), left) in needs.iter().zip(keys).zip(left) {
+    for ((need, key), left) in needs.iter().zip(keys.iter()).zip(left) {
         let key = key.filter(|_| left);
-        found.extend(key.map(|key| (need.name.to_owned(), key.text().into_owned())));
+        found.extend(key.map(|key| (need.name.into_owned(), key.into_owned())));
     }
     found.into_iter().collect()
 }

@@ -4,13 +4,16 @@
 //! is held against, without the text, the graph, or a second copy of the names that both have. Nothing
 //! where anything that is read here is wrong: then the manifest is read as a whole, which says what.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::BufReader;
 use std::path::Path;
 
 use indexmap::IndexSet;
-use pycandle_checkpoint::{Checkpoint, Dtype, Need, Needs, TensorId, config_facts, open_file};
+use pycandle_checkpoint::{
+    Checkpoint, Dtype, NameList, Need, Needs, TensorId, config_facts, open_file,
+};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::check::{self, name_problem};
@@ -42,6 +45,9 @@ pub(crate) fn parameters<'c>(path: &Path, checkpoint: &'c Checkpoint) -> Option<
     })
 }
 
+/// Parameters after which it is noted how many were not in the checkpoint.
+const STEP: usize = 64;
+
 /// The parameters, by where the checkpoint has them: half a million take a few bytes each.
 #[derive(Debug)]
 struct Parameters<'c> {
@@ -57,34 +63,25 @@ struct Parameters<'c> {
 /// Names and shapes that the checkpoint does not have together, such as those of renamed keys.
 #[derive(Debug, Default)]
 struct Own {
-    /// Of which parameters they are, in order.
-    numbers: Vec<u32>,
-    /// The names, one behind the other.
-    text: String,
-    /// Where each ends, and the number of its shape.
-    ends: Vec<(u32, u32)>,
+    /// How many there are before the first parameter, and every so many behind it.
+    before: Vec<u32>,
+    /// The names, each with the number of its shape.
+    names: NameList,
     shapes: IndexSet<Vec<usize>>,
 }
 
 impl Own {
-    /// Adds that of a parameter, which is behind those that are there.
-    fn push(&mut self, number: usize, name: &str, shape: Vec<usize>) -> Option<()> {
-        self.text.push_str(name);
-        let end = u32::try_from(self.text.len()).ok()?;
-        let shape = u32::try_from(self.shapes.insert_full(shape).0).ok()?;
-        self.numbers.push(u32::try_from(number).ok()?);
-        self.ends.push((end, shape));
-        Some(())
+    fn push(&mut self, name: &str, shape: Vec<usize>) -> Option<()> {
+        let shape = self.shapes.insert_full(shape).0;
+        self.names.push(name, u32::try_from(shape).ok()?)
     }
 
-    fn get(&self, number: usize) -> (&str, &[usize]) {
-        let of = |other: &u32| (*other as usize).cmp(&number);
-        let Ok(at) = self.numbers.binary_search_by(of) else {
-            return ("", &[]);
-        };
-        let start = at.checked_sub(1).map_or(0, |last| self.ends[last].0);
-        let (end, shape) = self.ends[at];
-        let name = &self.text[start as usize..end as usize];
+    /// That of the parameter of this number.
+    fn get(&self, number: usize, places: &[Option<TensorId>]) -> (String, &[usize]) {
+        let since = &places[number - number % STEP..number];
+        let since = since.iter().filter(|place| place.is_none()).count();
+        let at = self.before[number / STEP] as usize + since;
+        let (name, shape) = self.names.get(at).unwrap_or_default();
         (name, &self.shapes[shape as usize])
     }
 }
@@ -97,8 +94,11 @@ impl Needs for Parameters<'_> {
     fn get(&self, number: usize) -> Need<'_> {
         let there = self.places[number].and_then(|id| self.checkpoint.at(id));
         let (name, shape) = match there {
-            Some(tensor) => (tensor.name(), tensor.shape()),
-            None => self.own.get(number),
+            Some(tensor) => (Cow::Borrowed(tensor.name()), tensor.shape()),
+            None => {
+                let (name, shape) = self.own.get(number, &self.places);
+                (Cow::Owned(name), shape)
+            }
         };
         Need {
             name,
@@ -123,10 +123,15 @@ impl<'c> Parameters<'c> {
     }
 
     fn push(&mut self, name: &str, shape: Vec<usize>, dtype: Dtype) -> Option<()> {
+        if self.len().is_multiple_of(STEP) {
+            self.own
+                .before
+                .push(u32::try_from(self.own.names.len()).ok()?);
+        }
         let there = self.checkpoint.get(name);
         let there = there.filter(|tensor| *tensor.shape() == shape);
         if there.is_none() {
-            self.own.push(self.len(), name, shape)?;
+            self.own.push(name, shape)?;
         }
         self.places.push(there.map(|tensor| tensor.id()));
         self.dtypes.push(dtype);
@@ -136,14 +141,12 @@ impl<'c> Parameters<'c> {
     /// Sets the twins, by their numbers and the names of the first that are the same tensor; `None`
     /// where names are not unique, or a twin is none.
     fn tie(&mut self, ties: &[(usize, String)]) -> Option<()> {
-        let mut order: Vec<u32> = (0..u32::try_from(self.len()).ok()?).collect();
-        let name = |id: u32| self.get(id as usize).name;
-        order.sort_unstable_by(|&a, &b| name(a).cmp(name(b)));
-        let is_unique = order.windows(2).all(|pair| name(pair[0]) != name(pair[1]));
-        is_unique.then_some(())?;
+        u32::try_from(self.len()).ok()?;
+        let needs: &dyn Needs = self;
+        let by_name = needs.by_name();
+        by_name.is_unique().then_some(())?;
         let firsts = ties.iter().map(|(id, twin)| {
-            let at = order.binary_search_by(|&id| name(id).cmp(twin)).ok()?;
-            let first = order[at] as usize;
+            let first = by_name.find(twin)?;
             let is_tied = ties.binary_search_by_key(&first, |(id, _)| *id).is_ok();
             let (a, b) = (self.get(first), self.get(*id));
             let is_same = (a.shape, a.dtype) == (b.shape, b.dtype);
@@ -233,7 +236,6 @@ impl<'de> Visitor<'de> for List<'_, '_> {
             let added = read.add(&mut found, param);
             added.ok_or_else(|| de::Error::custom("a parameter is not sound"))?;
         }
-        found.own.text.shrink_to_fit();
         read.found = Some(found);
         Ok(())
     }
@@ -301,7 +303,7 @@ mod tests {
             |trace| {
                 let trace = trace.expect("a manifest");
                 let need = |name, shape| Need {
-                    name,
+                    name: Cow::Borrowed(name),
                     shape,
                     dtype: Dtype::F32,
                     tied_to: None,
@@ -311,6 +313,31 @@ mod tests {
                 assert_eq!(trace.facts.as_deref(), Some(r#"{"vocab_size":3}"#));
             },
         );
+    }
+
+    #[test]
+    fn many_that_the_checkpoint_does_not_have_are_told_apart() {
+        let there = [0, STEP - 1, STEP, 2 * STEP + 1];
+        for there in there {
+            let name = |n: usize| match n == there {
+                true => "a.weight".to_owned(),
+                false => format!("b.{n}"),
+            };
+            let shape = |n: usize| if n == there { [2, 3] } else { [n % 5, 7] };
+            let all = 0..3 * STEP;
+            let list = all.clone().map(|n| {
+                let [rows, columns] = shape(n);
+                param(&name(n), &format!("[{rows},{columns}]"), "null")
+            });
+            let list: Vec<_> = list.collect();
+            trace(&manifest(&list.join(","), ""), |trace| {
+                let trace = trace.expect("a manifest");
+                for n in all {
+                    let need = trace.needs.get(n);
+                    assert_eq!((&*need.name, need.shape), (&*name(n), &shape(n)[..]));
+                }
+            });
+        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl<'a> View<'a> {
         let (mut entries, mut used) = (Vec::new(), HashSet::new());
         for (need, found) in beside.needs.iter().zip(&located.needs) {
             let absent = Entry {
-                name: need.name.into(),
+                name: need.name.clone(),
                 key: None,
                 status: Status::Missing,
                 dtype: need.dtype,
@@ -143,7 +143,7 @@ impl<'a> View<'a> {
                     ..absent
                 },
                 false => Entry {
-                    name: need.name.into(),
+                    name: need.name,
                     key,
                     ..view.entry(tensor, Status::Needed)
                 },

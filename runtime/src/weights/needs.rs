@@ -79,7 +79,7 @@ impl Asked {
 pub(crate) fn needs(keys: &[RequiredKey]) -> Vec<Need<'_>> {
     let index: HashMap<&str, usize> = keys.iter().map(|key| &*key.name).zip(0..).collect();
     let needs = keys.iter().map(|key| Need {
-        name: &key.name,
+        name: key.name.as_str().into(),
         shape: key.shape.dims(),
         dtype: file_dtype(key.dtype),
         tied_to: key

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
-use super::layout::{self, Entry, LINE, Layout};
+use super::layout::{Entry, LINE, Layout, Sizes};
 use super::{Origin, Piece};
 use crate::header::PADDING;
 
@@ -14,8 +15,8 @@ const MAX_HEADER: u64 = 100_000_000;
 #[derive(Debug)]
 pub(super) struct Planned<'a> {
     origin: Origin<'a>,
-    /// The needs that it holds, by their numbers.
-    needs: Vec<u32>,
+    /// The needs that it holds, by their numbers, but for those that are tied to another.
+    needs: Range<u32>,
     pub layout: Layout,
     /// Number of the first padding entry: names are unique in all files together.
     first_padding: usize,
@@ -29,34 +30,34 @@ enum Content<'a> {
 }
 
 impl<'a> Planned<'a> {
-    pub fn new(origin: Origin<'a>, needs: Vec<u32>, padding: bool, first_padding: usize) -> Self {
+    pub fn new(origin: Origin<'a>, needs: Range<u32>, padding: bool, first_padding: usize) -> Self {
         let mut planned = Self {
             origin,
             needs,
             layout: Layout::default(),
             first_padding,
         };
-        let mut sizes = Vec::with_capacity(planned.needs.len());
-        sizes.extend(planned.pieces().map(|piece| piece.bytes));
-        let element = |index| planned.piece(index).map_or(1, |piece| piece.to.block().0);
-        planned.layout = layout::layout(&sizes, element, padding);
+        let mut sizes = Sizes::default();
+        for need in planned.needs.clone() {
+            match origin.written(need) {
+                Some(piece) => sizes.push(piece.bytes, piece.to.block().0),
+                // What is not written has its number as well.
+                None => sizes.push(0, 1),
+            }
+        }
+        planned.layout = Layout::new(sizes, padding);
         planned
     }
 
     /// The tensor of this number in the layout.
     fn piece(&self, index: u32) -> Option<Piece<'a>> {
-        let need = *self.needs.get(index as usize)?;
-        self.origin.piece(need as usize).ok()
-    }
-
-    /// The name of a need.
-    fn name(&self, need: u32) -> &'a str {
-        self.origin.needs.get(need as usize).name
+        self.origin.written(self.needs.start + index)
     }
 
     /// All tensors, in the order of the trace.
     pub fn pieces(&self) -> impl Iterator<Item = Piece<'a>> + '_ {
-        (0..self.needs.len() as u32).filter_map(|index| self.piece(index))
+        let needs = self.needs.clone();
+        needs.filter_map(|need| self.origin.written(need))
     }
 
     /// What the data consists of, in order: each with the byte at which it starts.
@@ -104,7 +105,7 @@ impl<'a> Planned<'a> {
             len if len > MAX_HEADER => Err(format!(
                 "the header of {} tensors takes {len} bytes, the format allows {MAX_HEADER}: \
                  write several files with --shard-size",
-                self.needs.len()
+                self.pieces().count()
             )),
             _ => Ok(data),
         }
@@ -137,7 +138,7 @@ impl<'a> Planned<'a> {
                 Content::Tensor(piece) => {
                     let end = start + piece.bytes;
                     let shape = json(piece.tensor.shape());
-                    (json(piece.name), piece.to.name(), shape, end)
+                    (json(&piece.name), piece.to.name(), shape, end)
                 }
                 Content::Padding(len) => {
                     let number = paddings.next().unwrap_or_default();
@@ -175,23 +176,24 @@ pub(super) fn write_index(
     names: &[String],
     to: &mut impl Write,
 ) -> io::Result<()> {
-    let count = files.iter().map(|file| file.needs.len()).sum();
-    let mut map: Vec<(u32, u32)> = Vec::with_capacity(count);
-    for (number, file) in (0..).zip(files) {
-        map.extend(file.needs.iter().map(|&need| (need, number)));
-    }
-    // All files are of one plan.
-    let name = |need: u32| files.first().map_or("", |file| file.name(need));
-    map.sort_unstable_by(|(a, _), (b, _)| name(*a).cmp(name(*b)));
+    // All files are of one plan, each with needs of higher numbers than those of the one before.
+    let Some(Planned { origin, .. }) = files.first() else {
+        return Ok(());
+    };
+    let name = |need: u32| origin.needs.get(need as usize).name;
+    let needs = files.iter().flat_map(|file| file.needs.clone());
+    let mut needs: Vec<u32> = needs.filter(|&need| origin.is_written(need)).collect();
+    needs.sort_unstable_by(|&a, &b| name(a).cmp(&name(b)));
     let total: u64 = files.iter().map(Planned::bytes).sum();
     write!(
         to,
         "{{\n  \"metadata\": {{\n    \"total_size\": {total}\n  }},\n  \"weight_map\": {{"
     )?;
-    for (at, (need, file)) in map.into_iter().enumerate() {
+    for (at, need) in needs.into_iter().enumerate() {
         let comma = if at > 0 { "," } else { "" };
-        let file = names.get(file as usize).map_or("", String::as_str);
-        write!(to, "{comma}\n    {}: {}", json(name(need)), json(file))?;
+        let file = files.partition_point(|file| file.needs.end <= need);
+        let file = names.get(file).map_or("", String::as_str);
+        write!(to, "{comma}\n    {}: {}", json(&name(need)), json(file))?;
     }
     to.write_all(b"\n  }\n}\n")
 }

@@ -6,6 +6,11 @@
 //! no order can do (at most one tensor of a file can have a size that is no multiple of 64) takes
 //! entries of zeros between the tensors.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::hash::HashMap;
+
 /// Alignment of every tensor in bytes: a cache line, and the widest vector register.
 ///
 /// ```
@@ -29,6 +34,71 @@ pub const LARGE: u64 = 1 << 20;
 const FILLERS: usize = 512;
 const LINES: usize = (PAGE / LINE) as usize;
 
+/// Bytes of a file's tensors and of their elements, of which half a million have few different ones.
+#[derive(Debug, Default)]
+pub(super) struct Sizes {
+    kinds: Vec<(u64, u64)>,
+    numbers: HashMap<(u64, u64), u32>,
+    kind_of: Vec<u32>,
+}
+
+impl Sizes {
+    /// Adds a tensor of so many bytes, a multiple of those of its elements.
+    pub fn push(&mut self, bytes: u64, element: u64) {
+        let kind = (bytes, element);
+        // There are no more kinds than tensors, which 32 bits count.
+        let next = self.kinds.len() as u32;
+        let number = *self.numbers.entry(kind).or_insert(next);
+        if number == next {
+            self.kinds.push(kind);
+        }
+        self.kind_of.push(number);
+    }
+
+    fn indices(&self) -> Range<u32> {
+        0..self.kind_of.len() as u32
+    }
+
+    fn bytes(&self, index: u32) -> u64 {
+        self.kinds[self.kind_of[index as usize] as usize].0
+    }
+
+    fn element(&self, index: u32) -> u64 {
+        self.kinds[self.kind_of[index as usize] as usize].1
+    }
+
+    fn is_large(&self, index: u32) -> bool {
+        self.bytes(index) >= LARGE
+    }
+
+    fn lies_on(&self, index: u32, unit: u64) -> bool {
+        self.bytes(index).is_multiple_of(unit)
+    }
+
+    /// Small tensors that leave what is behind them aligned.
+    fn even(&self) -> impl Iterator<Item = u32> {
+        let small = self.indices().filter(|&index| !self.is_large(index));
+        small.filter(|&index| self.lies_on(index, LINE))
+    }
+
+    /// The others, in the order in which they lie behind one another.
+    fn chain(&self) -> impl Iterator<Item = u32> {
+        let large = || self.indices().filter(|&index| self.is_large(index));
+        let whole = large().filter(|&index| self.lies_on(index, PAGE));
+        let uneven = large().filter(|&index| !self.lies_on(index, PAGE));
+        let uneven = uneven.filter(|&index| self.lies_on(index, LINE));
+        // Wide elements first: without padding each is still aligned to its own.
+        let elements: BTreeSet<u64> = self.kinds.iter().map(|&(_, element)| element).collect();
+        let odd = elements.into_iter().rev().flat_map(move |element| {
+            let small = self.indices().filter(|&index| !self.is_large(index));
+            let odd = large().chain(small);
+            let odd = odd.filter(|&index| !self.lies_on(index, LINE));
+            odd.filter(move |&index| self.element(index) == element)
+        });
+        whole.chain(uneven).chain(odd)
+    }
+}
+
 /// One entry of a file, in the order of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
@@ -38,13 +108,16 @@ pub(super) enum Entry {
     Padding(u32),
 }
 
-/// The order of a file's entries, and where its data has to start.
+/// The order of a file's entries, and where its data has to start. Half a million tensors are an
+/// ordinary file, so that nothing is kept that follows from their sizes.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    /// Half a million tensors are an ordinary file, so that nothing is kept that follows from sizes.
-    order: Vec<u32>,
-    /// How many tensors are before each padding, and its bytes.
-    paddings: Vec<(u32, u32)>,
+    sizes: Sizes,
+    padding: bool,
+    /// Small tensors that fill a gap: which of the chain's tensors each is before, and its index.
+    fillers: Vec<(u32, u32)>,
+    /// Number of padding entries.
+    pub paddings: usize,
     /// Bytes of data.
     pub len: u64,
     /// The data starts at a byte of the file that is this much past a multiple of `unit`.
@@ -53,147 +126,102 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// All entries, one behind the other.
-    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        let mut paddings = self.paddings.iter().peekable();
-        (0u32..).zip(&self.order).flat_map(move |(at, &index)| {
-            let padding = paddings.next_if(|(before, _)| *before == at);
-            let padding = padding.map(|&(_, len)| Entry::Padding(len));
-            padding.into_iter().chain([Entry::Tensor(index)])
-        })
-    }
-
-    /// Number of padding entries.
-    pub fn paddings(&self) -> usize {
-        self.paddings.len()
-    }
-}
-
-/// Lays out tensors of these bytes, each a multiple of those of its elements.
-///
-/// Without `padding`, tensors that no order aligns lie at a multiple of their element.
-pub(super) fn layout(sizes: &[u64], element: impl Fn(u32) -> u64, padding: bool) -> Layout {
-    let bytes = |index: &u32| sizes[*index as usize];
-    let lies_on = |index: &u32, unit: u64| bytes(index).is_multiple_of(unit);
-    let all = || 0..sizes.len() as u32;
-    let is_large = |index: &u32| bytes(index) >= LARGE;
-    let (whole, rest): (Vec<_>, Vec<_>) = all().filter(is_large).partition(|i| lies_on(i, PAGE));
-    let (uneven, mut odd): (Vec<_>, Vec<_>) = rest.into_iter().partition(|i| lies_on(i, LINE));
-    let is_small = |index: &u32| !is_large(index);
-    let (even, odd_small): (Vec<_>, Vec<_>) =
-        all().filter(is_small).partition(|i| lies_on(i, LINE));
-    odd.extend(odd_small);
-    // Wide elements first: without padding each is still aligned to its own.
-    odd.sort_by_cached_key(|&index| std::cmp::Reverse(element(index)));
-
-    let mut fillers = Fillers::new(sizes, even);
-    let mut chain = Placed::new(sizes, padding);
-    for index in whole.into_iter().chain(uneven).chain(odd) {
-        chain.place(index, &mut fillers);
-    }
-    // The header makes up for what small tensors take before the first large one.
-    let mut all = Placed::new(sizes, padding);
-    let left = fillers.left();
-    all.order.reserve_exact(left.len() + chain.order.len());
-    for index in left {
-        all.push(index);
-    }
-    let unit = match sizes.iter().any(|&bytes| bytes >= LARGE) {
-        true => PAGE,
-        false => LINE,
-    };
-    let start = all.len.next_multiple_of(unit) - all.len;
-    all.append(chain);
-    Layout {
-        order: all.order,
-        paddings: all.paddings,
-        len: all.len,
-        start,
-        unit,
-    }
-}
-
-/// Entries that follow each other; byte 0 is on a page.
-struct Placed<'a> {
-    sizes: &'a [u64],
-    padding: bool,
-    order: Vec<u32>,
-    paddings: Vec<(u32, u32)>,
-    len: u64,
-}
-
-impl<'a> Placed<'a> {
-    fn new(sizes: &'a [u64], padding: bool) -> Self {
+    /// Lays out tensors of these sizes.
+    ///
+    /// Without `padding`, tensors that no order aligns lie at a multiple of their element.
+    pub fn new(sizes: Sizes, padding: bool) -> Self {
+        let (mut fillers, mut paddings, mut end) = (Vec::new(), 0, 0);
+        let mut small = Fillers::new(&sizes);
+        for (number, index) in (0u32..).zip(sizes.chain()) {
+            let gap = gap(&sizes, index, end);
+            if gap.is_multiple_of(LINE) {
+                for filler in small.take((gap / LINE) as usize) {
+                    fillers.push((number, filler));
+                    end += sizes.bytes(filler);
+                }
+            }
+            let zeros = zeros(&sizes, index, end, padding);
+            paddings += usize::from(zeros > 0);
+            end += zeros + sizes.bytes(index);
+        }
+        let filled: u64 = fillers.iter().map(|&(_, index)| sizes.bytes(index)).sum();
+        // The header makes up for what small tensors take before the chain.
+        let before = sizes.even().map(|index| sizes.bytes(index)).sum::<u64>() - filled;
+        let unit = match sizes.kinds.iter().any(|&(bytes, _)| bytes >= LARGE) {
+            true => PAGE,
+            false => LINE,
+        };
         Self {
             sizes,
             padding,
-            order: Vec::new(),
-            paddings: Vec::new(),
-            len: 0,
+            fillers,
+            paddings,
+            len: before + end,
+            start: before.next_multiple_of(unit) - before,
+            unit,
         }
     }
 
-    fn push(&mut self, index: u32) {
-        self.order.push(index);
-        self.len += self.sizes[index as usize];
+    /// All entries, one behind the other.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        let mut taken: Vec<u32> = self.fillers.iter().map(|&(_, index)| index).collect();
+        taken.sort_unstable();
+        let before = self.sizes.even();
+        let before = before.filter(move |index| taken.binary_search(index).is_err());
+        let mut fillers = self.fillers.as_slice();
+        let mut end = 0;
+        let chain = (0u32..).zip(self.sizes.chain());
+        let chain = chain.flat_map(move |(number, index)| {
+            let here = fillers.partition_point(|&(other, _)| other <= number);
+            let (here, rest) = fillers.split_at(here);
+            fillers = rest;
+            let filled: u64 = here.iter().map(|&(_, index)| self.sizes.bytes(index)).sum();
+            end += filled;
+            // Less than a page.
+            let zeros = zeros(&self.sizes, index, end, self.padding);
+            end += zeros + self.sizes.bytes(index);
+            let zeros = (zeros > 0).then_some(Entry::Padding(zeros as u32));
+            let fillers = here.iter().map(|&(_, index)| Entry::Tensor(index));
+            fillers.chain(zeros).chain([Entry::Tensor(index)])
+        });
+        before.map(Entry::Tensor).chain(chain)
     }
+}
 
-    /// Adds a tensor at its alignment: after small tensors that fill the gap, else after zeros.
-    fn place(&mut self, index: u32, fillers: &mut Fillers) {
-        let unit = match self.sizes[index as usize] {
-            LARGE.. => PAGE,
-            _ => LINE,
-        };
-        let gap = self.len.next_multiple_of(unit) - self.len;
-        if gap.is_multiple_of(LINE) {
-            for filler in fillers.take((gap / LINE) as usize) {
-                self.push(filler);
-            }
-        }
-        let len = self.len.next_multiple_of(unit) - self.len;
-        if len > 0 && self.padding {
-            self.len += len;
-            // Less than a page, behind tensors that 32 bits count.
-            self.paddings.push((self.order.len() as u32, len as u32));
-        }
-        self.push(index);
-    }
+/// Bytes from here to where this tensor is aligned; byte 0 is on a page.
+fn gap(sizes: &Sizes, index: u32, end: u64) -> u64 {
+    let unit = if sizes.is_large(index) { PAGE } else { LINE };
+    end.next_multiple_of(unit) - end
+}
 
-    fn append(&mut self, other: Self) {
-        self.len += other.len;
-        let before = self.order.len() as u32;
-        let paddings = other.paddings.into_iter();
-        self.paddings
-            .extend(paddings.map(|(at, len)| (before + at, len)));
-        self.order.extend(other.order);
-    }
+/// Zeros that are written in that gap.
+fn zeros(sizes: &Sizes, index: u32, end: u64, padding: bool) -> u64 {
+    if padding { gap(sizes, index, end) } else { 0 }
 }
 
 /// Small tensors of whole lines, which fill gaps before large ones.
 struct Fillers<'a> {
-    sizes: &'a [u64],
-    /// Those whose size is no multiple of a page.
+    sizes: &'a Sizes,
+    /// All that have not been looked at yet.
+    rest: Range<u32>,
+    /// The first of those whose size is no multiple of a page.
     useful: Vec<u32>,
-    others: Vec<u32>,
     /// Gaps, in lines, that what is left cannot fill.
     hopeless: [bool; LINES],
 }
 
 impl<'a> Fillers<'a> {
-    fn new(sizes: &'a [u64], small: Vec<u32>) -> Self {
-        let (useful, others) = small
-            .into_iter()
-            .partition(|&index| !sizes[index as usize].is_multiple_of(PAGE));
+    fn new(sizes: &'a Sizes) -> Self {
         Self {
             sizes,
-            useful,
-            others,
+            rest: sizes.indices(),
+            useful: Vec::with_capacity(FILLERS),
             hopeless: [false; LINES],
         }
     }
 
     fn lines(&self, index: u32) -> usize {
-        (self.sizes[index as usize] % PAGE / LINE) as usize
+        (self.sizes.bytes(index) % PAGE / LINE) as usize
     }
 
     /// Tensors that are this many lines long, but for whole pages; none when there are none.
@@ -201,9 +229,16 @@ impl<'a> Fillers<'a> {
         if gap == 0 || self.hopeless[gap] {
             return Vec::new();
         }
+        let sizes = self.sizes;
+        let is_useful = |index: &u32| {
+            let is_even = !sizes.is_large(*index) && sizes.lies_on(*index, LINE);
+            is_even && !sizes.lies_on(*index, PAGE)
+        };
+        let useful = self.rest.by_ref().filter(is_useful);
+        self.useful.extend(useful.take(FILLERS - self.useful.len()));
         // For each number of lines, the last filler that reaches it and the number before it.
         let mut reached: [Option<(usize, usize)>; LINES] = [None; LINES];
-        for at in 0..self.useful.len().min(FILLERS) {
+        for at in 0..self.useful.len() {
             let lines = self.lines(self.useful[at]);
             let known = reached;
             for from in (0..LINES).filter(|&n| n == 0 || known[n].is_some()) {
@@ -230,13 +265,6 @@ impl<'a> Fillers<'a> {
         }
         taken
     }
-
-    fn left(self) -> Vec<u32> {
-        let mut left = self.useful;
-        left.extend(self.others);
-        left.sort_unstable();
-        left
-    }
 }
 
 #[cfg(test)]
@@ -244,10 +272,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Lays out f32 tensors of these sizes; checks what always holds; returns the padding entries.
+    /// Sizes of tensors, of bytes where nothing is said of elements.
+    fn sizes(bytes: &[u64], elements: &[u64]) -> Sizes {
+        let mut sizes = Sizes::default();
+        for (index, &bytes) in bytes.iter().enumerate() {
+            sizes.push(bytes, elements.get(index).copied().unwrap_or(1));
+        }
+        sizes
+    }
+
+    /// Lays out tensors of these sizes; checks what always holds; returns the padding entries.
     #[track_caller]
     fn check(bytes: &[u64], padding: bool) -> usize {
-        let layout = layout(bytes, |_| 1, padding);
+        let layout = Layout::new(sizes(bytes, &[]), padding);
         let (mut at, mut seen, mut paddings) = (0, vec![0; bytes.len()], 0);
         for entry in layout.entries() {
             at += match entry {
@@ -270,7 +307,7 @@ mod tests {
                 }
             };
         }
-        assert_eq!((at, paddings), (layout.len, layout.paddings()));
+        assert_eq!((at, paddings), (layout.len, layout.paddings));
         assert!(layout.start < layout.unit);
         assert!(seen.iter().all(|&times| times == 1), "{seen:?}");
         paddings
@@ -302,7 +339,7 @@ mod tests {
     #[test]
     fn without_padding_elements_are_aligned() {
         let (bytes, elements) = ([2, 24, 6, 4, 64], [1, 8, 2, 4, 1]);
-        let layout = layout(&bytes, |index| elements[index as usize], false);
+        let layout = Layout::new(sizes(&bytes, &elements), false);
         let mut at = layout.start;
         for entry in layout.entries() {
             let Entry::Tensor(index) = entry else {

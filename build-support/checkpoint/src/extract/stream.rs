@@ -1,5 +1,6 @@
 //! Bytes of the source to bytes of a file, in pieces of bounded size, on several threads.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -60,7 +61,7 @@ pub(super) fn write<'a>(
 }
 
 /// How many finite values of a tensor became infinite, by its name.
-pub(super) type Overflows<'a> = BTreeMap<&'a str, usize>;
+pub(super) type Overflows<'a> = BTreeMap<Cow<'a, str>, usize>;
 
 /// Whether two tensors of the same dtype and shape have the same bytes.
 pub(super) fn same(checkpoint: &Checkpoint, a: &Piece, b: &Piece) -> Result<bool> {
@@ -116,7 +117,7 @@ impl<'a, J: Iterator<Item = Job<'a>>> Work<'a, J> {
 
     fn count(&self, piece: &Piece<'a>, overflows: usize) {
         if overflows > 0 {
-            *lock(&self.overflows).entry(piece.name).or_default() += overflows;
+            *lock(&self.overflows).entry(piece.name.clone()).or_default() += overflows;
         }
     }
 

@@ -1,5 +1,6 @@
 //! What was found, held against what the trace has.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::found::Found;
@@ -21,9 +22,9 @@ pub(super) fn findings(expected: &Expected<'_>, found: &Found<'_>) -> Vec<Findin
         };
         let (tensor, shape) = (&hit.tensor, need.shape);
         if hit.form.is_computed() {
-            computed.entry(hit.form).or_default().add(need.name, ());
+            computed.entry(hit.form).or_default().add(&need.name, ());
         } else if !hit.form.is_loaded(tensor.dtype()) {
-            quantized.add(need.name, (hit.form, tensor.dtype()));
+            quantized.add(&need.name, (hit.form, tensor.dtype()));
         } else if !converts(tensor.dtype(), hit.form, need.dtype) {
             dtypes.add(tensor.name(), (tensor.dtype(), need.dtype));
         }
@@ -121,10 +122,10 @@ fn twins(expected: &Expected<'_>, found: &Found<'_>) -> Finding {
 /// Needs that would be read from one tensor, though they are several in the trace.
 fn twice(expected: &Expected<'_>, found: &Found<'_>) -> Finding {
     // Those of all layers are shown by the first.
-    let mut alike: BTreeMap<[String; 2], (&str, &str, usize)> = BTreeMap::new();
+    let mut alike: BTreeMap<[String; 2], (Cow<'_, str>, Cow<'_, str>, usize)> = BTreeMap::new();
     for &(a, b) in &found.twice {
         let [a, b] = [a, b].map(|id| expected.needs.get(id).name);
-        let alike = alike.entry([a, b].map(|name| names::split(name).0));
+        let alike = alike.entry([&a, &b].map(|name| names::split(name).0));
         alike.or_insert((a, b, 0)).2 += 1;
     }
     let lines = alike.values().map(|(a, b, count)| match count {

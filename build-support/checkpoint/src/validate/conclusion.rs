@@ -9,6 +9,7 @@ use super::found::Found;
 use super::mismatch::{Class, Finding, path};
 use super::names::number;
 use super::prefix::is_choice;
+use super::renamed::change;
 use super::{Expected, adapter, extra};
 use crate::files::one_of_several;
 use crate::header::Value;
@@ -222,20 +223,24 @@ fn sizes(compared: &Compared) -> Vec<(String, String)> {
     all.take(2).collect()
 }
 
+/// How many needs have a number, the last number, the last that anything is there of.
+type Numbers = (usize, u32, Option<u32>);
+
 /// Numbers of layers, where the last ones are absent altogether.
 fn layers(expected: &Expected<'_>, found: &Found<'_>) -> Option<(String, String)> {
-    // By what stands before the number: needs, the last number, the last that anything is there of.
-    let mut all: BTreeMap<&str, (usize, u32, Option<u32>)> = BTreeMap::new();
+    // By what stands before the number.
+    let mut all: BTreeMap<String, Numbers> = BTreeMap::new();
     for (need, hit) in expected.needs.iter().zip(found.hits.iter()) {
-        let Some((before, number)) = first_number(need.name) else {
+        let Some((before, number)) = first_number(&need.name) else {
             continue;
         };
-        let (needs, last, there) = all.entry(before).or_default();
-        *needs += 1;
-        *last = number.max(*last);
-        if hit.is_some() {
-            *there = Some(there.unwrap_or(0).max(number));
-        }
+        change(&mut all, before, |(needs, last, there)| {
+            *needs += 1;
+            *last = number.max(*last);
+            if hit.is_some() {
+                *there = Some(there.unwrap_or(0).max(number));
+            }
+        });
     }
     let (_, &(_, last, there)) = all.iter().max_by_key(|(_, (needs, ..))| needs)?;
     let there = there.filter(|there| *there < last)?;

@@ -1,5 +1,7 @@
 //! Keys that nothing needs: which of them are a mistake, or may be one.
 
+use std::borrow::Cow;
+
 use crate::hash::HashSet;
 
 use super::config::Compared;
@@ -49,7 +51,7 @@ pub(super) fn findings(
     let is_missing = missing_biases(expected, found);
     // A weight that a twin stands for has a bias as well.
     let tied = pairs().filter(|(_, hit)| hit.is_some_and(|hit| hit.tied));
-    let tied: HashSet<&str> = tied.map(|(need, _)| need.name).collect();
+    let tied: HashSet<Cow<'_, str>> = tied.map(|(need, _)| need.name).collect();
     let is_weight = |key: &str| used.contains(key) || tied.contains(key);
     let is_bias = |key: &str| is_bias(key, is_weight) && !is_missing(key, checkpoint);
     let mut biases = others.take(is_bias);
@@ -65,7 +67,7 @@ pub(super) fn findings(
     let finding = |class: Class, keys: &Keys<'_>, advice: &str| {
         let name = |number| {
             let tensor = checkpoint.at(TensorId::new(number));
-            tensor.map_or("", |tensor| tensor.name())
+            tensor.map_or("", |tensor| tensor.name()).into()
         };
         (!keys.is_empty()).then(|| Finding::listed(class, name, keys.flags()).with(advice))
     };
@@ -93,7 +95,7 @@ fn missing_biases<'f>(
     let pairs = expected.needs.iter().zip(found.hits.iter());
     let missing = pairs.filter(|(need, hit)| hit.is_none() && need.name.ends_with(".bias"));
     let missing: HashSet<(Vec<u32>, &[usize])> = missing
-        .map(|(need, _)| (names::split(need.name).1, need.shape))
+        .map(|(need, _)| (names::split(&need.name).1, need.shape))
         .collect();
     move |key, checkpoint| {
         !missing.is_empty()

@@ -9,7 +9,8 @@ use super::forms::{Forms, Scales};
 use super::hits::{Hit, Hits};
 use super::keys::Keys;
 use super::names::Names;
-use super::{Expected, Form, Need, Needs, Rows, Source, gguf};
+use super::sources::Sources;
+use super::{Expected, Form, Need, Needs, Rows, gguf};
 use crate::dtype::Dtype;
 use crate::open::{Checkpoint, Tensor, TensorId};
 
@@ -32,10 +33,10 @@ impl<'c> Found<'c> {
         let hits = locate_all(expected, finder);
         let (mut rows, mut converted) = (BTreeMap::new(), Vec::new());
         for (id, (need, hit)) in expected.needs.iter().zip(hits.iter()).enumerate() {
-            let Some(hit) = hit.filter(|hit| finder.is_converted(need, hit)) else {
+            let Some(hit) = hit.filter(|hit| finder.is_converted(&need, hit)) else {
                 continue;
             };
-            match gguf::rows(need, hit.tensor.name(), finder.checkpoint) {
+            match gguf::rows(&need, hit.tensor.name(), finder.checkpoint) {
                 Ok(Rows::AsStored) => {}
                 Ok(order) => drop(rows.insert(id, order)),
                 Err(why) => converted.push((why, hit.tensor.name())),
@@ -53,12 +54,12 @@ impl<'c> Found<'c> {
 
     /// Numbers that have scales beside them, which the trace does not know of, are not what they seem.
     pub fn find_scales(&mut self, expected: &Expected<'_>, finder: &Finder<'c>) {
-        let is_coded = |need: Need<'_>, hit: &Hit<'_>| {
+        let is_coded = |need: &Need<'_>, hit: &Hit<'_>| {
             need.dtype.is_float() && !hit.is_packed() && !is_plain(hit.tensor.dtype())
         };
         let any_coded = {
             let mut pairs = expected.needs.iter().zip(self.hits.iter());
-            pairs.any(|(need, hit)| hit.is_some_and(|hit| is_coded(need, &hit)))
+            pairs.any(|(need, hit)| hit.is_some_and(|hit| is_coded(&need, &hit)))
         };
         if !any_coded {
             return;
@@ -66,7 +67,7 @@ impl<'c> Found<'c> {
         let scales = Scales::new(finder.checkpoint);
         let used = self.used.take().unwrap_or_else(|| self.keys());
         for (id, need) in expected.needs.iter().enumerate() {
-            let Some(hit) = self.hits.get(id).filter(|hit| is_coded(need, hit)) else {
+            let Some(hit) = self.hits.get(id).filter(|hit| is_coded(&need, hit)) else {
                 continue;
             };
             let before = self.scales.len();
@@ -117,18 +118,14 @@ impl<'c> Found<'c> {
     }
 
     /// What [`Validated`](super::Validated) says of needs that are not as they were traced.
-    pub fn sources(&self, expected: &Expected<'_>) -> BTreeMap<usize, Source> {
-        let pairs = expected.needs.iter().zip(self.hits.iter()).enumerate();
-        let sources = pairs.filter_map(|(id, (need, hit))| {
-            let hit = hit?;
-            let source = Source {
-                id: (need.name != hit.tensor.name()).then(|| hit.tensor.id()),
-                rows: self.rows.get(&id).copied().unwrap_or_default(),
-                form: hit.form,
-            };
-            (source != Source::default()).then_some((id, source))
+    pub fn sources(&self, expected: &Expected<'_>) -> Sources {
+        let pairs = self.hits.iter().zip(expected.needs.iter());
+        let sources = pairs.map(|(hit, need)| {
+            let other = hit.filter(|hit| need.name != hit.tensor.name());
+            let form = hit.map(|hit| hit.form).unwrap_or_default();
+            (other.map(|hit| hit.tensor.id()), form)
         });
-        sources.collect()
+        Sources::new(sources, self.rows.clone())
     }
 
     /// Needs that are not there, as their numbers.
@@ -148,14 +145,14 @@ const EXTRACTED: &str = "pycandle.manifest";
 /// in the other. Where both are, the rules were made for it, unless it was extracted for this trace.
 fn locate_all<'c>(expected: &Expected<'_>, finder: &Finder<'c>) -> Hits<'c> {
     let needs = expected.needs;
-    let own = |need: Need<'_>| finder.locate(need.name, need);
+    let own = |need: Need<'_>| finder.locate(&need.name, &need);
     let all_own = || Hits::new(finder.checkpoint, needs.iter().map(own));
     if expected.renames.is_empty() {
         return all_own();
     }
     let names = Names::new(expected.renames);
-    let renamed = needs.iter().map(|need| match names.key(need.name) {
-        Some(key) => finder.locate(&key, need),
+    let renamed = needs.iter().map(|need| match names.key(&need.name) {
+        Some(key) => finder.locate(&key, &need),
         None => own(need),
     });
     let mut renamed = Hits::new(finder.checkpoint, renamed);
@@ -198,9 +195,22 @@ fn first(needs: &dyn Needs, id: usize) -> usize {
 
 /// Pairs of needs that would take one tensor, and are not one in the trace.
 fn twice(needs: &dyn Needs, hits: &Hits<'_>) -> Vec<(usize, usize)> {
+    let (mut taken, mut again) = (Keys::none(hits.checkpoint), Keys::none(hits.checkpoint));
+    for id in hits.iter().flatten().map(|hit| hit.tensor.id()) {
+        let known = if taken.has(id) {
+            &mut again
+        } else {
+            &mut taken
+        };
+        known.insert(id);
+    }
+    if again.is_empty() {
+        return Vec::new();
+    }
     let found = |own: bool| {
         let hits = (0u32..).zip(hits.iter());
         let hits = hits.filter_map(|(id, hit)| Some((id, hit?.tensor)));
+        let hits = hits.filter(|(_, tensor)| again.has(tensor.id()));
         hits.filter(move |(id, tensor)| (needs.get(*id as usize).name == tensor.name()) == own)
     };
     // Names of needs are unique, so that one of the two has another name than the key.
@@ -216,9 +226,6 @@ fn twice(needs: &dyn Needs, hits: &Hits<'_>) -> Vec<(usize, usize)> {
     };
     for same in takes.chunk_by(|a, b| a.0 == b.0) {
         same[1..].iter().for_each(|&(_, id)| add(same[0].1, id));
-    }
-    if takes.is_empty() {
-        return pairs;
     }
     for (need, tensor) in found(true) {
         let at = takes.partition_point(|(other, _)| *other < tensor.id());
@@ -247,12 +254,12 @@ impl<'c> Finder<'c> {
 
     /// Whether the values are what llama.cpp's converter made of those that the need had, however it
     /// was found. A model with llama.cpp's own names takes them as they are.
-    fn is_converted(&self, need: Need<'_>, hit: &Hit<'_>) -> bool {
+    fn is_converted(&self, need: &Need<'_>, hit: &Hit<'_>) -> bool {
         hit.mapped || (self.is_llama_cpp && need.name != hit.tensor.name())
     }
 
     /// The tensor of a need under this name: itself, in a quantized form, or by llama.cpp's name.
-    pub fn locate(&self, name: &str, need: Need<'_>) -> Option<Hit<'c>> {
+    pub fn locate(&self, name: &str, need: &Need<'_>) -> Option<Hit<'c>> {
         let own = self.checkpoint.get(name);
         if let Some(tensor) = own
             && tensor.shape() == need.shape

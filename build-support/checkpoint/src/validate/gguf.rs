@@ -341,7 +341,7 @@ pub(super) fn is_llama_cpp(file: &Checkpoint) -> bool {
 ///
 /// # Errors
 /// A sentence when the converter changed values in a way that is not undone, or is not known.
-pub(super) fn rows(need: Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows, String> {
+pub(super) fn rows(need: &Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows, String> {
     let Some(architecture) = architecture(from) else {
         return Err("its metadata names no `general.architecture`".into());
     };
@@ -357,7 +357,7 @@ pub(super) fn rows(need: Need<'_>, key: &str, from: &Checkpoint) -> Result<Rows,
         Some(Conversion::Interleaved) => {
             let (name, part) = (key, key.split('.').nth(2));
             let key = match part {
-                _ if is_interleaved(need.name) => return Ok(Rows::AsStored),
+                _ if is_interleaved(&need.name) => return Ok(Rows::AsStored),
                 Some("attn_q") => "head_count",
                 Some("attn_k") => "head_count_kv",
                 _ => return Ok(Rows::AsStored),

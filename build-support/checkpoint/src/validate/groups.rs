@@ -106,7 +106,7 @@ fn cut(ranges: String) -> String {
 /// The listed ones of all names as few lines, and how many more lines there are; so many are written.
 /// A layer or expert of which all names are listed is one.
 pub(super) fn summary<'a>(
-    name: impl Fn(u32) -> &'a str,
+    name: impl Fn(u32) -> Cow<'a, str>,
     is_listed: &[bool],
     shown: usize,
 ) -> (Vec<String>, usize) {
@@ -122,12 +122,13 @@ pub(super) fn summary<'a>(
     // Names that begin alike follow one another; of how many bytes they do is beside them.
     let mut open = vec![(0, &*order)];
     while let Some((start, numbers)) = open.pop() {
-        let place = |number: u32| {
-            let name = name(number);
-            Some(&name[start..place_end(name, start)?])
+        let alike = |&a: &u32, &b: &u32| {
+            let (a, b) = (name(a), name(b));
+            let place = |name| Some(&name[start..place_end(name, start)?]);
+            place(&*a) == place(&*b)
         };
-        for below in numbers.chunk_by(|&a, &b| place(a) == place(b)) {
-            let end = place_end(name(below[0]), start);
+        for below in numbers.chunk_by(alike) {
+            let end = place_end(&name(below[0]), start);
             match (end, count(below)) {
                 (_, 0) => {}
                 (Some(end), listed) if listed > 1 && listed == below.len() => {
@@ -136,7 +137,7 @@ pub(super) fn summary<'a>(
                 (Some(end), _) if below.len() > 1 => open.push((end + 1, below)),
                 _ => {
                     let listed = below.iter().filter(|&&n| is_listed[n as usize]);
-                    listed.for_each(|&number| groups.add(name(number), 0));
+                    listed.for_each(|&number| groups.add(&name(number), 0));
                 }
             }
         }
@@ -172,7 +173,7 @@ mod tests {
     fn check(keys: &[&str], all: &[&str], expected: &[&str]) {
         let is_listed: Vec<bool> = all.iter().map(|name| keys.contains(name)).collect();
         for shown in [0, 1, usize::MAX] {
-            let (lines, more) = summary(|n| all[n as usize], &is_listed, shown);
+            let (lines, more) = summary(|n| all[n as usize].into(), &is_listed, shown);
             assert_eq!(lines, expected[..shown.min(expected.len())]);
             assert_eq!(lines.len() + more, expected.len());
         }

@@ -33,6 +33,11 @@ impl<'c> Keys<'c> {
         }
     }
 
+    /// Whether a tensor of the checkpoint is in it.
+    pub fn has(&self, id: TensorId) -> bool {
+        self.is_in[id.behind() as usize]
+    }
+
     /// Adds a key, where there is one of this name.
     pub fn insert_named(&mut self, key: &str) {
         if let Some(tensor) = self.checkpoint.get(key) {
@@ -43,7 +48,7 @@ impl<'c> Keys<'c> {
     /// Whether it is a key, and in this set.
     pub fn contains(&self, key: &str) -> bool {
         let tensor = self.checkpoint.get(key);
-        tensor.is_some_and(|tensor| self.is_in[tensor.id().behind() as usize])
+        tensor.is_some_and(|tensor| self.has(tensor.id()))
     }
 
     /// All in it, in the order of the files.

@@ -1,5 +1,7 @@
 //! What the checkpoint does not have.
 
+use std::borrow::Cow;
+
 use crate::hash::HashMap;
 
 use super::Expected;
@@ -50,7 +52,7 @@ pub(super) fn findings<'c>(
     let is_tied = |hit: &Option<Hit<'_>>| hit.is_some_and(|hit| hit.tied);
     let absent = pairs().filter(|(_, hit)| is_tied(hit));
     // By the first of each group that is not whole, the twin that is there.
-    let mut twins: HashMap<usize, Option<&str>> = absent
+    let mut twins: HashMap<usize, Option<Cow<'_, str>>> = absent
         .clone()
         .map(|((group, _), _)| (group, None))
         .collect();
@@ -63,7 +65,7 @@ pub(super) fn findings<'c>(
         }
     }
     let tied = absent.filter_map(|((group, name), _)| {
-        let twin = twins.get(&group).copied().flatten()?;
+        let twin = twins.get(&group)?.as_deref()?;
         Some(format!(
             "tied: {name} is absent; it is tied to {twin} in the trace: ok"
         ))

@@ -33,7 +33,7 @@ pub(super) fn lines(search: &Search<'_, '_, '_>) -> Vec<String> {
         let Some(need) = ids.first().map(|&id| search.expected.needs.get(id)) else {
             continue;
         };
-        let (_, numbers) = names::split(need.name);
+        let (_, numbers) = names::split(&need.name);
         let part = |shape| Part {
             name: need.name.to_string(),
             shape,

@@ -110,20 +110,20 @@ pub(super) fn findings<'c>(
         alike[0].moved(expected, finder, &missing, |id, hit| {
             found.hits.set(id, hit);
         });
-        all.lines = choice(&mut alike, &used, &all_moved);
+        all.lines = choice(&mut alike, &used, expected, &all_moved);
         all.count = all_moved[0].len();
         return all;
     }
     let Some(mut prefix) = alike.pop() else {
         return all;
     };
-    let mut moved = prefix.moved(expected, finder, &missing, |id, hit| {
+    let moved = prefix.moved(expected, finder, &missing, |id, hit| {
         found.hits.set(id, hit);
     });
     all.count = moved.len();
-    prefix.widen(&mut moved);
+    prefix.widen(expected, &moved);
     all.lines.push(Line::from(prefix.describe(moved.len())));
-    if let Some(rename) = prefix.rename(&used, &moved) {
+    if let Some(rename) = prefix.rename(&used, expected, &moved) {
         all.renames.push(rename);
         all.prefix = Some(prefix);
     }
@@ -142,7 +142,12 @@ fn is_most(count: usize, expected: &Expected<'_>) -> bool {
 }
 
 /// Prefixes that fit, each with the rename that takes it.
-fn choice(prefixes: &mut [Prefix], used: &Keys<'_>, all_moved: &[Vec<&str>]) -> Vec<Line> {
+fn choice(
+    prefixes: &mut [Prefix],
+    used: &Keys<'_>,
+    expected: &Expected<'_>,
+    all_moved: &[Vec<usize>],
+) -> Vec<Line> {
     let place = |key: &str| match key {
         "" => "without a prefix".to_owned(),
         key => format!("under `{key}`"),
@@ -158,7 +163,7 @@ fn choice(prefixes: &mut [Prefix], used: &Keys<'_>, all_moved: &[Vec<&str>]) -> 
         .zip(all_moved)
         .filter_map(|(prefix, moved)| {
             let mut line = Line::from(format!("  for those {}, add", place(&prefix.key)));
-            line.renames.push(prefix.rename(used, moved)?);
+            line.renames.push(prefix.rename(used, expected, moved)?);
             Some(line)
         });
     std::iter::once(Line::from(head)).chain(choices).collect()
@@ -182,10 +187,10 @@ fn best(
     let scored = scored.into_iter().filter_map(|prefix| {
         let keys = tried
             .iter()
-            .filter_map(|need| Some((need, prefix.key_of(need.name)?)));
+            .filter_map(|need| Some((need, prefix.key_of(&need.name)?)));
         let of = keys.clone().count();
         let hits = keys.filter_map(|(need, key)| {
-            let hit = finder.locate(&key, *need)?;
+            let hit = finder.locate(&key, need)?;
             let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
             (fits && !used.contains(hit.tensor.name())).then(|| hit.tensor.name())
         });
@@ -225,14 +230,14 @@ fn candidates(samples: &[Need<'_>], finder: &Finder<'_>, used: &Keys<'_>) -> BTr
         }
         let key = finder.need_of(tensor.name());
         for (need, longest) in samples.iter().zip(&mut longest) {
-            let Some((common, bytes, whole)) = Prefix::common(need.name, &key) else {
+            let Some((common, bytes, whole)) = Prefix::common(&need.name, &key) else {
                 continue;
             };
             let (length, found) = &mut longest[usize::from(whole)];
             if common < *length {
                 continue;
             }
-            let Some(prefix) = Prefix::before(need.name, &key, bytes) else {
+            let Some(prefix) = Prefix::before(&need.name, &key, bytes) else {
                 continue;
             };
             if common > *length {
@@ -304,7 +309,7 @@ impl Prefix {
 
     /// Whether a key with this behind the prefix is renamed.
     fn moves(&self, rest: &str) -> bool {
-        self.heads.is_empty() || head(rest).is_some_and(|head| self.heads.contains(head))
+        self.heads.is_empty() || self.heads.contains(head(rest))
     }
 
     /// The key of a need, if it starts as this says.
@@ -313,44 +318,62 @@ impl Prefix {
         Some(format!("{}{rest}", self.key))
     }
 
-    /// Finds what it can: what stands behind the prefix in the names of those needs.
-    fn moved<'e, 'c>(
+    /// Finds what it can, and says which needs these are.
+    fn moved<'c>(
         &self,
-        expected: &'e Expected<'_>,
+        expected: &Expected<'_>,
         finder: &Finder<'c>,
         missing: &[usize],
         mut found: impl FnMut(usize, Hit<'c>),
-    ) -> Vec<&'e str> {
+    ) -> Vec<usize> {
         let mut key = self.key.clone();
         let moved = missing.iter().filter_map(|&id| {
             let need = expected.needs.get(id);
             let rest = need.name.strip_prefix(&self.need)?;
             key.truncate(self.key.len());
             key.push_str(rest);
-            found(id, finder.locate(&key, need)?);
-            Some(rest)
+            found(id, finder.locate(&key, &need)?);
+            Some(id)
         });
         moved.collect()
     }
 
     /// A key prefix that repeats the first segment of everything behind it is a doubled one.
-    fn widen(&mut self, moved: &mut [&str]) {
-        let heads: BTreeSet<_> = moved.iter().map(|rest| head(rest)).collect();
-        let Some(Some(only)) = heads.first().copied().filter(|_| heads.len() == 1) else {
+    fn widen(&mut self, expected: &Expected<'_>, moved: &[usize]) {
+        let heads = self.heads(expected, moved);
+        let Some(only) = heads
+            .first()
+            .filter(|only| heads.len() == 1 && !only.is_empty())
+        else {
             return;
         };
-        if self.key == only || self.key.ends_with(&format!(".{only}")) {
+        if self.key == *only || self.key.ends_with(&format!(".{only}")) {
             self.key.push_str(only);
             self.need.push_str(only);
-            for rest in moved {
-                *rest = &rest[only.len()..];
+        }
+    }
+
+    /// What [`head`] says of what stands behind the prefix in the names of these needs.
+    fn heads(&self, expected: &Expected<'_>, moved: &[usize]) -> BTreeSet<String> {
+        let mut heads = BTreeSet::new();
+        for &id in moved {
+            let name = expected.needs.get(id).name;
+            let head = name.strip_prefix(&self.need).map_or("", head);
+            if !heads.contains(head) {
+                heads.insert(head.to_owned());
             }
         }
+        heads
     }
 
     /// The rule that renames the keys; `None` where no short one leaves the keys alone that are used
     /// as they are.
-    fn rename(&mut self, used: &Keys<'_>, moved: &[&str]) -> Option<Rename> {
+    fn rename(
+        &mut self,
+        used: &Keys<'_>,
+        expected: &Expected<'_>,
+        moved: &[usize],
+    ) -> Option<Rename> {
         let (key, need) = (escape(&self.key), self.need.replace('$', "$$"));
         let touches = |head: &str| {
             let start = format!("{}{head}", self.key);
@@ -360,12 +383,13 @@ impl Prefix {
             return Rename::new(format!("^{key}"), need);
         }
         // What moves is told from what stays by the segment behind the prefix.
-        let heads: Option<BTreeSet<&str>> = moved.iter().map(|rest| head(rest)).collect();
-        let heads =
-            heads.filter(|heads| heads.len() <= HEADS && !heads.iter().any(|h| touches(h)))?;
+        let heads = self.heads(expected, moved);
+        if heads.len() > HEADS || heads.contains("") || heads.iter().any(|head| touches(head)) {
+            return None;
+        }
         let names = heads.iter().map(|head| escape(head.trim_end_matches('.')));
         let names = names.collect::<Vec<_>>().join("|");
-        self.heads = heads.iter().map(|head| (*head).to_owned()).collect();
+        self.heads = heads.into_iter().collect();
         Rename::new(format!(r"^{key}({names})\."), format!("{need}${{1}}."))
     }
 
@@ -394,9 +418,9 @@ fn keys(count: usize) -> String {
     }
 }
 
-/// The first segment, with its dot; `None` of a name that has only one.
-fn head(name: &str) -> Option<&str> {
-    name.find('.').map(|dot| &name[..=dot])
+/// The first segment, with its dot; nothing of a name that has only one.
+fn head(name: &str) -> &str {
+    name.find('.').map_or("", |dot| &name[..=dot])
 }
 
 /// A regular expression for this text, without a character that a terminal does not show.

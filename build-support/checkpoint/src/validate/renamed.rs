@@ -157,7 +157,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         let mut template = String::new();
         let pairs = || expected.needs.iter().zip(found.hits.iter()).enumerate();
         for (id, (need, hit)) in pairs() {
-            if hit.is_none() && names::write_template(need.name, &mut template) {
+            if hit.is_none() && names::write_template(&need.name, &mut template) {
                 change(&mut missing, &template, |ids| ids.push(id));
             }
             if missing.len() > TEMPLATES {
@@ -166,7 +166,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         }
         let (mut partly, mut tied) = (HashSet::default(), HashSet::default());
         for (_, (need, hit)) in pairs() {
-            let is_there = hit.is_some() && names::write_template(need.name, &mut template);
+            let is_there = hit.is_some() && names::write_template(&need.name, &mut template);
             if is_there && missing.contains_key(&template) && !partly.contains(&template) {
                 partly.insert(template.clone());
             }
@@ -210,7 +210,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
     }
 
     /// Whether a need is in the checkpoint, unused, by this name.
-    fn has(&self, name: String, need: Need<'_>) -> bool {
+    fn has(&self, name: String, need: &Need<'_>) -> bool {
         let hit = self.finder.locate(&self.original(name), need);
         hit.is_some_and(|hit| {
             let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
@@ -338,8 +338,8 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             .step_by(step)
             .map(|&id| self.expected.needs.get(id));
         let is_there = |need: &Need<'_>| {
-            let key = edit.key_of(need.name);
-            key.is_some_and(|key| self.has(key, *need))
+            let key = edit.key_of(&need.name);
+            key.is_some_and(|key| self.has(key, need))
         };
         let (of, hits) = (needs.clone().count(), needs.filter(is_there).count());
         2 * hits >= of
@@ -397,7 +397,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         let Some(need) = example else {
             return String::new();
         };
-        let keys = all.filter_map(|p| Some(self.original(p.edit.key_of(need.name)?)));
+        let keys = all.filter_map(|p| Some(self.original(p.edit.key_of(&need.name)?)));
         let keys: Vec<String> = keys.collect();
         let same = match proposal.count {
             0 | 1 => String::new(),
@@ -442,7 +442,11 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
 }
 
 /// Changes the value of this name, without a copy of the name where there is one.
-fn change<T: Default>(map: &mut BTreeMap<String, T>, name: &str, change: impl FnOnce(&mut T)) {
+pub(super) fn change<T: Default>(
+    map: &mut BTreeMap<String, T>,
+    name: &str,
+    change: impl FnOnce(&mut T),
+) {
     match map.get_mut(name) {
         Some(value) => change(value),
         None => change(map.entry(name.to_owned()).or_default()),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Snapshot;
+use crate::{Dtype, Snapshot};
 
 mod gguf;
 mod names;
@@ -21,8 +21,8 @@ fn llama(layers: usize) -> Vec<(String, Vec<usize>)> {
 
 fn needs(params: &[(String, Vec<usize>)]) -> Vec<Need<'static>> {
     let need = |(name, shape): &(String, Vec<usize>)| Need {
+        name: name.clone().into(),
         // For as long as the test runs.
-        name: name.clone().leak(),
         shape: shape.clone().leak(),
         dtype: Dtype::F32,
         tied_to: None,
@@ -455,7 +455,7 @@ fn a_trace_of_quantized_parts_has_them_one_by_one() {
         ("a.weight.quant_state.bitsandbytes__nf4", Dtype::U8, 80),
     ];
     let needs = parts.map(|(name, dtype, size)| Need {
-        name,
+        name: name.into(),
         shape: vec![size].leak(),
         dtype,
         tied_to: None,

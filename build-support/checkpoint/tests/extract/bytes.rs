@@ -240,7 +240,7 @@ fn tied_tensors_are_written_once() {
     );
 
     // The source has both, and they are not equal: the output is left as it was.
-    needs[1].name = "other";
+    needs[1].name = "other".into();
     let before = std::fs::read(&out).expect("a file");
     refused(
         extract(&needs, &source, &out, &options),

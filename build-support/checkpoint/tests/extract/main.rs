@@ -27,8 +27,8 @@ fn fixture(name: &str) -> PathBuf {
 
 fn need(name: &str, dtype: Dtype, shape: &[usize]) -> Need<'static> {
     Need {
+        name: name.to_owned().into(),
         // For as long as the test runs.
-        name: name.to_owned().leak(),
         shape: shape.to_vec().leak(),
         dtype,
         tied_to: None,
@@ -42,7 +42,7 @@ fn needs_of(path: &Path) -> Vec<Need<'static>> {
         .iter()
         .map(|tensor| need(tensor.name(), tensor.dtype(), tensor.shape()))
         .collect();
-    needs.sort_by(|a, b| a.name.cmp(b.name));
+    needs.sort_by(|a, b| a.name.cmp(&b.name));
     needs
 }
 

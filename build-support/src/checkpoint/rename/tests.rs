@@ -10,7 +10,7 @@ fn rules(rules: &[(&str, &str)]) -> Vec<RenameRule> {
 
 fn needs<'a>(names: &[&'a str]) -> Vec<Need<'a>> {
     let need = |name: &&'a str| Need {
-        name,
+        name: (*name).into(),
         shape: &[1],
         dtype: Dtype::F32,
         tied_to: None,

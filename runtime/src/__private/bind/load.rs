@@ -1,10 +1,10 @@
 //! How a generated model is bound to a checkpoint: everything is proved from headers before anything
 //! is bound.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use candle_core::{DType, Device};
-use pycandle_checkpoint::{Source, expand, expand_pairs, validate};
+use pycandle_checkpoint::{Source, Validated, expand, expand_pairs, validate};
 
 use crate::weights::{needs, untied};
 use crate::{Error, FileDtype, RequiredKey, Result, Scope, Weights};
@@ -109,7 +109,7 @@ pub fn load<M>(
     let dtypes = dtypes.flat_map(|&(pattern, dtype)| expand(pattern).map(move |n| (n, dtype)));
     let dtypes: HashMap<String, FileDtype> = dtypes.collect();
     for need in &mut needs {
-        need.dtype = dtypes.get(need.name).copied().unwrap_or(need.dtype);
+        need.dtype = dtypes.get(&*need.name).copied().unwrap_or(need.dtype);
     }
     let validated = validate(
         &pycandle_checkpoint::Expected {
@@ -122,7 +122,7 @@ pub fn load<M>(
         weights.checkpoint(),
     )?;
     drop(needs);
-    let sources = sources(weights, keys, validated.sources)?;
+    let sources = sources(weights, keys, &validated)?;
     weights.warn(validated.warnings);
     from_scope(&weights.scope(dtype, device).with_sources(sources))
 }
@@ -132,14 +132,14 @@ pub fn load<M>(
 fn sources(
     weights: &Weights,
     keys: Vec<RequiredKey>,
-    mut sources: BTreeMap<usize, Source>,
+    validated: &Validated,
 ) -> Result<HashMap<String, Source>> {
     let checkpoint = weights.checkpoint();
     let mut all = HashMap::with_capacity(keys.len());
     let mut problems = Vec::new();
     // What others are tied to is asked for before them.
     for (number, key) in keys.into_iter().enumerate() {
-        let source = sources.remove(&number).unwrap_or_default();
+        let source = validated.source(number);
         let first = key.tied_to.and_then(|first| {
             let mut source: Source = *all.get(&first)?;
             let own = || Some(checkpoint.get(&first)?.id());

@@ -37,7 +37,7 @@ impl Search<'_, '_, '_> {
                 let need = self.expected.needs.get(id);
                 let module = need.name.strip_suffix(own);
                 module.is_some_and(|module| {
-                    need.shape.len() == 1 && self.has(format!("{module}{word}"), need)
+                    need.shape.len() == 1 && self.has(format!("{module}{word}"), &need)
                 })
             });
             let mut needs: Vec<usize> = ids.collect();

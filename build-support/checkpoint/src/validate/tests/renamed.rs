@@ -139,7 +139,7 @@ fn one_key_is_proposed_for_one_name() {
     // A bias is no weight, however near its name.
     let needs = [Need {
         shape: &[4],
-        ..needs[0]
+        ..needs[0].clone()
     }];
     let bias = [("attn.k_proj.bias".to_owned(), Dtype::F32, vec![4])];
     let found = lines(

@@ -8,7 +8,7 @@ fn tensor(name: &str, dtype: Dtype, shape: &[usize]) -> (String, Dtype, Vec<usiz
 
 fn need(name: &'static str, shape: &'static [usize]) -> Need<'static> {
     Need {
-        name,
+        name: name.into(),
         shape,
         dtype: Dtype::F32,
         tied_to: None,
@@ -200,9 +200,9 @@ fn a_bias_that_the_trace_does_not_have_is_a_mistake() {
     // The same where the weight is absent and a twin stands for it.
     let twin = Need {
         tied_to: Some(0),
-        ..needs[0]
+        ..needs[0].clone()
     };
-    let twins = [need("embed.weight", &[4, 2]), twin, needs[1]];
+    let twins = [need("embed.weight", &[4, 2]), twin, needs[1].clone()];
     let embed = tensor("embed.weight", Dtype::F32, &[4, 2]);
     let of_twins = [&[embed], &file[1..]].concat();
     assert_eq!(

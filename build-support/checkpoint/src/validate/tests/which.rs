@@ -5,7 +5,7 @@ use super::*;
 /// Names of needs, each with the number of its twin.
 fn needs_of(names: &[(&'static str, Option<usize>)]) -> Vec<Need<'static>> {
     let need = |&(name, tied_to): &(&'static str, _)| Need {
-        name,
+        name: name.into(),
         shape: &[2],
         dtype: Dtype::F32,
         tied_to,
@@ -42,7 +42,7 @@ fn keys(
     };
     let key = |(id, need): (usize, Need<'_>)| {
         let key = validated.source(id).key(file);
-        key.unwrap_or(need.name).to_owned()
+        key.unwrap_or(&need.name).to_owned()
     };
     Ok(needs.iter().enumerate().map(key).collect())
 }
