@@ -17,7 +17,7 @@ use crate::dtype::Dtype;
 pub(crate) const TWICE: &str = " is listed twice";
 /// What is said of an entry beyond what 32 bits can count.
 const FULL: &str = " is one of too many";
-/// Dtypes and shapes among which that of the next tensor is looked for: those of a few layers.
+/// Kinds among which that of the next tensor is looked for: those of a few layers.
 const RECENT: usize = 64;
 
 /// Distinct texts, numbered in the order in which they came.
@@ -121,14 +121,56 @@ impl Index {
 #[serde(transparent)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
+/// Values by their numbers, of which many are alike: what each is takes 4 bytes.
+#[derive(Debug)]
+pub(crate) struct Kinds<T> {
+    kinds: Vec<T>,
+    kind_of: Vec<u32>,
+}
+
+impl<T> Kinds<T> {
+    /// Adds one of the last kinds of which this holds, or a new one.
+    pub fn push(&mut self, is_it: impl Fn(&T) -> bool, new: impl FnOnce() -> T) {
+        let recent = self.kinds.len().saturating_sub(RECENT);
+        let known = self.kinds[recent..].iter().position(is_it);
+        let kind = known.map_or(self.kinds.len(), |kind| recent + kind);
+        if known.is_none() {
+            self.kinds.push(new());
+        }
+        // There are no more kinds than tensors, which are counted in 32 bits.
+        self.kind_of.push(kind as u32);
+    }
+
+    pub fn get(&self, number: u32) -> &T {
+        &self.kinds[self.kind_of[number as usize] as usize]
+    }
+
+    pub fn len(&self) -> usize {
+        self.kind_of.len()
+    }
+
+    /// Each kind once, or a few times.
+    pub fn kinds(&self) -> &[T] {
+        &self.kinds
+    }
+}
+
+impl<T> Default for Kinds<T> {
+    fn default() -> Self {
+        Self {
+            kinds: Vec::new(),
+            kind_of: Vec::new(),
+        }
+    }
+}
+
 /// The tensors of a file, numbered in the order of its header.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     names: Texts,
-    /// Byte of the file at which each starts, and its kind.
+    /// Byte of the file at which each starts.
     starts: Vec<u64>,
-    kind_of: Vec<u32>,
-    kinds: Vec<Kind>,
+    kinds: Kinds<Kind>,
     /// The shapes of all kinds, one after another.
     dims: Vec<usize>,
 }
@@ -155,25 +197,25 @@ impl Entries {
         bytes: u64,
     ) -> Result<(), &'static str> {
         self.names.add(name)?;
+        let Self { kinds, dims, .. } = self;
+        let first = dims.len();
+        dims.extend_from_slice(shape);
         let is_kind = |kind: &Kind| {
-            (kind.dtype, kind.bytes) == (dtype, bytes) && self.dims[kind.shape.clone()] == *shape
+            (kind.dtype, kind.bytes) == (dtype, bytes) && dims[kind.shape.clone()] == *shape
         };
-        let recent = self.kinds.len().saturating_sub(RECENT);
-        let known = self.kinds[recent..].iter().position(is_kind);
-        let kind = known.map_or(self.kinds.len(), |kind| recent + kind);
-        if known.is_none() {
-            let first = self.dims.len();
-            self.dims.extend_from_slice(shape);
-            let shape = first..self.dims.len();
-            self.kinds.push(Kind {
+        let mut is_new = false;
+        kinds.push(is_kind, || {
+            is_new = true;
+            Kind {
                 dtype,
-                shape,
+                shape: first..dims.len(),
                 bytes,
-            });
+            }
+        });
+        if !is_new {
+            dims.truncate(first);
         }
         self.starts.push(start);
-        // There are no more kinds than names, which are counted in 32 bits.
-        self.kind_of.push(kind as u32);
         Ok(())
     }
 
@@ -215,7 +257,7 @@ impl Entries {
     }
 
     fn kind(&self, number: u32) -> &Kind {
-        &self.kinds[self.kind_of[number as usize] as usize]
+        self.kinds.get(number)
     }
 }
 
@@ -252,7 +294,7 @@ mod tests {
             assert_eq!(added, Ok(()));
         }
         entries.move_by(8);
-        assert_eq!((entries.kinds.len(), entries.dims.len()), (2, 2));
+        assert_eq!((entries.kinds.kinds().len(), entries.dims.len()), (2, 2));
         for number in entries.numbers() {
             let (dtype, shape, bytes) = kinds[number as usize % 2];
             assert_eq!(

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::open::{Checkpoint, Tensor};
-use crate::validate::{Expected, Form, Needs, Rows, Validated};
+use crate::validate::{Expected, Form, Need, Needs, Rows, Validated};
 
 use file::Planned;
 use place::Place;
@@ -358,8 +358,12 @@ enum Refused<'a> {
 
 impl<'a> Origin<'a> {
     /// The tensor of a need, and what becomes of it.
-    fn piece(&self, need: usize) -> Result<Piece<'a>, Refused<'a>> {
-        let (need, source) = (self.needs.get(need), self.validated.source(need));
+    fn piece(&self, number: usize) -> Result<Piece<'a>, Refused<'a>> {
+        self.piece_of(number, self.needs.get(number))
+    }
+
+    fn piece_of(&self, number: usize, need: Need<'a>) -> Result<Piece<'a>, Refused<'a>> {
+        let source = self.validated.source(number);
         let tensor = match source.id {
             Some(id) => self.checkpoint.at(id),
             None => self.checkpoint.get(&need.name),
@@ -388,15 +392,12 @@ impl<'a> Origin<'a> {
         }
     }
 
-    /// Whether a need is written: it is not tied to another.
-    fn is_written(&self, need: u32) -> bool {
-        self.needs.get(need as usize).tied_to.is_none()
-    }
-
-    /// The tensor of a need that is written.
-    fn written(&self, need: u32) -> Option<Piece<'a>> {
-        let is_written = self.is_written(need);
-        is_written.then(|| self.piece(need as usize).ok()).flatten()
+    /// The tensor of a need that is written: one that is not tied to another.
+    fn written(&self, number: u32) -> Option<Piece<'a>> {
+        let number = number as usize;
+        let need = self.needs.get(number);
+        let own = need.tied_to.is_none().then_some(need)?;
+        self.piece_of(number, own).ok()
     }
 
     /// What keeps needs from being written.
@@ -449,12 +450,14 @@ fn shards<'a>(origin: Origin<'a>, options: &Options) -> Vec<Planned<'a>> {
     let end = origin.needs.len() as u32;
     let (mut files, mut start, mut bytes) = (Vec::new(), 0, 0u64);
     for need in 0..end {
-        let piece = origin.written(need).map_or(0, |piece| piece.bytes);
-        if bytes > 0 && bytes.saturating_add(piece) > most {
+        let Some(piece) = origin.written(need) else {
+            continue;
+        };
+        if bytes > 0 && bytes.saturating_add(piece.bytes) > most {
             files.push(start..need);
             (start, bytes) = (need, 0);
         }
-        bytes += piece;
+        bytes += piece.bytes;
     }
     files.push(start..end);
     let mut paddings = 0;

@@ -243,7 +243,7 @@ impl<'r, 'c> Rules<'r, 'c> {
             ids: vec![None; needs.len()],
             is_part: vec![false; needs.len()],
         };
-        let mut parts = Vec::new();
+        let mut parts: Vec<(u32, TensorId)> = Vec::new();
         for tensor in self.checkpoint.iter() {
             let key = tensor.name();
             let name = self.name(key);
@@ -251,10 +251,12 @@ impl<'r, 'c> Rules<'r, 'c> {
                 keys.ids[need] = Some(tensor.id());
             } else if name != key && need_of_key(key).is_some() {
                 let need = need_of_key(&name).and_then(|need| by_name.find(&need));
+                let need = need.and_then(|need| u32::try_from(need).ok());
                 parts.extend(need.map(|need| (need, tensor.id())));
             }
         }
         for (need, id) in parts {
+            let need = need as usize;
             if keys.ids[need].is_none() {
                 keys.ids[need] = Some(id);
                 keys.is_part[need] = true;

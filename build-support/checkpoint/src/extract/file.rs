@@ -15,7 +15,7 @@ const MAX_HEADER: u64 = 100_000_000;
 #[derive(Debug)]
 pub(super) struct Planned<'a> {
     origin: Origin<'a>,
-    /// The needs that it holds, by their numbers, but for those that are tied to another.
+    /// The needs that it holds, by their numbers; those among them that are tied are not written.
     needs: Range<u32>,
     pub layout: Layout,
     /// Number of the first padding entry: names are unique in all files together.
@@ -41,7 +41,7 @@ impl<'a> Planned<'a> {
         for need in planned.needs.clone() {
             match origin.written(need) {
                 Some(piece) => sizes.push(piece.bytes, piece.to.block().0),
-                // What is not written has its number as well.
+                // What is not written has its place in the layout as well, of no bytes.
                 None => sizes.push(0, 1),
             }
         }
@@ -170,30 +170,23 @@ impl Write for Count {
     }
 }
 
-/// Writes the index of several files: `weight_map` as Hugging Face has it.
+/// Writes the index of several files: `weight_map` as Hugging Face has it, in the order of the trace.
 pub(super) fn write_index(
     files: &[Planned],
     names: &[String],
     to: &mut impl Write,
 ) -> io::Result<()> {
-    // All files are of one plan, each with needs of higher numbers than those of the one before.
-    let Some(Planned { origin, .. }) = files.first() else {
-        return Ok(());
-    };
-    let name = |need: u32| origin.needs.get(need as usize).name;
-    let needs = files.iter().flat_map(|file| file.needs.clone());
-    let mut needs: Vec<u32> = needs.filter(|&need| origin.is_written(need)).collect();
-    needs.sort_unstable_by(|&a, &b| name(a).cmp(&name(b)));
     let total: u64 = files.iter().map(Planned::bytes).sum();
     write!(
         to,
         "{{\n  \"metadata\": {{\n    \"total_size\": {total}\n  }},\n  \"weight_map\": {{"
     )?;
-    for (at, need) in needs.into_iter().enumerate() {
-        let comma = if at > 0 { "," } else { "" };
-        let file = files.partition_point(|file| file.needs.end <= need);
-        let file = names.get(file).map_or("", String::as_str);
-        write!(to, "{comma}\n    {}: {}", json(&name(need)), json(file))?;
+    let mut comma = "";
+    for (file, name) in files.iter().zip(names) {
+        for piece in file.pieces() {
+            write!(to, "{comma}\n    {}: {}", json(&piece.name), json(name))?;
+            comma = ",";
+        }
     }
     to.write_all(b"\n  }\n}\n")
 }

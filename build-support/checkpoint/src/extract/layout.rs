@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::hash::HashMap;
+use crate::entries::Kinds;
 
 /// Alignment of every tensor in bytes: a cache line, and the widest vector register.
 ///
@@ -36,35 +36,25 @@ const LINES: usize = (PAGE / LINE) as usize;
 
 /// Bytes of a file's tensors and of their elements, of which half a million have few different ones.
 #[derive(Debug, Default)]
-pub(super) struct Sizes {
-    kinds: Vec<(u64, u64)>,
-    numbers: HashMap<(u64, u64), u32>,
-    kind_of: Vec<u32>,
-}
+pub(super) struct Sizes(Kinds<(u64, u64)>);
 
 impl Sizes {
     /// Adds a tensor of so many bytes, a multiple of those of its elements.
     pub fn push(&mut self, bytes: u64, element: u64) {
-        let kind = (bytes, element);
-        // There are no more kinds than tensors, which 32 bits count.
-        let next = self.kinds.len() as u32;
-        let number = *self.numbers.entry(kind).or_insert(next);
-        if number == next {
-            self.kinds.push(kind);
-        }
-        self.kind_of.push(number);
+        let size = (bytes, element);
+        self.0.push(|other| *other == size, || size);
     }
 
     fn indices(&self) -> Range<u32> {
-        0..self.kind_of.len() as u32
+        0..self.0.len() as u32
     }
 
     fn bytes(&self, index: u32) -> u64 {
-        self.kinds[self.kind_of[index as usize] as usize].0
+        self.0.get(index).0
     }
 
     fn element(&self, index: u32) -> u64 {
-        self.kinds[self.kind_of[index as usize] as usize].1
+        self.0.get(index).1
     }
 
     fn is_large(&self, index: u32) -> bool {
@@ -88,7 +78,8 @@ impl Sizes {
         let uneven = large().filter(|&index| !self.lies_on(index, PAGE));
         let uneven = uneven.filter(|&index| self.lies_on(index, LINE));
         // Wide elements first: without padding each is still aligned to its own.
-        let elements: BTreeSet<u64> = self.kinds.iter().map(|&(_, element)| element).collect();
+        let sizes = self.0.kinds().iter();
+        let elements: BTreeSet<u64> = sizes.map(|&(_, element)| element).collect();
         let odd = elements.into_iter().rev().flat_map(move |element| {
             let small = self.indices().filter(|&index| !self.is_large(index));
             let odd = large().chain(small);
@@ -108,7 +99,7 @@ pub(super) enum Entry {
     Padding(u32),
 }
 
-/// The order of a file's entries, and where its data has to start. Half a million tensors are an
+/// The order of a file's entries, and where its data has to start; what has no bytes is one of them. Half a million tensors are an
 /// ordinary file, so that nothing is kept that follows from their sizes.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
@@ -147,7 +138,7 @@ impl Layout {
         let filled: u64 = fillers.iter().map(|&(_, index)| sizes.bytes(index)).sum();
         // The header makes up for what small tensors take before the chain.
         let before = sizes.even().map(|index| sizes.bytes(index)).sum::<u64>() - filled;
-        let unit = match sizes.kinds.iter().any(|&(bytes, _)| bytes >= LARGE) {
+        let unit = match sizes.0.kinds().iter().any(|&(bytes, _)| bytes >= LARGE) {
             true => PAGE,
             false => LINE,
         };
@@ -325,6 +316,13 @@ mod tests {
             0
         );
         assert_eq!(check(&[embedding, embedding], true), 1);
+        // More small tensors than are tried for one gap.
+        let many: Vec<u64> = std::iter::repeat_n(embedding, 2 * FILLERS).collect();
+        let small = std::iter::repeat_n(PAGE / 2, 2 * FILLERS);
+        assert_eq!(
+            check(&many.into_iter().chain(small).collect::<Vec<_>>(), true),
+            0
+        );
         // Small tensors before the first large one, which the header makes up for.
         assert_eq!(check(&[192, LARGE, 64, 320], true), 0);
     }

@@ -110,7 +110,9 @@ pub(super) fn summary<'a>(
     is_listed: &[bool],
     shown: usize,
 ) -> (Vec<String>, usize) {
-    // Names are counted in 32 bits.
+    // Names are counted in 32 bits; some are made when they are asked for.
+    let names: Vec<Cow<'_, str>> = (0..is_listed.len() as u32).map(name).collect();
+    let name = |number: u32| &*names[number as usize];
     let mut order: Vec<u32> = (0..is_listed.len() as u32).collect();
     // Most files are sorted in long runs, which a stable sort takes as they are.
     order.sort_by_key(|&number| name(number));
@@ -122,13 +124,12 @@ pub(super) fn summary<'a>(
     // Names that begin alike follow one another; of how many bytes they do is beside them.
     let mut open = vec![(0, &*order)];
     while let Some((start, numbers)) = open.pop() {
-        let alike = |&a: &u32, &b: &u32| {
-            let (a, b) = (name(a), name(b));
-            let place = |name| Some(&name[start..place_end(name, start)?]);
-            place(&*a) == place(&*b)
+        let place = |number: u32| {
+            let name = name(number);
+            Some(&name[start..place_end(name, start)?])
         };
-        for below in numbers.chunk_by(alike) {
-            let end = place_end(&name(below[0]), start);
+        for below in numbers.chunk_by(|&a, &b| place(a) == place(b)) {
+            let end = place_end(name(below[0]), start);
             match (end, count(below)) {
                 (_, 0) => {}
                 (Some(end), listed) if listed > 1 && listed == below.len() => {
@@ -137,7 +138,7 @@ pub(super) fn summary<'a>(
                 (Some(end), _) if below.len() > 1 => open.push((end + 1, below)),
                 _ => {
                     let listed = below.iter().filter(|&&n| is_listed[n as usize]);
-                    listed.for_each(|&number| groups.add(&name(number), 0));
+                    listed.for_each(|&number| groups.add(name(number), 0));
                 }
             }
         }

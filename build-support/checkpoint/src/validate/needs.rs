@@ -92,7 +92,7 @@ impl<const N: usize> Needs for [Need<'_>; N] {
     }
 }
 
-/// Needs as they are found by their names: about 6 bytes for each.
+/// Needs as they are found by their names: 6 to 11 bytes for each.
 ///
 /// ```
 /// use pycandle_checkpoint::{ByName, Dtype, Need, Needs};

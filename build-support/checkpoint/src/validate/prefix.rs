@@ -353,7 +353,8 @@ impl Prefix {
         }
     }
 
-    /// What [`head`] says of what stands behind the prefix in the names of these needs.
+    /// The first segments behind the prefix in the names of these needs, each with its dot; an empty one
+    /// where there is no dot.
     fn heads(&self, expected: &Expected<'_>, moved: &[usize]) -> BTreeSet<String> {
         let mut heads = BTreeSet::new();
         for &id in moved {

@@ -87,12 +87,12 @@ pub enum Form {
     Adapter,
 }
 
-/// Where all needs are: 4 bytes for each that has another key, and 1 where any has another form.
+/// Where all needs are: 4 bytes for each where any has another key, and 1 where any has another form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sources {
-    /// None where all have their names.
+    /// Empty where all have their names.
     ids: Vec<Option<TensorId>>,
-    /// None where all are plain.
+    /// Empty where all are plain.
     forms: Vec<Form>,
     /// The order of rows, of those of which it is another, by their numbers.
     rows: BTreeMap<usize, Rows>,

@@ -239,6 +239,14 @@ fn tied_tensors_are_written_once() {
         Some("test_manifest.json")
     );
 
+    // One that is tied takes no room, and no file, behind one that is larger than a file may be.
+    let small = Options {
+        shard_size: Some(8),
+        ..options.clone()
+    };
+    let done = written(extract(&needs, &source, &out, &small));
+    assert_eq!(done.files, [out.clone()]);
+
     // The source has both, and they are not equal: the output is left as it was.
     needs[1].name = "other".into();
     let before = std::fs::read(&out).expect("a file");
