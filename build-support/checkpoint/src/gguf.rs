@@ -27,6 +27,8 @@ const MAX_DEPTH: u32 = 4;
 const ALIGNMENT: u64 = 32;
 /// Problems that are collected; a file with more is not a GGUF file at all.
 const MAX_PROBLEMS: usize = 20;
+/// What is said of bytes between tensors and behind them, where there is more than aligns the next.
+const NOBODYS: &str = "belong to no tensor: the number of tensors at byte 8 may be wrong";
 /// What mends a header that nobody can read.
 const AGAIN: &str = "download the file again, or convert the model again";
 
@@ -179,6 +181,13 @@ impl Parsed {
                     "`{name}` ends at byte {file_end}, the file at byte {file_len}: {CUT}"
                 ));
             }
+            // A header that counts a tensor less ends earlier, which moves all that it does list.
+            let gap = start.saturating_sub(last.map_or(0, |(end, _)| end));
+            if problems.is_empty() && gap >= alignment {
+                problems.push(format!(
+                    "{gap} bytes before `{name}`, up to byte {byte}, {NOBODYS}"
+                ));
+            }
             if let Some((_, before)) = last.filter(|&(end, _)| start < end) {
                 problems.push(format!("`{name}` overlaps `{before}` at byte {byte}"));
             }
@@ -188,6 +197,11 @@ impl Parsed {
             if last.is_none_or(|(before, _)| end > before) {
                 last = Some((end, name));
             }
+        }
+        let end = data.saturating_add(last.map_or(0, |(end, _)| end));
+        let behind = file_len.saturating_sub(end);
+        if problems.is_empty() && behind >= alignment {
+            problems.push(format!("{behind} bytes from byte {end} on {NOBODYS}"));
         }
         if !problems.is_empty() {
             return Err(problems);

@@ -108,13 +108,14 @@ fn what_is_allowed() {
         assert_eq!((b.dtype(), b.shape()), (Dtype::Q8_0, &[2, 64][..]));
         assert_eq!(b.range(), header + 32..header + 32 + 136);
     }
-    // Padding between tensors and after the last is none of ours; empty tensors and scalars are.
+    // Between tensors and after the last there is less than the alignment; empty tensors and scalars
+    // are tensors.
     let file = Gguf {
         tensors: vec![
             Tensor::new("scalar", &[], 0, 0),
-            Tensor::new("empty", &[0, 3], 0, 96),
+            Tensor::new("empty", &[0, 3], 0, 32),
         ],
-        data: 500,
+        data: 63,
         ..good.clone()
     };
     let checkpoint = outcome(&file.bytes()).expect("a good file");
@@ -171,6 +172,18 @@ fn counts_lie() {
     check(|f| f.counts = Some((2, 4)), "at byte");
     // One fewer: the tensors begin too early.
     check(|f| f.counts = Some((2, 2)), "at byte");
+    // The same where the last is the only one of its name, so that nothing else is wrong with it.
+    check(
+        |f| f.counts = Some((1, 3)),
+        "belong to no tensor: the number of tensors at byte 8 may be wrong",
+    );
+    check(
+        |f| {
+            f.tensors[1].offset += 32;
+            f.data += 32;
+        },
+        "40 bytes before `b`, up to byte 320, belong to no tensor",
+    );
 }
 
 #[test]
