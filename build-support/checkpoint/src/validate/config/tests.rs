@@ -44,6 +44,28 @@ fn what_differs_is_shown_with_both_values() {
 }
 
 #[test]
+fn what_no_shape_shows_is_compared() {
+    for (setting, trace, file) in [
+        ("rotary_dim", "64", "32"),
+        ("rope_ratio", "1", "50"),
+        ("sliding_window_pattern", "6", "2"),
+        ("attention_window", "[512, 512]", "[256, 256]"),
+        ("apply_residual_connection_post_layernorm", "false", "true"),
+        ("position_buckets", "256", "128"),
+        ("num_kv_shared_layers", "15", "10"),
+        ("attn_temperature_tuning", "true", "false"),
+    ] {
+        let config = |value: &str| format!(r#"{{"{setting}": {value}}}"#);
+        let lines = lines(&config(trace), &snapshot(&config(file)));
+        assert_eq!(lines.len(), 1, "{setting}");
+        assert!(
+            lines[0].starts_with(&format!("config: {setting} is ")),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
 fn what_means_the_same_is_no_difference() {
     for (trace, file) in [
         // What is not said on one side, or does not matter.
