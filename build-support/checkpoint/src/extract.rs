@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::open::{Checkpoint, Tensor};
-use crate::validate::{Expected, Form, Need, Needs, Rows, Validated};
+use crate::validate::{EXTRACTED, Expected, Form, Need, Needs, Rows, Validated};
 
 use file::Planned;
 use place::Place;
@@ -205,7 +205,7 @@ impl<'a> Plan<'a> {
         };
         let mut metadata = BTreeMap::from([
             ("format".to_owned(), "pt".to_owned()),
-            ("pycandle.manifest".to_owned(), expected.trace.to_owned()),
+            (EXTRACTED.to_owned(), expected.trace.to_owned()),
             (
                 "pycandle.version".to_owned(),
                 env!("CARGO_PKG_VERSION").to_owned(),

@@ -29,6 +29,7 @@ use crate::open::{Checkpoint, Tensor};
 
 pub use config::config_facts;
 pub use forms::need_of_key;
+pub(crate) use found::EXTRACTED;
 pub use mismatch::{Class, Finding, Line, Mismatch, Rename};
 pub use names::Names;
 pub use needs::{ByName, Need, Needs};

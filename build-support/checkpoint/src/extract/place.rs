@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::files::open_file;
 use crate::open::Checkpoint;
+use crate::validate::EXTRACTED;
 
 /// What every name of ours ends with.
 const END: &str = ".safetensors";
@@ -56,6 +57,11 @@ impl Place {
                 ));
             } else if !force {
                 problems.push(exists(name));
+            } else if *name != place.single() && !place.is_written(name, &family) {
+                problems.push(format!(
+                    "`{name}` would be removed with an earlier output, and was not written by `extract`: \
+                     choose another name"
+                ));
             }
         }
         match problems.is_empty() {
@@ -64,10 +70,27 @@ impl Place {
         }
     }
 
+    /// Whether a file of this name is of an earlier run; of an index, one of the shards says so.
+    fn is_written(&self, name: &str, family: &[String]) -> bool {
+        let is_marked = |name: &String| {
+            let file = Checkpoint::open(self.join(name));
+            file.is_ok_and(|file| file.metadata(EXTRACTED).is_some())
+        };
+        match name == self.index() {
+            true => family.iter().filter(|other| *other != name).any(is_marked),
+            false => is_marked(&name.to_owned()),
+        }
+    }
+
+    /// The name of one file that is not a shard.
+    fn single(&self) -> String {
+        format!("{}{END}", self.stem)
+    }
+
     /// The names of this many files.
     pub fn names(&self, count: usize) -> Vec<String> {
         match count {
-            0 | 1 => vec![format!("{}{END}", self.stem)],
+            0 | 1 => vec![self.single()],
             _ => (1..=count)
                 .map(|number| format!("{}-{number:05}-of-{count:05}{END}", self.stem))
                 .collect(),

@@ -138,7 +138,7 @@ impl<'c> Found<'c> {
 }
 
 /// What `cargo pycandle extract` writes in a file's metadata: the trace whose names the file has.
-const EXTRACTED: &str = "pycandle.manifest";
+pub(crate) const EXTRACTED: &str = "pycandle.manifest";
 
 /// Looks for every need. A file has the names of the model, or the keys that rules rename: which of
 /// the two is decided once, by which is whole, because a name of the one may be another tensor's name

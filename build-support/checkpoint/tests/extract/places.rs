@@ -102,6 +102,33 @@ fn nothing_of_an_earlier_output_stays() {
     assert!(!out.exists());
 }
 
+/// Files that have the names of an earlier output, and are none, are somebody's checkpoint.
+#[test]
+fn what_nobody_extracted_is_not_removed() {
+    let folder = folder();
+    let source = fixture("models/llama.safetensors");
+    let (out, needs) = (folder.path().join("out.safetensors"), needs_of(&source));
+    let shard = folder.path().join("out-00001-of-00001.safetensors");
+    let index = folder.path().join("out.safetensors.index.json");
+    std::fs::copy(&source, &shard).expect("a copy");
+    std::fs::write(&index, "{}").expect("a file");
+    let text = extract(&needs, &source, &out, &force()).expect_err("two files of others");
+    for name in [
+        "out-00001-of-00001.safetensors",
+        "out.safetensors.index.json",
+    ] {
+        let line = format!("`{name}` would be removed with an earlier output, and was not written");
+        assert!(text.contains(&line), "{text}");
+    }
+    assert!(shard.exists() && index.exists() && !out.exists());
+
+    // The one file that is named is replaced, whoever wrote it.
+    std::fs::remove_file(&shard).expect("a file");
+    std::fs::remove_file(&index).expect("a file");
+    std::fs::copy(&source, &out).expect("a copy");
+    written(extract(&needs, &source, &out, &force()));
+}
+
 #[test]
 fn the_source_is_never_written_to() {
     let folder = folder();
