@@ -1,7 +1,7 @@
 //! The files of the output: under which names, never half written, never on top of the source.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Seek};
+use std::io::{self, BufWriter, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -13,6 +13,9 @@ use crate::validate::EXTRACTED;
 const END: &str = ".safetensors";
 /// The end of the names of files that are not finished.
 const PART: &str = ".pycandle-part";
+
+/// Bytes of a file in which its metadata say that it was extracted.
+const MARKED: u64 = 1 << 16;
 
 /// A place for one file `<stem>.safetensors`, or for its shards and their index.
 #[derive(Debug)]
@@ -72,9 +75,14 @@ impl Place {
 
     /// Whether a file of this name is of an earlier run; of an index, one of the shards says so.
     fn is_written(&self, name: &str, family: &[String]) -> bool {
+        let mark = format!("\"{EXTRACTED}\":");
         let is_marked = |name: &String| {
-            let file = Checkpoint::open(self.join(name));
-            file.is_ok_and(|file| file.metadata(EXTRACTED).is_some())
+            // A whole header may be large, and its metadata come first.
+            let mut start = Vec::new();
+            let file = open_file(&self.join(name));
+            let read = file.and_then(|file| file.take(MARKED).read_to_end(&mut start));
+            let mut places = start.windows(mark.len());
+            read.is_ok() && places.any(|bytes| bytes == mark.as_bytes())
         };
         match name == self.index() {
             true => family.iter().filter(|other| *other != name).any(is_marked),

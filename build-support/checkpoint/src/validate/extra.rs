@@ -67,7 +67,7 @@ pub(super) fn findings(
     let finding = |class: Class, keys: &Keys<'_>, advice: &str| {
         let name = |number| {
             let tensor = checkpoint.at(TensorId::new(number));
-            tensor.map_or("", |tensor| tensor.name()).into()
+            tensor.map_or("", |tensor| tensor.name())
         };
         (!keys.is_empty()).then(|| Finding::listed(class, name, keys.flags()).with(advice))
     };

@@ -106,13 +106,11 @@ fn cut(ranges: String) -> String {
 /// The listed ones of all names as few lines, and how many more lines there are; so many are written.
 /// A layer or expert of which all names are listed is one.
 pub(super) fn summary<'a>(
-    name: impl Fn(u32) -> Cow<'a, str>,
+    name: impl Fn(u32) -> &'a str,
     is_listed: &[bool],
     shown: usize,
 ) -> (Vec<String>, usize) {
-    // Names are counted in 32 bits; some are made when they are asked for.
-    let names: Vec<Cow<'_, str>> = (0..is_listed.len() as u32).map(name).collect();
-    let name = |number: u32| &*names[number as usize];
+    // Names are counted in 32 bits.
     let mut order: Vec<u32> = (0..is_listed.len() as u32).collect();
     // Most files are sorted in long runs, which a stable sort takes as they are.
     order.sort_by_key(|&number| name(number));
@@ -174,7 +172,7 @@ mod tests {
     fn check(keys: &[&str], all: &[&str], expected: &[&str]) {
         let is_listed: Vec<bool> = all.iter().map(|name| keys.contains(name)).collect();
         for shown in [0, 1, usize::MAX] {
-            let (lines, more) = summary(|n| all[n as usize].into(), &is_listed, shown);
+            let (lines, more) = summary(|n| all[n as usize], &is_listed, shown);
             assert_eq!(lines, expected[..shown.min(expected.len())]);
             assert_eq!(lines.len() + more, expected.len());
         }

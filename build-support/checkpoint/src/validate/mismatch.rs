@@ -1,6 +1,5 @@
 //! What does not fit, as a report for a person and as classes for a program.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
@@ -187,7 +186,7 @@ impl Finding {
     /// Names as few lines: on one with the class, or below a line that counts them.
     pub(super) fn listed<'a>(
         class: Class,
-        name: impl Fn(u32) -> Cow<'a, str>,
+        name: impl Fn(u32) -> &'a str,
         is_listed: &[bool],
     ) -> Self {
         let (lines, more) = groups::summary(name, is_listed, SHOWN);

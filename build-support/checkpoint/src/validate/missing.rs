@@ -25,7 +25,9 @@ pub(super) fn findings<'c>(
     let missing = found.missing();
     if !missing.is_empty() {
         let is_missing: Vec<bool> = found.hits.iter().map(|hit| hit.is_none()).collect();
-        let name = |id: u32| expected.needs.get(id as usize).name;
+        // They are compared many times, and some are made when they are asked for.
+        let names: Vec<Cow<'_, str>> = expected.needs.iter().map(|need| need.name).collect();
+        let name = |id: u32| &*names[id as usize];
         let mut finding = Finding::listed(Class::Missing, name, &is_missing);
         let tied = missing.iter().filter_map(|&id| {
             let need = expected.needs.get(id);
