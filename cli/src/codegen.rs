@@ -94,7 +94,12 @@ pub fn rule(text: &str) -> Result<RenameRule, String> {
     let (pattern, replacement) = text
         .split_once('=')
         .ok_or("expected a regular expression, `=`, and what stands for its matches")?;
-    RenameRule::new(pattern, replacement)
+    RenameRule::new(pattern, replacement).map_err(|why| match replacement.contains('=') {
+        true => format!(
+            "{why}; the first `=` ends the pattern, write `\\x3D` for one that belongs to it"
+        ),
+        false => why,
+    })
 }
 
 /// What stands in the file; one that is absent is as good as one that was generated.

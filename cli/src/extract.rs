@@ -13,6 +13,7 @@ use pycandle_build::{Config, RenameRule, Report, Syntax, checkpoint, raw};
 use pycandle_checkpoint::extract::{Options, Plan, Written};
 use pycandle_checkpoint::{Dtype, Error, Expected};
 use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::codegen::rule;
 use crate::outcome::{self, Outcome, print, print_warning, progress};
@@ -155,12 +156,15 @@ fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
     Ok((written.ok_or_else(nothing)?, checked.notes))
 }
 
-/// A flag that is set when the user or the system asks the program to end.
+/// A flag that is set when the user or the system asks the program to end. A terminal that is closed
+/// asks nothing: whoever ran it with `nohup` wants it to go on, and what another leaves behind the
+/// next run removes.
 fn watch_signals() -> Result<Arc<AtomicBool>, String> {
     let cancelled = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&cancelled);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-        .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&cancelled))
+            .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    }
     Ok(cancelled)
 }
 
@@ -188,11 +192,10 @@ impl Target {
 
 impl Stop {
     fn json(&self) -> serde_json::Value {
-        let report = match self {
-            Self::Failed(text) | Self::Broken(text) => return json!({ "error": text }),
-            Self::Report(report) => report,
-        };
-        json!({ "error": report.to_string(), "findings": outcome::findings(report) })
+        match self {
+            Self::Failed(text) | Self::Broken(text) => json!({ "error": text }),
+            Self::Report(report) => outcome::failure(report),
+        }
     }
 }
 

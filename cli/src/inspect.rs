@@ -14,7 +14,7 @@ use pycandle_build::{Config, RenameRule, Report, Syntax, lock, raw, write_if_cha
 use serde_json::{Value, json};
 
 use crate::codegen::rule;
-use crate::outcome::{Outcome, print, print_warning};
+use crate::outcome::{self, Outcome, print, print_warning};
 use checkpoint::View;
 
 /// Show a model, a checkpoint, or what the one needs of the other.
@@ -74,7 +74,12 @@ struct Model<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Outcome {
-    inspect(args).unwrap_or_else(|report| Outcome::of_report(&report))
+    inspect(args).unwrap_or_else(|report| {
+        if args.json {
+            print(outcome::failure(&report));
+        }
+        Outcome::of_report(&report)
+    })
 }
 
 fn inspect(args: &Args) -> Result<Outcome, Report> {

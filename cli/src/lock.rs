@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use pycandle_build::{lock, write_if_changed};
 use serde_json::json;
 
-use crate::outcome::{Outcome, print};
+use crate::outcome::{self, Outcome, print};
 
 /// Write what a checkpoint's headers say beside it, so that builds validate without the weights.
 ///
@@ -28,13 +28,24 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let Some(out) = args.out.clone().or_else(|| lock::path_of(&args.weights)) else {
         let weights = args.weights.display();
+        let name = std::fs::canonicalize(&args.weights);
+        let name = name
+            .ok()
+            .and_then(|path| Some(path.file_name()?.to_owned()));
+        let name = name.map_or("NAME".into(), |name| name.to_string_lossy().into_owned());
         return Outcome::Broken(format!(
-            "`{weights}` ends in no name: write its last part out"
+            "`{weights}` ends in no name, by which builds would find its lock: name the folder from the \
+             one above it, as `--weights {name}` there"
         ));
     };
     let text = match lock::text(&args.weights, &args.weights) {
         Ok(text) => text,
-        Err(report) => return Outcome::of_report(&report),
+        Err(report) => {
+            if args.json {
+                print(outcome::failure(&report));
+            }
+            return Outcome::of_report(&report);
+        }
     };
     if out == Path::new("-") {
         print(text.trim_end());

@@ -43,6 +43,11 @@ pub fn findings(report: &Report) -> Vec<Value> {
     report.mismatch().map_or_else(Vec::new, mismatch)
 }
 
+/// A report that ended a command, for a program.
+pub fn failure(report: &Report) -> Value {
+    json!({ "error": report.to_string(), "findings": findings(report) })
+}
+
 /// The report of a mismatch, with the options that would mend it.
 pub fn report(mismatch: &Mismatch) -> String {
     mismatch.written(|renames| Syntax::Options.renames(renames))

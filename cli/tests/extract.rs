@@ -307,6 +307,27 @@ fn a_cancelled_run_leaves_nothing() {
     }
 }
 
+/// Whoever closes the terminal of a run that is to outlive it does not end it.
+#[cfg(unix)]
+#[test]
+fn a_run_goes_on_when_its_terminal_is_closed() {
+    let (source, target) = (folder(), folder());
+    let (manifest, weights) = large(source.path(), 4);
+    let out = target.path().join("out.safetensors");
+    let plain = command(&manifest, &weights, &out, &[]);
+    let mut command = Command::new("nohup");
+    command.arg(plain.get_program()).args(plain.get_args());
+    let child = started(command, target.path());
+    let sent = Command::new("kill")
+        .args(["-s", "HUP", &child.id().to_string()])
+        .status();
+    assert!(sent.is_ok_and(|status| status.success()));
+    let output = child.wait_with_output().expect("an end");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    assert_eq!(names(target.path()), ["out.safetensors"]);
+}
+
 /// A limit of the file size stands for a full disk: the write fails in the middle.
 #[cfg(unix)]
 #[test]
