@@ -10,7 +10,8 @@ mod rename;
 use std::path::{Path, PathBuf};
 
 use pycandle_checkpoint::{
-    Checkpoint, Expected, Located, Mismatch, Need, Needs, Validated, config_facts, locate, validate,
+    Checkpoint, Expected, Located, Mismatch, Need, Needs, Rules, Validated, config_facts, locate,
+    validate,
 };
 
 use crate::config::Config;
@@ -18,6 +19,8 @@ use crate::lock;
 use crate::manifest::{Dtype, Manifest};
 use crate::raw;
 use crate::report::{Error, Report};
+
+use rename::InOrder;
 
 pub use rename::RenameRule;
 
@@ -87,16 +90,19 @@ pub struct Beside<'m> {
     /// What [`fit`] says of it; of one that does not fit, warnings about the renames.
     pub checked: Checked,
     trace: &'m str,
+    rules: Vec<RenameRule>,
 }
 
 impl Beside<'_> {
     /// What the checkpoint has of what the model needs, whether or not it fits.
     pub fn locate(&self) -> Located<'_> {
         let renames = pairs(&self.checked.renames);
+        let rules = (!self.rules.is_empty()).then_some(InOrder(&self.rules));
         let expected = Expected {
             trace: self.trace,
             needs: &*self.needs,
             renames: &renames,
+            rules: rules.as_ref().map(|rules| rules as &dyn Rules),
             ..Expected::DEFAULT
         };
         locate(&expected, &self.checkpoint)
@@ -162,6 +168,7 @@ pub fn hold<'m>(manifest: &'m Manifest, config: &Config) -> Result<Option<Beside
         validated,
         checked,
         trace: &manifest.file,
+        rules: config.renames.clone(),
     }))
 }
 
@@ -174,15 +181,19 @@ fn judge(trace: &Trace<'_>, opened: &lock::Opened, config: &Config) -> Result<Ju
     let needs = &*trace.needs;
     let resolved = rename::resolve(&config.renames, needs, checkpoint, config.syntax)
         .map_err(|lines| Error::renames(lines.join("\n")))?;
+    let is_any = resolved.matched.contains(&true);
+    let rules = is_any.then_some(InOrder(&config.renames));
     let expected = Expected {
         trace: &trace.file,
         needs,
         renames: &pairs(&resolved.renames),
+        rules: rules.as_ref().map(|rules| rules as &dyn Rules),
         config: trace.facts.as_deref(),
         strict: config.strict,
     };
     let validated = validate(&expected, checkpoint);
-    let mut warnings = resolved.warnings;
+    let fits = validated.as_ref().ok().map(|fits| (fits, checkpoint));
+    let mut warnings = rename::idle(&config.renames, &resolved.matched, fits, config.syntax);
     let mut notes = Vec::new();
     if let Ok(validated) = &validated {
         warnings.extend_from_slice(&validated.warnings);

@@ -7,6 +7,7 @@
 mod absence;
 mod beside;
 mod facts;
+mod headers;
 mod names;
 mod read;
 mod write;
@@ -14,6 +15,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pycandle_checkpoint::{Checkpoint, quoted};
@@ -49,6 +51,8 @@ pub struct Opened {
     pub read: Vec<PathBuf>,
     /// The lock, when there is one.
     pub lock: Option<PathBuf>,
+    /// The hashes of headers that it has.
+    headers: BTreeMap<String, String>,
 }
 
 /// Where the lock of a checkpoint is: beside the file, the index or the folder, under its whole name
@@ -111,12 +115,12 @@ pub fn open(weights: &Path, shown: &Path) -> Result<Opened, Report> {
         _ => None,
     };
     match (absent(weights), lock) {
-        (None, None) => Ok(place.opened(place.files()?, false, Vec::new())),
+        (None, None) => Ok(place.opened(place.files()?, None, Vec::new())),
         (None, Some(lock)) => {
             let checkpoint = place.files()?;
             let lines = differences(&lock, &checkpoint)?;
             place.agree(lines, "")?;
-            Ok(place.opened(checkpoint, true, Vec::new()))
+            Ok(place.opened(checkpoint, Some(lock.facts), Vec::new()))
         }
         (Some(absent), Some(lock)) => {
             let beside = beside::beside(&lock, weights, shown).map_err(unreadable)?;
@@ -129,10 +133,42 @@ pub fn open(weights: &Path, shown: &Path) -> Result<Opened, Report> {
                 }
             };
             place.agree(differences, first)?;
-            Ok(place.opened(lock.checkpoint, true, beside.read))
+            Ok(place.opened(lock.checkpoint, Some(lock.facts), beside.read))
         }
         (Some(absent), None) => Err(place.nothing(&absent).into()),
     }
+}
+
+/// Holds the bytes of the headers against the hashes in the lock, of weights that [`open`] took for
+/// those that it describes. Builds do not ask: tensors that lie in another order are as good. It is
+/// another file all the same, with other values perhaps.
+///
+/// # Errors
+/// Files that cannot be read, and those whose headers have other bytes.
+///
+/// ```
+/// use std::path::Path;
+/// let weights = Path::new("../tests/models/mlp.safetensors");
+/// let opened = pycandle_build::lock::open(weights, Path::new("mlp.safetensors"))?;
+/// pycandle_build::lock::check_headers(&opened)?; // there is no lock to differ from
+/// # Ok::<(), pycandle_build::Report>(())
+/// ```
+pub fn check_headers(opened: &Opened) -> Result<(), Report> {
+    let Opened {
+        checkpoint, lock, ..
+    } = opened;
+    if lock.is_none() || checkpoint.is_snapshot() {
+        return Ok(());
+    }
+    let on_disk = headers::hashes(checkpoint).map_err(unreadable)?;
+    let mut lines = Vec::new();
+    facts::each(&opened.headers, &on_disk, |name, _, _| {
+        lines.push(format!(
+            "file {name}: its header is not the one that was locked, though it says the same of \
+             every tensor: they lie in another order, or it has other metadata"
+        ));
+    });
+    Place::of(checkpoint.path(), checkpoint.shown()).agree(lines, "")
 }
 
 /// The text of a checkpoint's lock; the same checkpoint gives the same bytes.
@@ -153,7 +189,8 @@ pub fn text(weights: &Path, shown: &Path) -> Result<String, Report> {
         return Err(place.no_weights(&absent, "").into());
     }
     let checkpoint = place.files()?;
-    let facts = Facts::of(&checkpoint).map_err(unreadable)?;
+    let mut facts = Facts::of(&checkpoint).map_err(unreadable)?;
+    facts.headers = headers::hashes(&checkpoint).map_err(unreadable)?;
     Ok(write::text(&facts, &checkpoint))
 }
 
@@ -180,13 +217,18 @@ impl<'a> Place<'a> {
         Checkpoint::open_shown(self.weights, self.shown).map_err(unreadable)
     }
 
-    fn opened(&self, checkpoint: Checkpoint, locked: bool, beside: Vec<PathBuf>) -> Opened {
+    fn opened(
+        &self,
+        checkpoint: Checkpoint,
+        locked: Option<Facts>,
+        beside: Vec<PathBuf>,
+    ) -> Opened {
         let lock = self
             .lock
             .as_ref()
-            .filter(|_| locked)
+            .filter(|_| locked.is_some())
             .map(|(path, _)| path.clone());
-        let config = checkpoint.folder().join("config.json");
+        let (config, _) = checkpoint.config_path();
         let config = Some(config).filter(|config| !checkpoint.is_snapshot() && config.exists());
         let files = checkpoint.files().map(Path::to_path_buf).chain(config);
         let files = files.filter(|_| !checkpoint.is_snapshot()).chain(beside);
@@ -196,6 +238,7 @@ impl<'a> Place<'a> {
             checkpoint,
             read,
             lock,
+            headers: locked.unwrap_or_default().headers,
         }
     }
 

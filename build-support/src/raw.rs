@@ -12,6 +12,7 @@ pub(crate) mod locate;
 mod parameters;
 mod text;
 
+use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::rc::Rc;
@@ -58,7 +59,7 @@ pub fn read_shown(path: &Path, shown: &Path) -> Result<Manifest, Report> {
         .file_name()
         .unwrap_or(path.as_os_str())
         .to_string_lossy();
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = read_text(path).map_err(|error| {
         let message = match error.kind() {
             std::io::ErrorKind::NotFound => format!(
                 "no manifest at `{}`, record one with `python -m pycandle record`",
@@ -77,6 +78,22 @@ pub fn read_shown(path: &Path, shown: &Path) -> Result<Manifest, Report> {
         Error::manifest(At::file(&*name).line(line), "the file is not UTF-8 text")
     })?;
     parse(&name, text)
+}
+
+/// All of a file, unless its first bytes are those of a checkpoint, which may be of any size.
+fn read_text(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(16).read_to_end(&mut bytes)?;
+    // A header's length in 64 bits, and the header.
+    let is_safetensors = bytes.get(4..9) == Some(b"\0\0\0\0{");
+    if is_safetensors || bytes.starts_with(b"GGUF") {
+        let text = "it is a checkpoint: give it as the weights, and as the manifest what \
+                    `python -m pycandle record` wrote";
+        return Err(std::io::Error::other(text));
+    }
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Checks the manifest in `text`; `file_name` is for messages and the generated header.

@@ -106,7 +106,10 @@ fn check(subject: &Subject) -> Verdict {
     let result = match (result, subject.place()) {
         (Ok(manifest), Some(weights)) => {
             let opened = lock::open(weights, weights);
-            opened.map(|opened| agreement(manifest, &opened))
+            opened.and_then(|opened| {
+                lock::check_headers(&opened)?;
+                Ok(agreement(manifest, &opened))
+            })
         }
         (Ok(_), None) => Ok("the manifest is sound".to_owned()),
         (Err(report), _) => Err(report),

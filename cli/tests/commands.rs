@@ -232,3 +232,80 @@ fn codegen_does_not_replace_what_it_cannot_read() {
     let args = ["codegen", "--manifest", path(&manifest), "--out", out];
     check(&args, 2, "cannot read");
 }
+
+/// A file in the place of another is called what it is.
+#[test]
+fn files_in_the_wrong_place_are_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let manifest = fixture("tiny_manifest.json");
+    let weights = folder.path().join("w.safetensors");
+    let header = br#"{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#;
+    let length = (header.len() as u64).to_le_bytes();
+    let bytes = [&length[..], &header[..], &[0; 4]].concat();
+    std::fs::write(&weights, bytes).expect("weights");
+    let (manifest, weights) = (path(&manifest), path(&weights));
+    check(
+        &["inspect", weights],
+        1,
+        "it is a checkpoint: give it as the weights",
+    );
+    let lock = format!("{weights}.lock.json");
+    check(&["lock", "--weights", weights], 0, "");
+    for (file, said) in [
+        (
+            manifest,
+            "is the manifest of a trace, not a checkpoint: give it as the manifest",
+        ),
+        (
+            &lock,
+            "is a lock, not a checkpoint: give the weights that it is of",
+        ),
+    ] {
+        let output = pycandle(&["check", "--weights", file]);
+        let shown = text(&output.stdout);
+        assert!(
+            output.status.code() == Some(1) && shown.contains(said),
+            "{shown}"
+        );
+    }
+    let name = folder.path().file_name().and_then(|name| name.to_str());
+    let here = format!(
+        "name the folder from the one above it, as `--weights {}`",
+        name.expect("a name")
+    );
+    check(
+        &["lock", "--weights", &format!("{}/.", path(folder.path()))],
+        0,
+        "",
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_cargo-pycandle"))
+        .current_dir(folder.path())
+        .args(["lock", "--weights", "."])
+        .output()
+        .expect("the program runs");
+    assert!(
+        text(&output.stderr).contains(&here),
+        "{}",
+        text(&output.stderr)
+    );
+
+    // For a program, what is wrong is JSON as well.
+    let output = pycandle(&["inspect", "--json", "--weights", "none.safetensors"]);
+    let error: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(
+        error["error"]
+            .as_str()
+            .is_some_and(|text| text.contains("none.safetensors")),
+        "{error}"
+    );
+    let rule = "--rename=(?=lm)=b";
+    let args = [
+        "codegen",
+        "--manifest",
+        manifest,
+        "--weights",
+        weights,
+        rule,
+    ];
+    check(&args, 2, r"the first `=` ends the pattern, write `\x3D`");
+}

@@ -145,11 +145,13 @@ impl<T> Kinds<T> {
         &self.kinds[self.kind_of[number as usize] as usize]
     }
 
+    #[cfg(feature = "data")]
     pub fn len(&self) -> usize {
         self.kind_of.len()
     }
 
     /// Each kind once, or a few times.
+    #[cfg(feature = "data")]
     pub fn kinds(&self) -> &[T] {
         &self.kinds
     }

@@ -269,7 +269,10 @@ fn read_index(place: &Place) -> Result<Resolved, Vec<String>> {
         .map_err(|err| broken(format!("not UTF-8 at byte {}", err.valid_up_to())))?;
     let raw: RawIndex = serde_json::from_str(text).map_err(|err| match err.is_eof() {
         true => broken(format!("not whole, it ends at byte {len}: {CUT}")),
-        false => broken(json_problem(text, 0, &err)),
+        false => match foreign::known_json(text) {
+            Some(what) => vec![what.to_owned()],
+            None => broken(json_problem(text, 0, &err)),
+        },
     })?;
     resolve(&place.parent(), raw).map_err(|problems| KeyProblem::sentences(problems, text, 0))
 }

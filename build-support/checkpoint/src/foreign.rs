@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use serde::de::IgnoredAny;
+
 use crate::files::{self, Place};
 use crate::text::quoted;
 
@@ -45,6 +47,24 @@ pub(crate) fn known(place: &Place, file: &File, start: &[u8]) -> Option<String> 
                     `git lfs pull`";
         text.into()
     })
+}
+
+/// What a JSON file is that is no index; `None` when nobody knows it.
+pub(crate) fn known_json(text: &str) -> Option<&'static str> {
+    #[derive(serde::Deserialize)]
+    struct Known {
+        recorder: Option<IgnoredAny>,
+        pycandle_lock: Option<IgnoredAny>,
+    }
+    let known: Known = serde_json::from_str(text).ok()?;
+    match (known.recorder, known.pycandle_lock) {
+        (Some(_), _) => Some(
+            "is the manifest of a trace, not a checkpoint: give it as the manifest, and as the weights \
+             the file, index or folder that holds them",
+        ),
+        (_, Some(_)) => Some("is a lock, not a checkpoint: give the weights that it is of"),
+        _ => None,
+    }
 }
 
 /// What is said of an index of pickled shards.

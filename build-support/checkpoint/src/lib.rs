@@ -62,6 +62,7 @@ mod hash;
 mod header;
 mod name_list;
 mod open;
+mod origin;
 mod ranges;
 mod safetensors;
 mod snapshot;
@@ -74,10 +75,11 @@ pub use files::open_file;
 pub use header::{PADDING, Value};
 pub use name_list::NameList;
 pub use open::{Checkpoint, Shard, Tensor, TensorId, config_at};
+pub use origin::Origin;
 pub use ranges::{expand, expand_pairs, shorten, shorten_pairs};
 pub use snapshot::Snapshot;
 pub use text::{escaped, quoted};
 pub use validate::{
     ByName, Class, Expected, Finding, Form, Found, Line, Located, Mismatch, Names, Need, Needs,
-    Rename, Rows, Source, Validated, config_facts, locate, need_of_key, validate,
+    Rename, Rows, Rules, Source, Validated, config_facts, locate, need_of_key, validate,
 };

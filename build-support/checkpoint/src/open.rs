@@ -9,13 +9,14 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Seek};
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::dtype::Dtype;
 use crate::entries::{Entries, Index};
 use crate::error::{Error, Result};
 use crate::files::{self, Place};
 use crate::header::{Header, Value};
+use crate::origin::{self, Origin};
 use crate::{foreign, gguf, safetensors};
 use index::{count, index, name_in, tensor};
 
@@ -41,6 +42,8 @@ use index::{count, index, name_in, tensor};
 /// assert!(checkpoint.files().eq([&*path])); // with an index, that too
 /// assert!(checkpoint.metadata("format").is_none() && checkpoint.all_metadata().is_empty());
 /// assert_eq!(checkpoint.config()?, None); // no `config.json` beside it
+/// assert_eq!(checkpoint.config_path().0, folder.path().join("config.json"));
+/// assert_eq!(checkpoint.origin(), None); // not in the cache of a hub
 /// // The same under another name in messages:
 /// let relative = Checkpoint::open_shown(&path, "model.safetensors".as_ref())?;
 /// assert_eq!(relative.shown().to_str(), Some("model.safetensors"));
@@ -57,6 +60,8 @@ pub struct Checkpoint {
     all: Index,
     /// `config.json` as a snapshot has it, which stands for the one beside the weights.
     config: Option<Box<str>>,
+    /// The commit that a snapshot says it is of.
+    origin: Option<Origin>,
 }
 
 /// One file of a checkpoint; or a [`Snapshot`](crate::Snapshot), which stands for all of them.
@@ -154,6 +159,7 @@ impl Checkpoint {
             shards,
             all,
             config: None,
+            origin: None,
         })
     }
 
@@ -162,7 +168,7 @@ impl Checkpoint {
         place: Place,
         is_gguf: bool,
         header: Header,
-        config: Option<Box<str>>,
+        (config, origin): (Option<Box<str>>, Option<Origin>),
     ) -> Self {
         let shard = Shard {
             place: place.clone(),
@@ -177,6 +183,7 @@ impl Checkpoint {
             shards: vec![shard],
             all: Index::default(),
             config,
+            origin,
         }
     }
 
@@ -194,12 +201,41 @@ impl Checkpoint {
         if self.is_snapshot() {
             return Ok(self.config.as_deref().map(Cow::Borrowed));
         }
+        let (path, shown) = self.config_path();
+        Ok(config_at(&path, &shown)?.map(Cow::Owned))
+    }
+
+    /// Where `config.json` is, or would be, and its path for messages: beside the weights or, where
+    /// they are a link, beside what that leads to.
+    pub fn config_path(&self) -> (PathBuf, PathBuf) {
+        let beside = |path: &Path| match path.is_dir() {
+            true => path.join("config.json"),
+            false => path.with_file_name("config.json"),
+        };
+        let own = beside(&self.place.path);
+        if !own.exists() {
+            let linked = origin::hops(&self.place.path);
+            let mut linked = linked.iter().map(|path| beside(path));
+            if let Some(linked) = linked.find(|config| config.exists()) {
+                return (linked.clone(), linked);
+            }
+        }
         let shown = match self.place.path.is_dir() {
             true => self.place.shown.join("config.json"),
             false => self.place.shown.with_file_name("config.json"),
         };
-        let config = config_at(&self.folder().join("config.json"), &shown)?;
-        Ok(config.map(Cow::Owned))
+        (own, shown)
+    }
+
+    /// The commit of a hub's repository that it is of, where its path or what that links to lies in
+    /// the hub's cache, or a snapshot says so.
+    pub fn origin(&self) -> Option<Origin> {
+        match self.is_snapshot() {
+            true => self.origin.clone(),
+            false => origin::hops(&self.place.path)
+                .iter()
+                .find_map(|path| Origin::of(path)),
+        }
     }
 
     /// The path that was opened, as errors call it.

@@ -6,6 +6,7 @@ use crate::dtype::Dtype;
 use crate::files::Place;
 use crate::header::{Header, Value};
 use crate::open::Checkpoint;
+use crate::origin::Origin;
 
 /// What headers said, put together by hand; it becomes a [`Checkpoint`] that no file backs.
 ///
@@ -27,6 +28,7 @@ pub struct Snapshot {
     header: Header,
     is_gguf: bool,
     config: Option<Box<str>>,
+    origin: Option<Origin>,
 }
 
 impl Snapshot {
@@ -57,12 +59,17 @@ impl Snapshot {
         self.config = Some(text.into());
     }
 
+    /// Says which commit of a hub's repository it is.
+    pub fn origin(&mut self, origin: Origin) {
+        self.origin = Some(origin);
+    }
+
     /// The checkpoint that it describes; errors call it `shown`.
     pub fn into_checkpoint(self, path: &Path, shown: &Path) -> Checkpoint {
         let place = Place {
             path: path.to_path_buf(),
             shown: shown.to_path_buf(),
         };
-        Checkpoint::of_snapshot(place, self.is_gguf, self.header, self.config)
+        Checkpoint::of_snapshot(place, self.is_gguf, self.header, (self.config, self.origin))
     }
 }

@@ -4,8 +4,13 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 
+/// Longest text that is shown whole, in bytes, and how many of a longer one at its start and end.
+const LONGEST: usize = 8192;
+const ENDS: usize = 2048;
+
 /// The text with every character escaped that a terminal obeys or does not show: controls, line
-/// breaks, and what changes the direction of text or takes no room.
+/// breaks, and what changes the direction of text or takes no room. Of a text that fills pages, start
+/// and end, and how long it is.
 ///
 /// A name in a file is anyone's text. Shown as it is, it could forge lines of a report, hide its
 /// own letters, or move the cursor.
@@ -14,8 +19,17 @@ use std::path::Path;
 /// use pycandle_checkpoint::escaped;
 /// assert_eq!(escaped("a.b\n\u{1b}[2J"), r"a.b\n\u{1b}[2J");
 /// assert_eq!(escaped("größe"), "größe");
+/// assert!(escaped(&"a".repeat(10_000)).contains("a … (10000 bytes) … a"));
 /// ```
 pub fn escaped(text: &str) -> Cow<'_, str> {
+    if text.len() > LONGEST {
+        let start = (0..=ENDS).rev().find(|&at| text.is_char_boundary(at));
+        let end = (text.len() - ENDS..).find(|&at| text.is_char_boundary(at));
+        let (start, end) = (start.unwrap_or(0), end.unwrap_or(text.len()));
+        let ends = [&text[..start], &text[end..]].map(escaped);
+        let [start, end] = ends.each_ref();
+        return Cow::Owned(format!("{start} … ({} bytes) … {end}", text.len()));
+    }
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
@@ -67,6 +81,14 @@ pub(crate) fn is_hidden(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_of_pages_is_its_ends() {
+        let text = format!("a{}\u{202e}z", "ä".repeat(5000));
+        let shown = escaped(&text);
+        assert!(shown.starts_with("aä") && shown.ends_with(r"ä\u{202e}z"));
+        assert!(shown.contains("ä … (10005 bytes) … ä") && shown.len() < LONGEST);
+    }
 
     #[test]
     fn only_what_shows_is_shown_as_it_is() {

@@ -22,6 +22,7 @@ mod needs;
 mod pieces;
 mod prefix;
 mod renamed;
+mod rules;
 mod similar;
 mod sources;
 
@@ -29,10 +30,12 @@ use crate::open::{Checkpoint, Tensor};
 
 pub use config::config_facts;
 pub use forms::need_of_key;
+#[cfg(feature = "data")]
 pub(crate) use found::EXTRACTED;
 pub use mismatch::{Class, Finding, Line, Mismatch, Rename};
 pub use names::Names;
 pub use needs::{ByName, Need, Needs};
+pub use rules::Rules;
 pub use sources::{Form, Rows, Source};
 
 use found::{Finder, Found as Hits};
@@ -49,6 +52,9 @@ pub struct Expected<'a> {
     /// for a number, the n-th of the need for the n-th of the key. A checkpoint that has the need
     /// under its own name is as good.
     pub renames: &'a [(&'a str, &'a str)],
+    /// The rules that `renames` come from, where they are known: renames that a report proposes are to
+    /// be added behind them.
+    pub rules: Option<&'a dyn Rules>,
     /// The `config.json` of the trace, as JSON; `None` where there was none.
     pub config: Option<&'a str>,
     /// Whether tensors that nothing needs are findings.
@@ -61,6 +67,7 @@ impl Expected<'_> {
         trace: "the manifest",
         needs: &[],
         renames: &[],
+        rules: None,
         config: None,
         strict: false,
     };
@@ -138,14 +145,14 @@ impl Validated {
 /// # Ok::<(), String>(())
 /// ```
 pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Validated, Mismatch> {
-    let finder = Finder::new(checkpoint);
+    let finder = Finder::new(checkpoint, expected.rules);
     let mut found = Hits::new(expected, &finder);
     let mut findings = Vec::new();
     let mut prefixes = prefix::findings(expected, &finder, &mut found);
     found.find_scales(expected, &finder);
     found.share(expected);
     findings.extend(missing::findings(expected, &finder, &found, &mut prefixes));
-    findings.extend(prefixes.finding());
+    findings.extend(prefixes.finding(&finder));
     findings.extend(compare::findings(expected, &found));
     let mut compared = config::compare(expected, checkpoint);
     findings.extend(extra::findings(expected, &found, &compared));
@@ -200,7 +207,7 @@ pub struct Found<'c> {
 /// # Ok::<(), String>(())
 /// ```
 pub fn locate<'c>(expected: &Expected<'_>, checkpoint: &'c Checkpoint) -> Located<'c> {
-    let finder = Finder::new(checkpoint);
+    let finder = Finder::new(checkpoint, expected.rules);
     let mut hits = Hits::new(expected, &finder);
     // Keys under another prefix are hits, so that they are not listed as what nothing needs.
     let _ = prefix::findings(expected, &finder, &mut hits);

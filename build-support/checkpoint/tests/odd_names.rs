@@ -2,7 +2,9 @@
 
 use proptest::collection::{hash_set, vec};
 use proptest::prelude::*;
-use pycandle_checkpoint::{Dtype, Expected, Need, Snapshot, Source, Value, validate};
+use std::borrow::Cow;
+
+use pycandle_checkpoint::{Dtype, Expected, Need, Rules, Snapshot, Source, Value, validate};
 
 /// Segments that mean something to somebody, and some that do not.
 fn name() -> impl Strategy<Value = String> {
@@ -44,6 +46,16 @@ fn config() -> impl Strategy<Value = Option<&'static str>> {
     ])
 }
 
+/// A rule that makes a name of several keys, and of some none.
+#[derive(Debug)]
+struct Behind(String);
+
+impl Rules for Behind {
+    fn name<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        key.strip_prefix(&*self.0).unwrap_or(key).into()
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -54,6 +66,7 @@ proptest! {
         shapes in vec(vec(0usize..3, 0..3), 24),
         ties in vec(prop::option::of(0usize..20), 12),
         renames in vec((name(), name()), 0..3),
+        rules in prop::option::of(name().prop_map(Behind)),
         (ours, theirs) in (config(), config()),
         (gguf, strict) in any::<(bool, bool)>(),
     ) {
@@ -83,6 +96,7 @@ proptest! {
             trace: "m.json",
             needs: &needs,
             renames: &renames,
+            rules: rules.as_ref().map(|rules| rules as &dyn Rules),
             config: ours,
             strict,
         };

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 
-use pycandle_checkpoint::{Checkpoint, Names, Needs, TensorId, escaped, need_of_key};
+use pycandle_checkpoint::{Checkpoint, Names, Needs, TensorId, Validated, escaped, need_of_key};
 use regex::Regex;
 
 use crate::lock;
@@ -122,13 +122,40 @@ fn groups(replacement: &str) -> Vec<&str> {
     groups
 }
 
+/// All rules of a model, the first of which is the first to be applied.
+#[derive(Debug)]
+pub(super) struct InOrder<'r>(pub &'r [RenameRule]);
+
+impl pycandle_checkpoint::Rules for InOrder<'_> {
+    fn name<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        through(self.0, key, |_, _| ())
+    }
+}
+
+/// What a key becomes; `each` is told of every rule that matches, and whether it changes anything.
+fn through<'k>(
+    rules: &[RenameRule],
+    key: &'k str,
+    mut each: impl FnMut(usize, bool),
+) -> Cow<'k, str> {
+    let mut name = Cow::Borrowed(key);
+    for (number, rule) in rules.iter().enumerate() {
+        if rule.pattern.is_match(&name) {
+            let next = rule.apply(&name);
+            each(number, next != name);
+            name = Cow::Owned(next);
+        }
+    }
+    name
+}
+
 /// What rules make of a checkpoint.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Resolved {
     /// Need → key, as [`Expected::renames`](pycandle_checkpoint::Expected::renames) says.
     pub renames: Vec<(String, String)>,
-    /// Rules that match nothing.
-    pub warnings: Vec<String>,
+    /// For each rule whether it matches a key.
+    pub matched: Vec<bool>,
 }
 
 /// Applies the rules to every key, the first rule first, each to what the one before made of it.
@@ -164,20 +191,48 @@ pub(super) fn resolve(
         lines.extend(cut(collisions(&twice, rules.rules, syntax)));
         return Err(lines);
     }
-    let idle = rules.rules.iter().zip(&rules.matched);
-    let idle = idle.filter(|(_, matched)| !**matched).map(|(rule, _)| {
-        format!(
-            "the rename {} matches no key of the checkpoint",
-            rule.shown(syntax)
-        )
-    });
-    let warnings = idle.collect();
     drop(renamed);
     let keys = rules.keys(needs);
     Ok(Resolved {
         renames: templates(needs, &keys),
-        warnings,
+        matched: rules.matched,
     })
+}
+
+/// What is said of rules that match nothing and, where everything fits, of those without which it
+/// would fit as well.
+pub(super) fn idle(
+    rules: &[RenameRule],
+    matched: &[bool],
+    fits: Option<(&Validated, &Checkpoint)>,
+    syntax: Syntax,
+) -> Vec<String> {
+    let mut left = matched.iter().filter(|matched| **matched).count();
+    let mut serves = vec![false; rules.len()];
+    if let Some((validated, checkpoint)) = fits {
+        let keys = validated.sources().filter_map(|(_, s)| s.key(checkpoint));
+        for key in keys {
+            if left == 0 {
+                break;
+            }
+            through(rules, key, |rule, changes| {
+                left -= usize::from(changes && !serves[rule]);
+                serves[rule] |= changes;
+            });
+        }
+    }
+    let rules = rules.iter().zip(matched).zip(serves);
+    let idle = rules.filter_map(|((rule, matched), serves)| {
+        let why = match matched {
+            false => "matches no key of the checkpoint",
+            true if fits.is_some() && !serves => {
+                "changes no key that the model is read from: the checkpoint fits without it"
+            }
+            true => return None,
+        };
+        Some(format!("the rename {} {why}", rule.shown(syntax)))
+    });
+    idle.collect()
 }
 
 /// Rules at work.
@@ -201,14 +256,7 @@ impl<'r, 'c> Rules<'r, 'c> {
 
     /// What a key becomes.
     fn name<'k>(&mut self, key: &'k str) -> Cow<'k, str> {
-        let mut name = Cow::Borrowed(key);
-        for (rule, matched) in self.rules.iter().zip(&mut self.matched) {
-            if rule.pattern.is_match(&name) {
-                *matched = true;
-                name = Cow::Owned(rule.apply(&name));
-            }
-        }
-        name
+        through(self.rules, key, |rule, _| self.matched[rule] = true)
     }
 
     fn hash(&self, name: &str) -> u32 {
@@ -316,6 +364,10 @@ fn collisions(
             2 => "; 1 other name in the same way".to_owned(),
             n => format!("; {} other names in the same way", n - 1),
         };
+        let name = match *name {
+            "" => "an empty name",
+            name => name,
+        };
         let line = format!(
             "rename: {} {all} become {name}, by {by}{alike}",
             list(&keys)
@@ -329,12 +381,7 @@ fn collisions(
 fn at_work(keys: &BTreeSet<&str>, rules: &[RenameRule]) -> Vec<bool> {
     let mut at_work = vec![false; rules.len()];
     for key in keys {
-        let mut name = Cow::Borrowed(*key);
-        for (rule, at_work) in rules.iter().zip(&mut at_work) {
-            let next = rule.apply(&name);
-            *at_work |= next != name;
-            name = Cow::Owned(next);
-        }
+        through(rules, key, |rule, changes| at_work[rule] |= changes);
     }
     at_work
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use pycandle_checkpoint::{Checkpoint, Error, Snapshot, Value as Metadata, config_facts};
+use pycandle_checkpoint::{
+    Checkpoint, Error, Origin, Shard, Snapshot, Value as Metadata, config_facts,
+};
 use serde_json::Value;
 
 use super::write::sorted;
@@ -31,6 +33,10 @@ pub(crate) struct Facts {
     pub is_gguf: bool,
     /// By path from the folder of the weights.
     pub files: BTreeMap<String, File>,
+    /// Hashes of the files' headers, which only a lock has.
+    pub headers: BTreeMap<String, String>,
+    /// The commit that it is of, where the hub's cache says so.
+    pub origin: Option<Origin>,
     /// Of the files' headers; GGUF keeps the architecture there.
     pub metadata: BTreeMap<String, Value>,
     /// `config.json` beside the weights, without what no model depends on.
@@ -50,31 +56,35 @@ impl Facts {
         }
         let mut files = BTreeMap::new();
         for (shard, tensors) in shards.iter().zip(tensors) {
-            let path = shard.path().strip_prefix(checkpoint.folder());
-            // Paths in a lock use `/` on every system.
-            let path = path
-                .unwrap_or(shard.path())
-                .to_string_lossy()
-                .replace('\\', "/");
             let bytes = match shard.file().map(std::fs::File::metadata).transpose() {
                 Ok(metadata) => metadata.map_or(0, |metadata| metadata.len()),
                 Err(error) => return Err(Error::file(shard.shown(), vec![error.to_string()])),
             };
-            files.insert(path, File { bytes, tensors });
+            files.insert(name(checkpoint, shard), File { bytes, tensors });
         }
         let metadata = checkpoint.all_metadata().into_iter();
         let metadata = metadata.filter_map(|(key, value)| Some((key.to_owned(), json(value)?)));
         Ok(Self {
             is_gguf: checkpoint.is_gguf(),
             files,
+            headers: BTreeMap::new(),
+            origin: checkpoint.origin(),
             metadata: metadata.collect(),
             config: config(checkpoint)?,
         })
     }
 
+    /// The hash of a file's header; none is an empty one.
+    pub fn header(&self, file: &str) -> &str {
+        self.headers.get(file).map_or("", |hash| hash)
+    }
+
     /// Tells a snapshot what these facts are.
     pub fn put_into(&self, snapshot: &mut Snapshot) {
         snapshot.gguf(self.is_gguf);
+        if let Some(origin) = &self.origin {
+            snapshot.origin(origin.clone());
+        }
         for (key, value) in &self.metadata {
             if let Some(value) = metadata(value) {
                 snapshot.metadata(key, value);
@@ -96,6 +106,12 @@ impl Facts {
                 name(self.is_gguf),
                 name(other.is_gguf)
             ));
+        }
+        // A copy out of the cache does not say where it is from.
+        if let (Some(a), Some(b)) = (&self.origin, &other.origin)
+            && a != b
+        {
+            lines.push(format!("origin: {a} in the lock, {b} on disk"));
         }
         let shown = |file: Option<&File>| match file {
             Some(File { bytes, tensors: 1 }) => format!("{bytes} bytes with 1 tensor"),
@@ -138,6 +154,14 @@ impl Facts {
     }
 }
 
+/// The path of a file from the folder of the weights.
+pub(super) fn name(checkpoint: &Checkpoint, shard: &Shard) -> String {
+    let path = shard.path().strip_prefix(checkpoint.folder());
+    // Paths in a lock use `/` on every system.
+    let path = path.unwrap_or(shard.path()).to_string_lossy();
+    path.replace('\\', "/")
+}
+
 /// A line for each setting that differs, also within parts of the config.
 fn nested(
     locked: &BTreeMap<String, Value>,
@@ -161,7 +185,7 @@ fn nested(
 }
 
 /// Calls `found` for each key whose values differ.
-fn each<V: PartialEq>(
+pub(super) fn each<V: PartialEq>(
     a: &BTreeMap<String, V>,
     b: &BTreeMap<String, V>,
     mut found: impl FnMut(&str, Option<&V>, Option<&V>),
@@ -181,8 +205,8 @@ fn each<V: PartialEq>(
 pub(super) fn config(checkpoint: &Checkpoint) -> Result<Option<BTreeMap<String, Value>>, Error> {
     match checkpoint.config()? {
         Some(text) => {
-            let place = config_beside(checkpoint.path(), checkpoint.shown());
-            Ok(Some(kept_of(&text, &place)?))
+            let (_, shown) = checkpoint.config_path();
+            Ok(Some(kept_of(&text, &shown)?))
         }
         None => Ok(None),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use pycandle_checkpoint::{Checkpoint, Dtype, Snapshot, open_file};
+use pycandle_checkpoint::{Checkpoint, Dtype, Origin, Snapshot, open_file};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -56,6 +56,8 @@ struct Top<'a> {
     format: Option<&'a RawValue>,
     #[serde(borrow)]
     files: Option<&'a RawValue>,
+    #[serde(borrow)]
+    origin: Option<&'a RawValue>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -202,7 +204,18 @@ impl<'a> Source<'a> {
                 number.unwrap_or(0)
             };
             let (bytes, tensors) = (number("bytes"), number("tensors"));
+            let header = self.field(&format!("{field}.header"), file.get("header").copied());
+            facts
+                .headers
+                .extend(header.map(|hash| (name.clone(), hash)));
             facts.files.insert(name, File { bytes, tensors });
+        }
+        if top.origin.is_some() {
+            let origin = self.entries("origin", top.origin);
+            let repository = origin.get("repository").copied();
+            let repository = repository.and_then(|raw| self.field("origin.repository", Some(raw)));
+            let commit = self.field("origin.commit", origin.get("commit").copied());
+            facts.origin = commit.map(|commit| Origin { repository, commit });
         }
         for (key, raw) in self.entries("metadata", top.metadata) {
             let field = format!("metadata.{key}");

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod headers;
+mod origin;
 mod properties;
 
 /// A header and nothing behind it but zeros.
@@ -90,7 +92,7 @@ fn a_lock_is_short_and_the_same_every_time() {
   "sha256": "HASH",
   "format": "safetensors",
   "files": {
-    "m.safetensors": {"bytes": SIZE, "tensors": 3}
+    "m.safetensors": {"bytes": SIZE, "header": "HEADER", "tensors": 3}
   },
   "metadata": {
     "format": "pt"
@@ -108,10 +110,11 @@ fn a_lock_is_short_and_the_same_every_time() {
 }
 "#;
     let size = safetensors(HEADER).len().to_string();
-    assert_eq!(
-        text,
-        expected.replace("HASH", sha256).replace("SIZE", &size)
-    );
+    let header = text
+        .split('"')
+        .find(|part| part.len() == 64 && *part != sha256);
+    let expected = expected.replace("HASH", sha256).replace("SIZE", &size);
+    assert_eq!(text, expected.replace("HEADER", header.expect("a hash")));
 }
 
 #[test]

@@ -19,17 +19,24 @@ pub(super) fn text(facts: &Facts, checkpoint: &Checkpoint) -> String {
     let weights = patterns(tensors)
         .into_iter()
         .map(|(names, tensor)| (names, said(tensor)));
-    let file = |file: &File| json!({"bytes": file.bytes, "tensors": file.tensors});
-    let files = facts
-        .files
-        .iter()
-        .map(|(name, entry)| (name.clone(), file(entry)));
+    let files = facts.files.iter().map(|(name, file)| {
+        let File { bytes, tensors } = file;
+        let header = facts.header(name);
+        let said = json!({"bytes": bytes, "header": header, "tensors": tensors});
+        (name.clone(), said)
+    });
     let format = if facts.is_gguf { "gguf" } else { "safetensors" };
     let sha256 = sha256(facts, checkpoint);
     let mut text = format!(
         "{{\n  \"pycandle_lock\": {VERSION},\n  \"sha256\": \"{sha256}\",\n  \"format\": \"{format}\""
     );
     section(&mut text, "files", files);
+    if let Some(origin) = &facts.origin {
+        let repository = origin.repository.iter();
+        let repository = repository.map(|name| ("repository".to_owned(), name.as_str().into()));
+        let commit = ("commit".to_owned(), origin.commit.as_str().into());
+        section(&mut text, "origin", repository.chain([commit]));
+    }
     section(&mut text, "metadata", facts.metadata.clone().into_iter());
     if let Some(config) = &facts.config {
         section(&mut text, "config", config.clone().into_iter());
@@ -97,7 +104,10 @@ pub(super) fn sha256(facts: &Facts, checkpoint: &Checkpoint) -> String {
         put(name.as_bytes());
         put(&file.bytes.to_le_bytes());
         put(&file.tensors.to_le_bytes());
+        put(facts.header(name).as_bytes());
     }
+    let origin = facts.origin.as_ref().map(ToString::to_string);
+    put(origin.unwrap_or_default().as_bytes());
     for entries in [Some(&facts.metadata), facts.config.as_ref()] {
         put(&[u8::from(entries.is_some())]);
         for (key, value) in entries.into_iter().flatten() {
@@ -115,6 +125,11 @@ pub(super) fn sha256(facts: &Facts, checkpoint: &Checkpoint) -> String {
             put(&(dim as u64).to_le_bytes());
         }
     }
+    hex(hash)
+}
+
+/// A hash as it is written.
+pub(super) fn hex(hash: Sha256) -> String {
     let mut text = String::with_capacity(64);
     for byte in hash.finalize() {
         let _ = write!(text, "{byte:02x}");

@@ -133,6 +133,38 @@ fn check_tells_ci_what_does_not_agree() {
 }
 
 /// A lock that nothing names is found by its name too, when it is spoiled.
+/// Layers that changed places are the same to a build, which reads them by their names.
+#[test]
+fn check_sees_that_the_file_is_another() {
+    let package = Package::new();
+    package.gives(&["lock", "--weights", WEIGHTS], 0, &[]);
+    let bytes = std::fs::read(package.path(WEIGHTS)).expect("weights");
+    let (len, rest) = bytes.split_at(8);
+    let end = u64::from_le_bytes(len.try_into().expect("a length")) as usize;
+    let header = std::str::from_utf8(&rest[..end]).expect("a header");
+    let swapped = header.replace("layers.0.", "layers.X.");
+    let swapped = swapped.replace("layers.1.", "layers.0.");
+    let swapped = swapped.replace("layers.X.", "layers.1.");
+    assert_ne!(swapped, header);
+    let swapped = [len, swapped.as_bytes(), &rest[end..]].concat();
+    std::fs::write(package.path(WEIGHTS), swapped).expect("written");
+    package.gives(
+        &[CODEGEN, &["--out", "-"]].concat(),
+        0,
+        &["pub struct Llama"],
+    );
+    package.gives(
+        &["check"],
+        1,
+        &[
+            "file model.safetensors: its header is not the one that was locked",
+            "lock it again: cargo pycandle lock --weights m/model.safetensors",
+        ],
+    );
+    package.gives(&["lock", "--weights", WEIGHTS], 0, &["wrote"]);
+    package.gives(&["check"], 0, &["manifest, lock and weights agree"]);
+}
+
 #[test]
 fn check_finds_spoiled_locks() {
     let package = Package::new();

@@ -39,8 +39,16 @@ pub(super) fn conclude(
     if let Some(what) = no_model(checkpoint, found) {
         return Some(what);
     }
+    let count = |class: Class| {
+        findings
+            .iter()
+            .filter(|f| f.class == class)
+            .map(|f| f.count)
+            .sum()
+    };
+    let (missing, renamed): (usize, usize) = (count(Class::Missing), count(Class::Renamed));
     let mut sizes = sizes(compared);
-    if sizes.is_empty() {
+    if sizes.is_empty() && missing > renamed {
         sizes.extend(layers(expected, found));
     }
     if !sizes.is_empty() {
@@ -59,14 +67,6 @@ pub(super) fn conclude(
         .filter(|f| !f.is_note() && !f.is_warning())
         .map(|f| f.class)
         .collect();
-    let count = |class: Class| {
-        findings
-            .iter()
-            .filter(|f| f.class == class)
-            .map(|f| f.count)
-            .sum()
-    };
-    let (missing, renamed): (usize, usize) = (count(Class::Missing), count(Class::Renamed));
     // The model of another class may have other parts.
     let is_other = findings
         .iter()
@@ -177,14 +177,12 @@ fn is_table(name: &str, shape: &[usize]) -> bool {
 
 /// The folder of the checkpoint, where its config is, as an argument of the recorder.
 fn folder(checkpoint: &Checkpoint, compared: &Compared) -> Option<String> {
-    let shown = checkpoint.shown();
-    let folder = match checkpoint.path().is_dir() {
-        true => Some(shown),
-        false => shown.parent(),
-    };
     let is_read = !checkpoint.is_snapshot() && !checkpoint.is_gguf();
-    let folder = folder.filter(|_| compared.has_config && is_read);
-    match folder.map(path)?.trim_end_matches('/') {
+    if !compared.has_config || !is_read {
+        return None;
+    }
+    let (_, config) = checkpoint.config_path();
+    match config.parent().map(path)?.trim_end_matches('/') {
         "" => Some(".".to_owned()),
         folder => Some(format!("{folder}/")),
     }

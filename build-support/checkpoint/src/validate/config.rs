@@ -248,11 +248,9 @@ fn beside(checkpoint: &Checkpoint, place: &str, compared: &mut Compared) -> Map<
 
 /// `weights/config.json`, or the snapshot that holds what was in it.
 fn place(checkpoint: &Checkpoint) -> String {
-    let shown = checkpoint.shown();
-    match (checkpoint.is_snapshot(), checkpoint.path().is_dir()) {
-        (true, _) => path(shown),
-        (_, true) => path(&shown.join("config.json")),
-        (_, false) => path(&shown.with_file_name("config.json")),
+    match checkpoint.is_snapshot() {
+        true => path(checkpoint.shown()),
+        false => path(&checkpoint.config_path().1),
     }
 }
 
@@ -364,36 +362,22 @@ fn revision(
 ) -> Option<Finding> {
     let traced = trace.get("_commit_hash")?.as_str()?;
     let own = file.get("_commit_hash").and_then(Json::as_str);
-    let place = place_on_hub(checkpoint);
+    let origin = checkpoint.origin();
     let traced_of = trace.get("_repository").and_then(Json::as_str);
     let stored_of = file.get("_repository").and_then(Json::as_str);
     let stored_of = stored_of
         .map(str::to_owned)
-        .or_else(|| place.as_ref()?.0.clone());
+        .or_else(|| origin.as_ref()?.repository.clone());
     if traced_of.zip(stored_of).is_some_and(|(a, b)| a != b) {
         return None;
     }
-    let stored = own.map(str::to_owned).or_else(|| Some(place?.1))?;
+    let stored = own.map(str::to_owned).or_else(|| Some(origin?.commit))?;
     (stored != traced).then(|| {
         let line = format!(
             "revision: the weights are of commit {stored}, the trace of {traced}: take both from one commit"
         );
         Finding::new(Class::Revision, 1, [line])
     })
-}
-
-/// Repository, where it is said, and commit of a snapshot in the hub's cache.
-fn place_on_hub(checkpoint: &Checkpoint) -> Option<(Option<String>, String)> {
-    let parts = checkpoint.path().iter().filter_map(|part| part.to_str());
-    let parts: Vec<&str> = parts.collect();
-    let at = parts.iter().position(|part| *part == "snapshots")?;
-    let commit = parts.get(at + 1)?;
-    let is_hash = commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
-    let repository = at
-        .checked_sub(1)
-        .and_then(|at| parts[at].strip_prefix("models--"));
-    let repository = repository.map(|name| name.replace("--", "/"));
-    is_hash.then(|| (repository, (*commit).to_owned()))
 }
 
 #[cfg(test)]

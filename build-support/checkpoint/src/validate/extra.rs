@@ -10,6 +10,7 @@ use super::keys::Keys;
 use super::mismatch::{Class, Finding};
 use super::names::number;
 use super::{Expected, adapter, forms, gguf, names};
+use crate::dtype::Dtype;
 use crate::header::PADDING;
 use crate::open::{Checkpoint, TensorId};
 
@@ -26,7 +27,12 @@ pub(super) fn unneeded<'c>(found: &Found<'c>) -> Keys<'c> {
         gguf::TABLES.iter().for_each(|key| known.insert_named(key));
     }
     let mut unknown = known.others();
-    unknown.take(|key| key.starts_with(PADDING));
+    let is_padding = |key: &str| {
+        let tensor = checkpoint.get(key);
+        // As `extract` writes it.
+        key.starts_with(PADDING) && tensor.is_some_and(|tensor| tensor.dtype() == Dtype::U8)
+    };
+    unknown.take(is_padding);
     unknown
 }
 

@@ -9,6 +9,7 @@ use super::forms::{Forms, Scales};
 use super::hits::{Hit, Hits};
 use super::keys::Keys;
 use super::names::Names;
+use super::rules::{Ruled, Rules};
 use super::sources::Sources;
 use super::{Expected, Form, Need, Needs, Rows, gguf};
 use crate::dtype::Dtype;
@@ -29,7 +30,7 @@ pub(super) struct Found<'c> {
 }
 
 impl<'c> Found<'c> {
-    pub fn new(expected: &Expected<'_>, finder: &Finder<'c>) -> Self {
+    pub fn new(expected: &Expected<'_>, finder: &Finder<'_, 'c>) -> Self {
         let hits = locate_all(expected, finder);
         let (mut rows, mut converted) = (BTreeMap::new(), Vec::new());
         for (id, (need, hit)) in expected.needs.iter().zip(hits.iter()).enumerate() {
@@ -53,7 +54,7 @@ impl<'c> Found<'c> {
     }
 
     /// Numbers that have scales beside them, which the trace does not know of, are not what they seem.
-    pub fn find_scales(&mut self, expected: &Expected<'_>, finder: &Finder<'c>) {
+    pub fn find_scales(&mut self, expected: &Expected<'_>, finder: &Finder<'_, 'c>) {
         let is_coded = |need: &Need<'_>, hit: &Hit<'_>| {
             need.dtype.is_float() && !hit.is_packed() && !is_plain(hit.tensor.dtype())
         };
@@ -143,7 +144,7 @@ pub(crate) const EXTRACTED: &str = "pycandle.manifest";
 /// Looks for every need. A file has the names of the model, or the keys that rules rename: which of
 /// the two is decided once, by which is whole, because a name of the one may be another tensor's name
 /// in the other. Where both are, the rules were made for it, unless it was extracted for this trace.
-fn locate_all<'c>(expected: &Expected<'_>, finder: &Finder<'c>) -> Hits<'c> {
+fn locate_all<'c>(expected: &Expected<'_>, finder: &Finder<'_, 'c>) -> Hits<'c> {
     let needs = expected.needs;
     let own = |need: Need<'_>| finder.locate(&need.name, &need);
     let all_own = || Hits::new(finder.checkpoint, needs.iter().map(own));
@@ -236,17 +237,20 @@ fn twice(needs: &dyn Needs, hits: &Hits<'_>) -> Vec<(usize, usize)> {
 }
 
 /// Looks for needs in a checkpoint.
-pub(super) struct Finder<'c> {
+pub(super) struct Finder<'r, 'c> {
     pub checkpoint: &'c Checkpoint,
+    /// The rules that were given, after which proposed ones come.
+    pub rules: Ruled<'r, 'c>,
     forms: Forms,
     /// Whether llama.cpp's converter wrote it.
     is_llama_cpp: bool,
 }
 
-impl<'c> Finder<'c> {
-    pub fn new(checkpoint: &'c Checkpoint) -> Self {
+impl<'r, 'c> Finder<'r, 'c> {
+    pub fn new(checkpoint: &'c Checkpoint, rules: Option<&'r dyn Rules>) -> Self {
         Self {
             checkpoint,
+            rules: Ruled::new(rules, checkpoint),
             forms: Forms::new(checkpoint),
             is_llama_cpp: gguf::is_llama_cpp(checkpoint),
         }
@@ -283,7 +287,20 @@ impl<'c> Finder<'c> {
         })
     }
 
-    /// The name that a need has if this key is it.
+    /// [`Finder::locate`], under the name that a key has after the rules.
+    pub fn locate_ruled(&self, name: &str, need: &Need<'_>) -> Option<Hit<'c>> {
+        self.locate(&self.key(name.into())?, need)
+    }
+
+    /// The key that has this name after the rules.
+    pub fn key<'n>(&self, name: Cow<'n, str>) -> Option<Cow<'n, str>>
+    where
+        'c: 'n,
+    {
+        self.rules.key(name, &self.forms)
+    }
+
+    /// The name that a need has if this key, after the rules, is it.
     pub fn need_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
         self.forms.need_of(key)
     }

@@ -17,7 +17,7 @@ const TIES: usize = 3;
 /// Needs that are not there, names that they may have, and twins that stand for one another.
 pub(super) fn findings<'c>(
     expected: &Expected<'_>,
-    finder: &Finder<'c>,
+    finder: &Finder<'_, 'c>,
     found: &Found<'c>,
     prefixes: &mut Prefixes,
 ) -> Vec<Finding> {

@@ -70,10 +70,11 @@ impl Prefixes {
     }
 
     /// What is said of it.
-    pub fn finding(mut self) -> Option<Finding> {
+    pub fn finding(mut self, finder: &Finder<'_, '_>) -> Option<Finding> {
         let first = self.lines.first_mut()?;
         if !self.renames.is_empty() {
-            first.text.push_str(": add");
+            first.text.push_str(": ");
+            first.text.push_str(finder.rules.add());
             first.renames = self.renames;
         }
         Some(Finding::new(Class::Prefix, self.count, self.lines))
@@ -89,7 +90,7 @@ pub(super) fn is_choice(lines: &[Line]) -> bool {
 /// most of the needs may be another module of the same kind: that is for [`renamed`](super::renamed).
 pub(super) fn findings<'c>(
     expected: &Expected<'_>,
-    finder: &Finder<'c>,
+    finder: &Finder<'_, 'c>,
     found: &mut Found<'c>,
 ) -> Prefixes {
     let mut all = Prefixes::default();
@@ -110,7 +111,7 @@ pub(super) fn findings<'c>(
         alike[0].moved(expected, finder, &missing, |id, hit| {
             found.hits.set(id, hit);
         });
-        all.lines = choice(&mut alike, &used, expected, &all_moved);
+        all.lines = choice(&mut alike, &used, expected, finder, &all_moved);
         all.count = all_moved[0].len();
         return all;
     }
@@ -122,8 +123,10 @@ pub(super) fn findings<'c>(
     });
     all.count = moved.len();
     prefix.widen(expected, &moved);
-    all.lines.push(Line::from(prefix.describe(moved.len())));
-    if let Some(rename) = prefix.rename(&used, expected, &moved) {
+    let said = prefix.describe(moved.len());
+    let said = format!("prefix: {}{said}", finder.rules.after());
+    all.lines.push(Line::from(said));
+    if let Some(rename) = prefix.rename(&used, expected, finder, &moved) {
         all.renames.push(rename);
         all.prefix = Some(prefix);
     }
@@ -146,6 +149,7 @@ fn choice(
     prefixes: &mut [Prefix],
     used: &Keys<'_>,
     expected: &Expected<'_>,
+    finder: &Finder<'_, '_>,
     all_moved: &[Vec<usize>],
 ) -> Vec<Line> {
     let place = |key: &str| match key {
@@ -155,15 +159,18 @@ fn choice(
     let pairs = prefixes.iter().zip(all_moved);
     let places = pairs.map(|(p, moved)| format!("{} ({})", place(&p.key), keys(moved.len())));
     let head = format!(
-        "prefix: what the trace needs is there {}; choose which the model is to have",
+        "prefix: {}what the trace needs is there {}; choose which the model is to have",
+        finder.rules.after(),
         places.collect::<Vec<_>>().join(" and ")
     );
     let choices = prefixes
         .iter_mut()
         .zip(all_moved)
         .filter_map(|(prefix, moved)| {
-            let mut line = Line::from(format!("  for those {}, add", place(&prefix.key)));
-            line.renames.push(prefix.rename(used, expected, moved)?);
+            let (place, add) = (place(&prefix.key), finder.rules.add());
+            let mut line = Line::from(format!("  for those {place}, {add}"));
+            let rename = prefix.rename(used, expected, finder, moved)?;
+            line.renames.push(rename);
             Some(line)
         });
     std::iter::once(Line::from(head)).chain(choices).collect()
@@ -173,7 +180,7 @@ fn choice(
 /// those of unlike prefixes last.
 fn best(
     expected: &Expected<'_>,
-    finder: &Finder<'_>,
+    finder: &Finder<'_, '_>,
     missing: &[usize],
     used: &Keys<'_>,
 ) -> Vec<Prefix> {
@@ -190,7 +197,7 @@ fn best(
             .filter_map(|need| Some((need, prefix.key_of(&need.name)?)));
         let of = keys.clone().count();
         let hits = keys.filter_map(|(need, key)| {
-            let hit = finder.locate(&key, need)?;
+            let hit = finder.locate_ruled(&key, need)?;
             let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
             (fits && !used.contains(hit.tensor.name())).then(|| hit.tensor.name())
         });
@@ -221,14 +228,15 @@ fn best(
 }
 
 /// The pairs of prefixes by which any of these needs is in the checkpoint.
-fn candidates(samples: &[Need<'_>], finder: &Finder<'_>, used: &Keys<'_>) -> BTreeSet<Prefix> {
+fn candidates(samples: &[Need<'_>], finder: &Finder<'_, '_>, used: &Keys<'_>) -> BTreeSet<Prefix> {
     // Whole names that are in the other one, and parts of both.
     let mut longest = vec![[(1, BTreeSet::new()), (1, BTreeSet::new())]; samples.len()];
     for tensor in finder.checkpoint.iter() {
         if used.contains(tensor.name()) {
             continue;
         }
-        let key = finder.need_of(tensor.name());
+        let name = finder.rules.name(tensor.name());
+        let key = finder.need_of(&name);
         for (need, longest) in samples.iter().zip(&mut longest) {
             let Some((common, bytes, whole)) = Prefix::common(&need.name, &key) else {
                 continue;
@@ -322,7 +330,7 @@ impl Prefix {
     fn moved<'c>(
         &self,
         expected: &Expected<'_>,
-        finder: &Finder<'c>,
+        finder: &Finder<'_, 'c>,
         missing: &[usize],
         mut found: impl FnMut(usize, Hit<'c>),
     ) -> Vec<usize> {
@@ -332,7 +340,7 @@ impl Prefix {
             let rest = need.name.strip_prefix(&self.need)?;
             key.truncate(self.key.len());
             key.push_str(rest);
-            found(id, finder.locate(&key, &need)?);
+            found(id, finder.locate_ruled(&key, &need)?);
             Some(id)
         });
         moved.collect()
@@ -373,12 +381,14 @@ impl Prefix {
         &mut self,
         used: &Keys<'_>,
         expected: &Expected<'_>,
+        finder: &Finder<'_, '_>,
         moved: &[usize],
     ) -> Option<Rename> {
         let (key, need) = (escape(&self.key), self.need.replace('$', "$$"));
         let touches = |head: &str| {
             let start = format!("{}{head}", self.key);
-            used.iter().any(|used| used.name().starts_with(&start))
+            let mut names = used.iter().map(|used| finder.rules.name(used.name()));
+            names.any(|name| name.starts_with(&start))
         };
         if !touches("") {
             return Rename::new(format!("^{key}"), need);
@@ -402,11 +412,11 @@ impl Prefix {
         let keys = keys(count);
         match (&*self.need, &*self.key) {
             ("", key) => {
-                format!("prefix: {keys} {start} with `{key}`, the trace has {them} without it")
+                format!("{keys} {start} with `{key}`, the trace has {them} without it")
             }
-            (need, "") => format!("prefix: {keys} {lack} the `{need}` that the trace expects"),
+            (need, "") => format!("{keys} {lack} the `{need}` that the trace expects"),
             (need, key) => {
-                format!("prefix: {keys} {start} with `{key}`, the trace expects `{need}`")
+                format!("{keys} {start} with `{key}`, the trace expects `{need}`")
             }
         }
     }

@@ -1,20 +1,25 @@
 //! The names that missing tensors may have in the checkpoint, and the renames that mend it.
 
 mod norms;
+mod said;
 
 use crate::hash::{HashMap, HashSet};
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::edit::{Behind, Edit, Kind, difference};
 use super::found::{Finder, Found};
 use super::keys::Keys;
-use super::mismatch::{Class, Finding, Line, Rename};
+use super::mismatch::{Finding, Rename};
 use super::prefix::Prefixes;
 use super::{Expected, Need, names, pieces};
+use crate::open::TensorId;
 
 /// Parts of names that are looked for, one after another.
-const EDITS: usize = 6;
+const EDITS: usize = 24;
+/// Lines that are shown of them.
+const SHOWN: usize = 12;
 /// Templates of needs that are compared with those of keys, and how many pairs that may be.
 const NEEDS: (usize, usize) = (8, 256);
 const PAIRS: usize = 1 << 20;
@@ -23,19 +28,22 @@ const TEMPLATES: usize = 1 << 12;
 /// Parts of names that are tried, and needs of one template on which they are.
 const TRIED: usize = 256;
 const SAMPLES: usize = 16;
+/// Keys of one template of which it is seen whether others have the names that they would get.
+const SEEN: usize = 256;
 /// Templates that a part has to be in which has nothing in common with the other.
 const GROUP: usize = 3;
-/// How many keys a template stands for.
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
+
+/// The keys that a template stands for.
+#[derive(Debug, Clone, Default)]
+struct Keyed {
     used: usize,
-    unused: usize,
+    unused: Vec<TensorId>,
 }
 
 /// What is missing, and where it may be.
 pub(super) struct Search<'s, 'e, 'c> {
     pub expected: &'s Expected<'e>,
-    pub finder: &'s Finder<'c>,
+    pub finder: &'s Finder<'s, 'c>,
     prefixes: &'s Prefixes,
     used: &'s Keys<'c>,
     /// Templates of missing needs, with those needs.
@@ -45,7 +53,7 @@ pub(super) struct Search<'s, 'e, 'c> {
     /// Templates of needs for which a twin stands.
     tied: HashSet<String>,
     /// Templates of keys, by the names that they have after the renames so far.
-    keys: BTreeMap<String, Count>,
+    keys: BTreeMap<String, Keyed>,
     edits: Vec<Edit>,
 }
 
@@ -64,7 +72,7 @@ struct Proposal {
 /// are for keys that another prefix has been mended in, and what mends that is said first.
 pub(super) fn findings<'c>(
     expected: &Expected<'_>,
-    finder: &Finder<'c>,
+    finder: &Finder<'_, 'c>,
     found: &Found<'c>,
     prefixes: &mut Prefixes,
 ) -> (Option<Finding>, Vec<String>) {
@@ -76,14 +84,18 @@ pub(super) fn findings<'c>(
     };
     let (lines, renames, count) = names_of(&mut search);
     let pieces = pieces::lines(&search);
-    (finding(lines, renames, count, prefixes), pieces)
+    let add = finder.rules.add();
+    (
+        said::finding(lines, (renames, add), count, prefixes),
+        pieces,
+    )
 }
 
 /// Lines that say what may be called what, the renames that mend it, and how many tensors it is.
 fn names_of(search: &mut Search<'_, '_, '_>) -> (Vec<String>, Vec<Rename>, usize) {
     let (mut lines, mut renames, mut count) = (Vec::new(), Vec::new(), 0);
     for norm in search.norms() {
-        let others = others(norm.needs.len());
+        let others = said::others(norm.needs.len());
         count += norm.needs.len();
         lines.push(format!(
             "renamed: {}{others} may end in `.{}` in the checkpoint",
@@ -96,59 +108,31 @@ fn names_of(search: &mut Search<'_, '_, '_>) -> (Vec<String>, Vec<Rename>, usize
         });
         search.take(&norm);
     }
+    let mut best = search.best();
     for _ in 0..EDITS {
-        let Some((proposal, rivals)) = search.best() else {
+        let Some((proposal, rivals)) = best else {
             break;
         };
         count += proposal.count;
         lines.push(search.line(&proposal, &rivals));
         renames.extend(proposal.rule.clone().filter(|_| rivals.is_empty()));
         search.apply(proposal, rivals);
+        best = search.best();
     }
+    let cut = lines.len().saturating_sub(SHOWN);
+    if cut > 1 {
+        lines.truncate(SHOWN);
+        lines.push(format!("  and {cut} more"));
+    }
+    lines.extend(best.map(|_| "  more may be found once these are mended".to_owned()));
     (lines, renames, count)
-}
-
-fn finding(
-    lines: Vec<String>,
-    mut renames: Vec<Rename>,
-    count: usize,
-    prefixes: &mut Prefixes,
-) -> Option<Finding> {
-    if !renames.is_empty() {
-        // One list for both: later rules see what the earlier ones made.
-        renames.splice(0..0, prefixes.take_renames());
-    }
-    let mut lines: Vec<Line> = lines.into_iter().map(Line::from).collect();
-    match &mut lines[..] {
-        [] => return None,
-        _ if renames.is_empty() => {}
-        [only] => {
-            only.text.push_str(": if so, add");
-            only.renames = renames;
-        }
-        _ => {
-            let mut last = Line::from("  if so, add".to_owned());
-            last.renames = renames;
-            lines.push(last);
-        }
-    }
-    Some(Finding::new(Class::Renamed, count, lines))
-}
-
-/// ` and 2 others` of so many altogether.
-fn others(all: usize) -> String {
-    match all - 1 {
-        0 => String::new(),
-        1 => " and 1 other".to_owned(),
-        n => format!(" and {n} others"),
-    }
 }
 
 impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
     /// `None` where there are too many templates to look for anything.
     fn new(
         expected: &'s Expected<'e>,
-        finder: &'s Finder<'c>,
+        finder: &'s Finder<'s, 'c>,
         found: &'s Found<'c>,
         prefixes: &'s Prefixes,
     ) -> Option<Self> {
@@ -174,14 +158,15 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
                 tied.insert(template.clone());
             }
         }
-        let mut keys: BTreeMap<String, Count> = BTreeMap::new();
+        let mut keys: BTreeMap<String, Keyed> = BTreeMap::new();
         for tensor in finder.checkpoint.iter() {
-            let name = prefixes.renamed(tensor.name());
+            let name = finder.rules.name(tensor.name());
+            let name = prefixes.renamed(&name);
             if names::write_template(&finder.need_of(&name), &mut template) {
                 let is_used = used.contains(tensor.name());
-                change(&mut keys, &template, |count: &mut Count| match is_used {
-                    true => count.used += 1,
-                    false => count.unused += 1,
+                change(&mut keys, &template, |keys: &mut Keyed| match is_used {
+                    true => keys.used += 1,
+                    false => keys.unused.push(tensor.id()),
                 });
             }
             if keys.len() > TEMPLATES {
@@ -201,21 +186,43 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         })
     }
 
-    /// The key that has this name after the renames so far.
-    pub fn original(&self, mut name: String) -> String {
-        for edit in self.edits.iter().rev() {
-            name = edit.key_of(&name).unwrap_or(name);
-        }
-        self.prefixes.key(&name).into_owned()
+    /// The key that has this name after the renames so far; the name itself where none has.
+    pub fn original(&self, name: String) -> String {
+        let is_there = |key: &str| self.finder.checkpoint.get(key).is_some();
+        self.key(&name, is_there).unwrap_or(name)
     }
 
-    /// Whether a need is in the checkpoint, unused, by this name.
-    fn has(&self, name: String, need: &Need<'_>) -> bool {
-        let hit = self.finder.locate(&self.original(name), need);
-        hit.is_some_and(|hit| {
-            let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
-            fits && !hit.mapped && !self.used.contains(hit.tensor.name())
-        })
+    /// The key of which this holds that has this name after the renames so far.
+    fn key(&self, name: &str, is_it: impl Fn(&str) -> bool) -> Option<String> {
+        let before = |without: Option<usize>| {
+            let (mut name, mut undone) = (name.to_owned(), Vec::new());
+            for (number, edit) in self.edits.iter().enumerate().rev() {
+                let key = edit.key_of(&name).filter(|_| without != Some(number));
+                if let Some(key) = key {
+                    undone.push(number);
+                    name = key;
+                }
+            }
+            let key = self
+                .finder
+                .key(self.prefixes.key(&name))
+                .map(Cow::into_owned);
+            (key.filter(|key| is_it(key)), undone)
+        };
+        // Of names that are as a rename makes them, some were so before it.
+        let (key, undone) = before(None);
+        key.or_else(|| undone.into_iter().find_map(|edit| before(Some(edit)).0))
+    }
+
+    /// The key by which a need is in the checkpoint, unused, if it is there by this name.
+    fn unused_key(&self, name: &str, need: &Need<'_>) -> Option<String> {
+        let is_it = |key: &str| {
+            self.finder.locate(key, need).is_some_and(|hit| {
+                let fits = hit.is_packed() || *hit.tensor.shape() == *need.shape;
+                fits && !hit.mapped && !self.used.contains(hit.tensor.name())
+            })
+        };
+        self.key(name, is_it)
     }
 
     /// The part of names by which most is found, and others by which the same is.
@@ -270,7 +277,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
 
     /// Templates of keys that nothing needs.
     pub fn unused(&self) -> impl Iterator<Item = &str> {
-        let keys = self.keys.iter().filter(|(_, count)| count.unused > 0);
+        let keys = self.keys.iter().filter(|(_, keys)| !keys.unused.is_empty());
         keys.map(|(key, _)| &**key)
     }
 
@@ -282,8 +289,10 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             key: key.to_owned(),
             behind: Behind::Any,
         };
-        // What is there for some layers is no other name of what is there for the others.
-        let is_free = |need: &&str| kind == Kind::Slip || !self.partly.contains(*need);
+        // What is there for some layers is no other name of what is there for the others, unless a
+        // library wrote only these with a module of its own around them.
+        let is_whole = kind == Kind::Slip || edit.is_wrapper();
+        let is_free = |need: &&str| is_whole || !self.partly.contains(*need);
         let fits = self.all_with(&edit).filter(is_free);
         let fits = fits.filter(|need| self.fits(&edit, need));
         let fits: Vec<String> = fits.map(str::to_owned).collect();
@@ -324,7 +333,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             let key = self.keys.get(&format!("{}{}{rest}", edit.left, edit.key));
             self.missing[need]
                 .len()
-                .min(key.map_or(0, |count| count.unused))
+                .min(key.map_or(0, |keys| keys.unused.len()))
         });
         counts.sum()
     }
@@ -339,7 +348,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             .map(|&id| self.expected.needs.get(id));
         let is_there = |need: &Need<'_>| {
             let key = edit.key_of(&need.name);
-            key.is_some_and(|key| self.has(key, need))
+            key.is_some_and(|key| self.unused_key(&key, need).is_some())
         };
         let (of, hits) = (needs.clone().count(), needs.filter(is_there).count());
         2 * hits >= of
@@ -384,34 +393,24 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
 
     /// Whether the rule leaves all keys alone that are used, and makes no name of another key.
     fn is_harmless(&self, edit: &Edit) -> bool {
-        self.keys.iter().all(|(key, count)| {
-            edit.need_of(key)
-                .is_none_or(|name| count.used == 0 && !self.keys.contains_key(&name))
+        self.keys.iter().all(|(key, keys)| {
+            let step = keys.unused.len().div_ceil(SEEN).max(1);
+            let mut unused = keys.unused.iter().step_by(step);
+            edit.need_of(key).is_none_or(|name| {
+                let is_taken = |&id| self.is_key(&name, id);
+                keys.used == 0 && !(self.keys.contains_key(&name) && unused.any(is_taken))
+            })
         })
     }
 
-    fn line(&self, proposal: &Proposal, rivals: &[Proposal]) -> String {
-        let ids = proposal.needs.iter().flat_map(|need| &self.missing[need]);
-        let all = [proposal].into_iter().chain(rivals);
-        let example = ids.copied().min().map(|id| self.expected.needs.get(id));
-        let Some(need) = example else {
-            return String::new();
-        };
-        let keys = all.filter_map(|p| Some(self.original(p.edit.key_of(&need.name)?)));
-        let keys: Vec<String> = keys.collect();
-        let same = match proposal.count {
-            0 | 1 => String::new(),
-            n => format!(", and{} in the same way", &others(n)[4..]),
-        };
-        let which = match rivals.is_empty() {
-            true => "",
-            false => ": its name does not say which",
-        };
-        format!(
-            "renamed: {} may be called {} in the checkpoint{same}{which}",
-            need.name,
-            keys.join(" or ")
-        )
+    /// Whether there is a key of this template with the numbers of that one.
+    fn is_key(&self, template: &str, numbered: TensorId) -> bool {
+        let tensor = self.finder.checkpoint.at(numbered);
+        let name = self.finder.rules.name(tensor.map_or("", |t| t.name()));
+        let (_, numbers) = names::split(&self.prefixes.renamed(&name));
+        let is_there = |key: &str| self.finder.checkpoint.get(key).is_some();
+        self.key(&names::join(template, &numbers), is_there)
+            .is_some()
     }
 
     /// Goes on as if the keys had been renamed.
@@ -429,10 +428,13 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             }
         }
         for (key, name) in taken {
-            let count = self.keys.remove(&key);
+            let keys = self.keys.remove(&key);
             // What has been found is no other need.
             if !proposal.needs.contains(&name) && is_ruled {
-                self.keys.insert(name, count.unwrap_or_default());
+                let of_name = self.keys.entry(name).or_default();
+                let keys = keys.unwrap_or_default();
+                of_name.used += keys.used;
+                of_name.unused.extend(keys.unused);
             }
         }
         if is_ruled {

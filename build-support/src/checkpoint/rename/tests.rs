@@ -1,4 +1,4 @@
-use pycandle_checkpoint::{Dtype, Need, Snapshot};
+use pycandle_checkpoint::{Dtype, Expected, Need, Snapshot, validate};
 
 use super::*;
 
@@ -230,15 +230,36 @@ fn two_keys_that_become_one_are_an_error() {
 
 #[test]
 fn a_rule_that_matches_nothing_is_a_warning() {
-    let resolved = resolve(
-        &rules(&[("a", "b"), (r"x\.", "")]),
-        &[],
-        &checkpoint(&["a"]),
-        Syntax::Attribute,
-    );
-    let warnings = resolved.expect("no collision").warnings;
+    let rules = rules(&[("a", "b"), (r"x\.", "")]);
+    let resolved = resolve(&rules, &[], &checkpoint(&["a"]), Syntax::Attribute);
+    let matched = resolved.expect("no collision").matched;
     let expected = r#"the rename ("x\\.", "") matches no key of the checkpoint"#;
-    assert_eq!(warnings, [expected]);
+    assert_eq!(idle(&rules, &matched, None, Syntax::Attribute), [expected]);
+}
+
+/// What fits under its own name needs no rule, and one that is mistyped would stay unseen.
+#[test]
+fn a_rule_that_nothing_is_read_by_is_a_warning() {
+    let (names, keys) = (needs(&["a.q", "a.k"]), checkpoint(&["a.q", "a.kk"]));
+    let rules = rules(&[(r"\.q$", ".typo"), ("kk", "l"), ("l", "k"), ("k", "k")]);
+    let resolved = resolve(&rules, &names, &keys, Syntax::Options).expect("no collision");
+    let expected = Expected {
+        needs: &names,
+        renames: &crate::checkpoint::pairs(&resolved.renames),
+        ..Expected::DEFAULT
+    };
+    let validated = validate(&expected, &keys).expect("a match");
+    let said = |fits| idle(&rules, &resolved.matched, fits, Syntax::Options);
+    let why = "changes no key that the model is read from: the checkpoint fits without it";
+    assert_eq!(
+        said(Some((&validated, &keys))),
+        [
+            format!(r"the rename --rename '\.q$=.typo' {why}"),
+            format!("the rename --rename 'k=k' {why}"),
+        ]
+    );
+    // Of what does not fit there is no telling.
+    assert_eq!(said(None), [""; 0]);
 }
 
 #[test]

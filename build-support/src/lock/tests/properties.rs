@@ -83,6 +83,8 @@ proptest! {
 
     #[test]
     fn what_is_locked_is_read_back(tensors in prop::collection::hash_map(".{0,5}", 0u16..4, 0..5),
+                                   header in ".{0,5}",
+                                   origin in prop::option::of((prop::option::of(".{1,5}"), ".{0,5}")),
                                    more in prop::collection::btree_map("[a-z]", 0u8..1, 0..2),
                                    pairs in prop::collection::vec(tensor_text(), 0..30)) {
         let mut snapshot = pycandle_checkpoint::Snapshot::default();
@@ -96,6 +98,8 @@ proptest! {
         let checkpoint = snapshot.into_checkpoint(place, place);
         let mut facts = Facts::default();
         facts.files.insert("m".into(), facts::File { bytes: 1, tensors: count });
+        facts.origin = origin.map(|(repository, commit)| pycandle_checkpoint::Origin { repository, commit });
+        facts.headers.insert("m".into(), header);
         facts.metadata = more.into_iter().map(|(key, value)| (key, value.into())).collect();
         let text = write::text(&facts, &checkpoint);
         let lock = read::parse(&text, place, place).map_err(|e| TestCaseError::fail(e.join("\n")))?;
@@ -105,7 +109,7 @@ proptest! {
 
     #[test]
     fn no_text_panics_the_reader(cuts in prop::collection::vec((any::<Index>(), any::<Index>(), ".{0,6}"), 1..4)) {
-        let text = r#"{"pycandle_lock": 1, "sha256": "00", "format": "gguf", "files": {"m": {"bytes": 9, "tensors": 4}}, "metadata": {"a": 1.5, "b": [3]}, "config": {"c": {"d": [1]}}, "weights": {"a.{0..2}.{{b": "Q4_K [2, 256]", "h": "F32 []"}}"#;
+        let text = r#"{"pycandle_lock": 1, "sha256": "00", "format": "gguf", "files": {"m": {"bytes": 9, "header": "00", "tensors": 4}}, "origin": {"repository": "o/n", "commit": "c"}, "metadata": {"a": 1.5, "b": [3]}, "config": {"c": {"d": [1]}}, "weights": {"a.{0..2}.{{b": "Q4_K [2, 256]", "h": "F32 []"}}"#;
         let mut bytes = text.as_bytes().to_vec();
         for (start, len, with) in cuts {
             let start = start.index(bytes.len() + 1);

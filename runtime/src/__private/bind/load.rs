@@ -116,6 +116,7 @@ pub fn load<M>(
             trace: expected.trace,
             needs: &needs,
             renames: expected.renames,
+            rules: None,
             config: expected.config,
             strict: expected.strict,
         },

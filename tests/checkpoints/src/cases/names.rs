@@ -4,6 +4,7 @@ use super::{AGAIN, Case, Tensors, case, config, kept, llama, named};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = renamed();
+    cases.extend(ruled());
     cases.extend(adapters());
     cases
 }
@@ -58,6 +59,66 @@ fn renamed() -> Vec<Case> {
             ],
         )
         .beside(&config(2)),
+    ]
+}
+
+/// Under rules that are right as far as they go, and of a part of the layers.
+fn ruled() -> Vec<Case> {
+    let slip = |name: &str| format!("net.{}", name.replace("model.norm", "model.norms"));
+    let of_a_layer = |name: &str| match name.contains("layers.1.") {
+        true => format!("module.{name}"),
+        false => name.to_owned(),
+    };
+    vec![
+        case(
+            "renamed_after_rules",
+            &named(llama(2, "F16"), slip),
+            &[
+                "missing: model.norm.weight",
+                "renamed: model.norm.weight may be called net.model.norms.weight in the checkpoint: if \
+                 so, add after those given RULE",
+            ],
+        )
+        .renamed(&[(r"^net\.", "")])
+        .ruled([
+            r#"rename = [("^model\\.norms\\.weight$", "model.norm.weight")]"#,
+            r#".rename("^model\\.norms\\.weight$", "model.norm.weight")"#,
+            r"--rename '^model\.norms\.weight$=model.norm.weight'",
+        ]),
+        case("fits_after_rules", &named(llama(2, "F16"), slip), &[]).renamed(&[
+            (r"^net\.", ""),
+            (r"^model\.norms\.weight$", "model.norm.weight"),
+        ]),
+        case(
+            "prefix_after_rules",
+            &named(llama(2, "F16"), |name| format!("net.{name}")),
+            &[
+                "prefix: after the renames given, 8 keys lack the `model.` that the trace expects: add \
+                 after those given RULE",
+                "everything else fits",
+            ],
+        )
+        .renamed(&[(r"^net\.(model\.)?", "")])
+        .ruled([
+            r#"rename = [("^(embed_tokens|layers|norm)\\.", "model.${1}.")]"#,
+            r#".rename("^(embed_tokens|layers|norm)\\.", "model.${1}.")"#,
+            r"--rename '^(embed_tokens|layers|norm)\.=model.${1}.'",
+        ]),
+        case(
+            "renamed_of_a_layer",
+            &named(llama(2, "F16"), of_a_layer),
+            &[
+                "missing (3): model.layers.1.* (3 keys)",
+                "renamed: model.layers.1.input_layernorm.weight may be called \
+                 module.model.layers.1.input_layernorm.weight in the checkpoint, and 2 others in the same \
+                 way: if so, add RULE",
+            ],
+        )
+        .ruled([
+            r#"rename = [("^module\\.", "")]"#,
+            r#".rename("^module\\.", "")"#,
+            r"--rename '^module\.='",
+        ]),
     ]
 }
 

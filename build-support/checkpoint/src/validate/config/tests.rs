@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Snapshot, Value};
+use crate::{Origin, Snapshot, Value};
 
 fn snapshot(config: &str) -> Checkpoint {
     let mut snapshot = Snapshot::default();
@@ -153,7 +153,9 @@ fn only_a_commit_shows_another_revision() {
     // A folder of the hub's cache is named after the commit.
     let commit = "0123456789abcdef0123456789abcdef01234567";
     let path = format!("models--a--b/snapshots/{commit}/model.safetensors");
-    let cached = Snapshot::default().into_checkpoint(path.as_ref(), "m".as_ref());
+    let mut cached = Snapshot::default();
+    cached.origin(Origin::of(path.as_ref()).expect("a commit"));
+    let cached = cached.into_checkpoint("w/lock.json".as_ref(), "m".as_ref());
     let trace = format!(r#"{{"_commit_hash": "{commit}"}}"#);
     assert_eq!(lines(&trace, &cached), [""; 0]);
     assert_eq!(lines(r#"{"_commit_hash": "abc"}"#, &cached).len(), 1);

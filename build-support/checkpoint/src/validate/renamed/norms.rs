@@ -3,7 +3,7 @@
 use crate::hash::HashSet;
 use std::collections::BTreeSet;
 
-use super::{Count, Search, leaf};
+use super::{Keyed, Search, leaf};
 
 /// What the two tensors of a norm are called, and what else.
 pub(super) const NORMS: &[(&str, &[&str])] = &[
@@ -22,11 +22,11 @@ impl Search<'_, '_, '_> {
     /// Missing tensors of norms that are there by other words, where no key that is used has the word,
     /// and no key that has it would become another.
     pub(super) fn norms(&self) -> Vec<Norm> {
-        let leaves = |is: fn(&Count) -> bool| -> BTreeSet<&str> {
-            let keys = self.keys.iter().filter(|(_, count)| is(count));
+        let leaves = |is: fn(&Keyed) -> bool| -> BTreeSet<&str> {
+            let keys = self.keys.iter().filter(|(_, keys)| is(keys));
             keys.map(|(key, _)| leaf(key)).collect()
         };
-        let (unused, used) = (leaves(|c| c.unused > 0), leaves(|c| c.used > 0));
+        let (unused, used) = (leaves(|k| !k.unused.is_empty()), leaves(|k| k.used > 0));
         let words = NORMS
             .iter()
             .flat_map(|(leaf, words)| words.iter().map(move |word| (*leaf, *word)));
@@ -37,7 +37,8 @@ impl Search<'_, '_, '_> {
                 let need = self.expected.needs.get(id);
                 let module = need.name.strip_suffix(own);
                 module.is_some_and(|module| {
-                    need.shape.len() == 1 && self.has(format!("{module}{word}"), &need)
+                    let key = format!("{module}{word}");
+                    need.shape.len() == 1 && self.unused_key(&key, &need).is_some()
                 })
             });
             let mut needs: Vec<usize> = ids.collect();

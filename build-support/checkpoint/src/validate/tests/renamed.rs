@@ -1,6 +1,7 @@
 //! Names that are not those of the trace, and the renames that are proposed.
 
 use super::*;
+use regex::Regex;
 
 /// A norm and two matrices below each of these modules.
 fn encoder(modules: &[&str]) -> Vec<(String, Vec<usize>)> {
@@ -21,24 +22,15 @@ fn old(name: &str) -> String {
     name.replace("LayerNorm.bias", "LayerNorm.beta")
 }
 
-/// What a report proposes, applied to a key as the front ends do; patterns of this test are a prefix
-/// or an ending.
+/// What a report proposes, applied to a key as the front ends do.
 fn applied(mismatch: &Mismatch, key: &str) -> String {
     let lines = mismatch.findings().iter().flat_map(|f| &f.lines);
-    lines
-        .flat_map(|line| &line.renames)
-        .fold(key.to_owned(), |key, rule| {
-            let (pattern, with) = (rule.pattern.replace('\\', ""), &rule.replacement);
-            match (pattern.strip_prefix('^'), pattern.strip_suffix('$')) {
-                (Some(start), None) => key
-                    .strip_prefix(start)
-                    .map_or(key.clone(), |rest| format!("{with}{rest}")),
-                (None, Some(end)) => key
-                    .strip_suffix(end)
-                    .map_or(key.clone(), |rest| format!("{rest}{with}")),
-                _ => panic!("{rule}"),
-            }
-        })
+    let mut name = key.to_owned();
+    for rule in lines.flat_map(|line| &line.renames) {
+        let pattern = Regex::new(&rule.pattern).expect("a pattern");
+        name = pattern.replace_all(&name, &*rule.replacement).into_owned();
+    }
+    name
 }
 
 #[test]
@@ -153,4 +145,151 @@ fn one_key_is_proposed_for_one_name() {
         found.iter().all(|line| !line.contains("rename")),
         "{found:?}"
     );
+}
+
+/// Takes a prefix off, as the rule `^net\\.` does.
+#[derive(Debug)]
+struct Without(&'static str);
+
+impl Rules for Without {
+    fn name<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        key.strip_prefix(self.0).unwrap_or(key).into()
+    }
+}
+
+/// What is said of a file under a rule; what is proposed behind the rule mends all of it.
+#[track_caller]
+fn mended(
+    rule: Option<&Without>,
+    params: &[(String, Vec<usize>)],
+    file: &[(String, Vec<usize>)],
+) -> Vec<String> {
+    let needs = needs(params);
+    let keys = file.iter().map(|(key, _)| &**key);
+    let keys = keys.filter_map(|key| Some((rule?.name(key), key)));
+    let keys: Vec<_> = keys.collect();
+    let there = keys
+        .iter()
+        .filter(|(name, _)| params.iter().any(|(need, _)| need == name));
+    let renames: Vec<(&str, &str)> = there.map(|(name, key)| (&**name, *key)).collect();
+    let expected = Expected {
+        needs: &needs,
+        renames: &renames,
+        rules: rule.map(|rule| rule as &dyn Rules),
+        ..Expected::DEFAULT
+    };
+    let mismatch = validate(&expected, &checkpoint(&tensors(file))).expect_err("other names");
+    for ((name, _), (key, _)) in params.iter().zip(file) {
+        let key = rule.map_or(Cow::Borrowed(&**key), |rule| rule.name(key));
+        assert_eq!(&applied(&mismatch, &key), name, "{mismatch}");
+    }
+    let lines = mismatch.findings().iter().flat_map(|f| &f.lines);
+    let lines = lines.map(ToString::to_string);
+    lines
+        .skip_while(|line| !line.contains(": ") || line.starts_with("missing"))
+        .collect()
+}
+
+#[test]
+fn what_is_proposed_comes_behind_the_rules_that_there_are() {
+    let params = llama(3);
+    let file = super::renamed(&params, |name| {
+        format!("net.{}", name.replace("embed", "embd"))
+    });
+    assert_eq!(
+        mended(Some(&Without("net.")), &params, &file),
+        [
+            "renamed: model.embed_tokens.weight may be called net.model.embd_tokens.weight in the \
+             checkpoint: if so, add after those given \
+             rename = [(\"^model\\\\.embd_tokens\\\\.weight$\", \"model.embed_tokens.weight\")]"
+        ]
+    );
+    // A rule that takes too much or too little off.
+    let body = &params[..7];
+    let file = super::renamed(body, |name| format!("model.{name}"));
+    assert_eq!(
+        mended(Some(&Without("model.model.")), body, &file),
+        [
+            "prefix: after the renames given, 7 keys lack the `model.` that the trace expects: \
+             add after those given rename = [(\"^\", \"model.\")]"
+        ]
+    );
+    let file = super::renamed(body, |name| format!("a.b.{name}"));
+    assert_eq!(
+        mended(Some(&Without("a.")), body, &file),
+        [
+            "prefix: after the renames given, 7 keys start with `b.`, the trace has them without it: \
+             add after those given rename = [(\"^b\\\\.\", \"\")]"
+        ]
+    );
+}
+
+/// A prefix before the keys of one layer, or missing from them, is no other module.
+#[test]
+fn a_prefix_of_some_layers_is_found() {
+    let params = llama(4);
+    let some = |change: fn(&str) -> String| {
+        super::renamed(&params, |name| match name.contains("layers.2.") {
+            true => change(name),
+            false => name.to_owned(),
+        })
+    };
+    for (change, rule, key) in [
+        (
+            (|name| format!("module.{name}")) as fn(&str) -> String,
+            r#"("^module\\.", "")"#,
+            "module.model.layers.2.mlp.gate_proj.weight",
+        ),
+        (
+            |name| name["model.".len()..].to_owned(),
+            r#"("^(layers)\\.", "model.${1}.")"#,
+            "layers.2.mlp.gate_proj.weight",
+        ),
+        (
+            |name| format!("model.{name}"),
+            r#"("^model\\.model\\.", "model.")"#,
+            "model.model.layers.2.mlp.gate_proj.weight",
+        ),
+    ] {
+        let said = format!(
+            "renamed: model.layers.2.mlp.gate_proj.weight may be called {key} in the checkpoint, \
+             and 1 other in the same way: if so, add rename = [{rule}]"
+        );
+        assert_eq!(mended(None, &params, &some(change)), [said]);
+    }
+    // One of them has a name that others have once they are mended.
+    let file = super::renamed(&params, |name| match name {
+        "lm_head.weight" => format!("model.{name}"),
+        name if name.contains("layers.2.") => format!("model.{name}"),
+        name => name.to_owned(),
+    });
+    assert_eq!(mended(None, &params, &file).len(), 3);
+    // What would be a second tensor of one name is another module of the same kind.
+    let mut file = params.clone();
+    let layer = |n: &'static str| params.iter().filter(move |(name, _)| name.contains(n));
+    file.retain(|(name, _)| !name.contains("layers.2."));
+    let other = |name: &str| format!("draft.{name}");
+    file.extend(
+        layer("layers.2.")
+            .chain(layer("layers.1."))
+            .map(|(n, s)| (other(n), s.clone())),
+    );
+    let text = refusal(&params, &file);
+    assert!(!text.contains("rename"), "{text}");
+}
+
+/// Every name that is near another is said in one run, and the rest counted.
+#[test]
+fn many_slips_are_mended_at_once() {
+    let words = [
+        "alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel",
+    ];
+    let names = words
+        .iter()
+        .flat_map(|a| words.iter().map(move |b| format!("{a}.{b}_proj.weight")));
+    let params: Vec<_> = names.take(20).map(|name| (name, vec![4, 4])).collect();
+    let file = super::renamed(&params, |name| name.replace("_proj", "_prj"));
+    let lines = mended(None, &params, &file);
+    assert_eq!(lines.len(), 14, "{lines:?}");
+    assert_eq!(lines[12], "  and 8 more");
 }
