@@ -216,6 +216,10 @@ fn sizes(compared: &Compared) -> Vec<(String, String)> {
     };
     let all = kinds.iter().filter_map(|(name, unit)| {
         let difference = compared.differences.iter().find(|d| d.name == *name)?;
+        let is_size = |value: &Json| unit.is_empty() || value.is_number();
+        if !is_size(&difference.file) || !is_size(&difference.trace) {
+            return None;
+        }
         Some((text(&difference.file, unit), text(&difference.trace, unit)))
     });
     all.take(2).collect()
