@@ -10,8 +10,7 @@ mod rename;
 use std::path::{Path, PathBuf};
 
 use pycandle_checkpoint::{
-    Checkpoint, Expected, Located, Mismatch, Need, Needs, Rules, Validated, config_facts, locate,
-    validate,
+    Checkpoint, Expected, Located, Mismatch, Need, Needs, Validated, config_facts, locate, validate,
 };
 
 use crate::config::Config;
@@ -97,12 +96,12 @@ impl Beside<'_> {
     /// What the checkpoint has of what the model needs, whether or not it fits.
     pub fn locate(&self) -> Located<'_> {
         let renames = pairs(&self.checked.renames);
-        let rules = (!self.rules.is_empty()).then_some(InOrder(&self.rules));
+        let rules = InOrder(&self.rules);
         let expected = Expected {
             trace: self.trace,
             needs: &*self.needs,
             renames: &renames,
-            rules: rules.as_ref().map(|rules| rules as &dyn Rules),
+            rules: Some(&rules),
             ..Expected::DEFAULT
         };
         locate(&expected, &self.checkpoint)
@@ -181,13 +180,12 @@ fn judge(trace: &Trace<'_>, opened: &lock::Opened, config: &Config) -> Result<Ju
     let needs = &*trace.needs;
     let resolved = rename::resolve(&config.renames, needs, checkpoint, config.syntax)
         .map_err(|lines| Error::renames(lines.join("\n")))?;
-    let is_any = resolved.matched.contains(&true);
-    let rules = is_any.then_some(InOrder(&config.renames));
+    let rules = InOrder(&config.renames);
     let expected = Expected {
         trace: &trace.file,
         needs,
         renames: &pairs(&resolved.renames),
-        rules: rules.as_ref().map(|rules| rules as &dyn Rules),
+        rules: Some(&rules),
         config: trace.facts.as_deref(),
         strict: config.strict,
     };

@@ -94,11 +94,19 @@ pub fn rule(text: &str) -> Result<RenameRule, String> {
     let (pattern, replacement) = text
         .split_once('=')
         .ok_or("expected a regular expression, `=`, and what stands for its matches")?;
-    RenameRule::new(pattern, replacement).map_err(|why| match replacement.contains('=') {
-        true => format!(
-            "{why}; the first `=` ends the pattern, write `\\x3D` for one that belongs to it"
-        ),
-        false => why,
+    RenameRule::new(pattern, replacement).map_err(|why| {
+        if pattern.ends_with("(?") || pattern.ends_with("(?<") {
+            return format!(
+                "`{pattern}=…` looks around, which regular expressions here do not: make a group of what \
+                 stands there, and put it back with `${{1}}`"
+            );
+        }
+        match replacement.contains('=') {
+            true => format!(
+                "{why}; the first `=` ends the pattern, write `\\x3D` for one that belongs to it"
+            ),
+            false => why,
+        }
     })
 }
 

@@ -157,15 +157,26 @@ fn extract(args: &Args) -> Result<(Written, Vec<String>), Stop> {
 }
 
 /// A flag that is set when the user or the system asks the program to end. A terminal that is closed
-/// asks nothing: whoever ran it with `nohup` wants it to go on, and what another leaves behind the
-/// next run removes.
+/// asks for it where that is not to be ignored, as with `nohup`.
 fn watch_signals() -> Result<Arc<AtomicBool>, String> {
     let cancelled = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    let hangup = hangup_ends().then_some(HANGUP);
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         signal_hook::flag::register(signal, Arc::clone(&cancelled))
             .map_err(|error| format!("cannot watch for signals: {error}"))?;
     }
     Ok(cancelled)
+}
+
+/// The number of SIGHUP where [`hangup_ends`] can tell.
+const HANGUP: i32 = 1;
+
+/// Whether a hangup ends the program, as Linux says it; elsewhere the system is left to decide.
+fn hangup_ends() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 << (HANGUP - 1) == 0)
 }
 
 /// A bar on stderr; it shows nothing when that is no terminal.

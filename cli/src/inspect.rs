@@ -88,6 +88,9 @@ fn inspect(args: &Args) -> Result<Outcome, Report> {
         (None, None) => Ok(Outcome::Broken(
             "name the manifest that was recorded, or a checkpoint with --weights".to_owned(),
         )),
+        (None, Some(_)) if !args.rename.is_empty() => Ok(Outcome::Broken(
+            "--rename gives keys the names that a manifest has: name the manifest too".to_owned(),
+        )),
         (None, Some(weights)) => {
             let opened = lock::open(weights, weights)?;
             Ok(show(args, None, Some(&View::alone(&opened))))

@@ -1,7 +1,7 @@
 //! How a command ends, and how it speaks.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use pycandle_build::{Report, Syntax};
 use pycandle_checkpoint::Mismatch;
@@ -68,9 +68,17 @@ pub fn mismatch(mismatch: &Mismatch) -> Vec<Value> {
     findings.collect()
 }
 
-/// Prints a result to stdout. A reader that has gone away is not an error.
+/// Prints a result to stdout. A reader that has gone away is not an error; where the result is lost
+/// for another reason, such as a full disk, the program ends.
 pub fn print(text: impl Display) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let mut stdout = std::io::stdout().lock();
+    let printed = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    if let Err(error) = printed
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        print_error(format_args!("cannot write to stdout: {error}"));
+        std::process::exit(2);
+    }
 }
 
 /// Says on stderr what is going on, if somebody watches.

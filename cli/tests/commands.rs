@@ -298,14 +298,42 @@ fn files_in_the_wrong_place_are_named() {
             .is_some_and(|text| text.contains("none.safetensors")),
         "{error}"
     );
-    let rule = "--rename=(?=lm)=b";
-    let args = [
-        "codegen",
-        "--manifest",
-        manifest,
-        "--weights",
-        weights,
-        rule,
-    ];
-    check(&args, 2, r"the first `=` ends the pattern, write `\x3D`");
+    for (rule, said) in [
+        (
+            "--rename=(a=b)=c",
+            r"the first `=` ends the pattern, write `\x3D`",
+        ),
+        (
+            "--rename=(?=lm)=b",
+            "looks around, which regular expressions here do not",
+        ),
+    ] {
+        let args = [
+            "codegen",
+            "--manifest",
+            manifest,
+            "--weights",
+            weights,
+            rule,
+        ];
+        check(&args, 2, said);
+    }
+    let args = ["inspect", "--weights", weights, "--rename", "a=b"];
+    check(&args, 2, "name the manifest too");
+}
+
+/// A result that is lost is no success.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told() {
+    let manifest = fixture("tiny_manifest.json");
+    let full = std::fs::File::create("/dev/full").expect("a device");
+    let output = Command::new(env!("CARGO_BIN_EXE_cargo-pycandle"))
+        .args(["inspect", path(&manifest)])
+        .stdout(full)
+        .output()
+        .expect("the program runs");
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("cannot write to stdout"), "{error}");
 }

@@ -286,7 +286,8 @@ fn a_killed_run_leaves_a_part_that_the_next_one_removes() {
 #[cfg(unix)]
 #[test]
 fn a_cancelled_run_leaves_nothing() {
-    for signal in ["INT", "TERM"] {
+    let hangup = cfg!(target_os = "linux").then_some("HUP");
+    for signal in ["INT", "TERM"].into_iter().chain(hangup) {
         let (source, target) = (folder(), folder());
         let (manifest, weights) = large(source.path(), 4);
         let out = target.path().join("out.safetensors");

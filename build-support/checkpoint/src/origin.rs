@@ -145,6 +145,6 @@ mod tests {
         symlink("b", folder.path().join("a")).expect("a link");
         symlink("a", folder.path().join("b")).expect("a link");
         assert_eq!(hops(&folder.path().join("a")).len(), LINKS);
-        assert_eq!(hops(&folder.path().join("no/such")), [PathBuf::new(); 0]);
+        assert!(hops(&folder.path().join("no/such")).is_empty());
     }
 }

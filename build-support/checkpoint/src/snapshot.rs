@@ -11,16 +11,20 @@ use crate::origin::Origin;
 /// What headers said, put together by hand; it becomes a [`Checkpoint`] that no file backs.
 ///
 /// ```
-/// use pycandle_checkpoint::{Dtype, Snapshot, Value};
+/// use pycandle_checkpoint::{Dtype, Origin, Snapshot, Value};
 /// let mut snapshot = Snapshot::default();
 /// snapshot.tensor("bias", Dtype::F32, &[2])?;
 /// snapshot.metadata("format", Value::Text("pt".into()));
 /// snapshot.config(r#"{"hidden_size": 2}"#);
 /// snapshot.gguf(false);
+/// let (repository, commit) = (Some("org/model".to_owned()), "0123abcd".to_owned());
+/// snapshot.origin(Origin { repository, commit });
 /// let path = std::path::Path::new("model.safetensors.lock.json");
 /// let checkpoint = snapshot.into_checkpoint(path, path);
 /// assert_eq!(checkpoint.get("bias").map(|bias| bias.bytes()), Some(8));
 /// assert!(checkpoint.is_snapshot());
+/// let origin = checkpoint.origin().map(|origin| origin.to_string());
+/// assert_eq!(origin.as_deref(), Some("org/model at commit 0123abcd"));
 /// # Ok::<(), String>(())
 /// ```
 #[derive(Debug, Default)]

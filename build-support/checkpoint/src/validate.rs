@@ -25,6 +25,7 @@ mod renamed;
 mod rules;
 mod similar;
 mod sources;
+mod tied;
 
 use crate::open::{Checkpoint, Tensor};
 
@@ -152,6 +153,7 @@ pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Vali
     found.find_scales(expected, &finder);
     found.share(expected);
     findings.extend(missing::findings(expected, &finder, &found, &mut prefixes));
+    findings.extend(tied::findings(expected, &finder, &found));
     findings.extend(prefixes.finding(&finder));
     findings.extend(compare::findings(expected, &found));
     let mut compared = config::compare(expected, checkpoint);

@@ -172,16 +172,7 @@ pub(super) fn resolve(
         return Ok(Resolved::default());
     }
     let mut rules = Rules::new(rules, checkpoint);
-    // What is renamed, half a million of which are held by a hash of what they become.
-    let mut renamed: Vec<(u32, TensorId)> = Vec::new();
-    for tensor in checkpoint.iter() {
-        let name = rules.name(tensor.name());
-        if name != tensor.name() {
-            renamed.push((rules.hash(&name), tensor.id()));
-        }
-    }
-    renamed.sort_unstable();
-    let twice = rules.twice(&renamed);
+    let twice = rules.twice();
     if !twice.is_empty() {
         let mut lines = vec![
             "rename rules make one name of several keys".to_owned(),
@@ -191,7 +182,6 @@ pub(super) fn resolve(
         lines.extend(cut(collisions(&twice, rules.rules, syntax)));
         return Err(lines);
     }
-    drop(renamed);
     let keys = rules.keys(needs);
     Ok(Resolved {
         renames: templates(needs, &keys),
@@ -221,14 +211,20 @@ pub(super) fn idle(
             });
         }
     }
-    let rules = rules.iter().zip(matched).zip(serves);
-    let idle = rules.filter_map(|((rule, matched), serves)| {
-        let why = match matched {
-            false => "matches no key of the checkpoint",
-            true if fits.is_some() && !serves => {
+    // A rule that only moves a key out of the way of another serves too.
+    let makes_room = |number: usize, checkpoint: &Checkpoint| {
+        let mut others = rules.to_vec();
+        others.remove(number);
+        !Rules::new(&others, checkpoint).twice().is_empty()
+    };
+    let all = rules.iter().zip(matched).zip(serves).enumerate();
+    let idle = all.filter_map(|(number, ((rule, matched), serves))| {
+        let why = match (matched, fits) {
+            (false, _) => "matches no key of the checkpoint",
+            (true, Some((_, checkpoint))) if !serves && !makes_room(number, checkpoint) => {
                 "changes no key that the model is read from: the checkpoint fits without it"
             }
-            true => return None,
+            _ => return None,
         };
         Some(format!("the rename {} {why}", rule.shown(syntax)))
     });
@@ -263,9 +259,18 @@ impl<'r, 'c> Rules<'r, 'c> {
         self.hasher.hash_one(name) as u32
     }
 
-    /// The names that several keys have afterwards, with those keys; `renamed` is sorted.
-    fn twice(&mut self, renamed: &[(u32, TensorId)]) -> BTreeMap<String, BTreeSet<&'c str>> {
+    /// The names that several keys have afterwards, with those keys.
+    fn twice(&mut self) -> BTreeMap<String, BTreeSet<&'c str>> {
         let checkpoint = self.checkpoint;
+        // What is renamed, half a million of which are held by a hash of what they become.
+        let mut renamed: Vec<(u32, TensorId)> = Vec::new();
+        for tensor in checkpoint.iter() {
+            let name = self.name(tensor.name());
+            if name != tensor.name() {
+                renamed.push((self.hash(&name), tensor.id()));
+            }
+        }
+        renamed.sort_unstable();
         let mut twice: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for alike in renamed.chunk_by(|a, b| a.0 == b.0) {
             let keys = alike.iter().map(|&(_, id)| key(checkpoint, id));

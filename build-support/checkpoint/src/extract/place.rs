@@ -33,7 +33,8 @@ impl Place {
         let name = out.file_name().and_then(|name| name.to_str());
         let stem = name.and_then(|name| name.strip_suffix(END));
         let Some(stem) = stem.filter(|stem| !stem.is_empty() && !out.is_dir()) else {
-            let text = "the output is named `<something>.safetensors`, in a folder that exists";
+            let text =
+                "the output has to be named `<something>.safetensors`, in a folder that exists";
             return Err(vec![text.into()]);
         };
         let place = Self {

@@ -48,7 +48,7 @@ pub(super) fn conclude(
     };
     let (missing, renamed): (usize, usize) = (count(Class::Missing), count(Class::Renamed));
     let mut sizes = sizes(compared);
-    if sizes.is_empty() && missing > renamed {
+    if sizes.is_empty() && missing > renamed && !has_room(expected, checkpoint, found) {
         sizes.extend(layers(expected, found));
     }
     if !sizes.is_empty() {
@@ -86,8 +86,10 @@ pub(super) fn conclude(
         ));
     }
     if classes == [Class::Prefix] {
+        let lines = || findings.iter().flat_map(|finding| &finding.lines);
         let is_choice = findings.iter().any(|finding| is_choice(&finding.lines));
-        return (!is_choice).then(|| "everything else fits".to_owned());
+        let is_mended = lines().any(|line| !line.renames.is_empty());
+        return (is_mended && !is_choice).then(|| "everything else fits".to_owned());
     }
     if classes.contains(&Class::Renamed) && missing <= renamed {
         return None;
@@ -144,20 +146,7 @@ fn as_stored(
     if !whole || checkpoint.is_gguf() {
         return None;
     }
-    // What nothing needs has to be enough for what is missing.
-    let size = |shape: &[usize]| {
-        shape
-            .iter()
-            .fold(1, |size: u128, n| size.saturating_mul(*n as u128))
-    };
-    let unneeded = extra::unneeded(found);
-    let weights = unneeded
-        .iter()
-        .filter(|tensor| !is_table(tensor.name(), tensor.shape()));
-    let there: u128 = weights.map(|tensor| size(tensor.shape())).sum();
-    let missing = found.missing().into_iter().map(|id| expected.needs.get(id));
-    let missing = missing.filter(|need| need.tied_to.is_none());
-    if there < missing.map(|need| size(need.shape)).sum() {
+    if !has_room(expected, checkpoint, found) {
         return None;
     }
     let folder = folder(checkpoint, compared).unwrap_or_else(|| "FOLDER".to_owned());
@@ -167,6 +156,26 @@ fn as_stored(
          without `--no-goldens`, and take the safetensors file with the model's names that it writes \
          beside the manifest"
     ))
+}
+
+/// Whether what nothing needs is enough for what is missing.
+fn has_room(expected: &Expected<'_>, checkpoint: &Checkpoint, found: &Found<'_>) -> bool {
+    let size = |shape: &[usize]| {
+        shape
+            .iter()
+            .fold(1, |size: u128, n| size.saturating_mul(*n as u128))
+    };
+    if checkpoint.is_gguf() {
+        return false;
+    }
+    let unneeded = extra::unneeded(found);
+    let weights = unneeded
+        .iter()
+        .filter(|tensor| !is_table(tensor.name(), tensor.shape()));
+    let there: u128 = weights.map(|tensor| size(tensor.shape())).sum();
+    let missing = found.missing().into_iter().map(|id| expected.needs.get(id));
+    let missing = missing.filter(|need| need.tied_to.is_none());
+    there >= missing.map(|need| size(need.shape)).sum()
 }
 
 /// Whether it is computed and no weight: positions, frequencies of them, a mask.

@@ -2,11 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::hash::HashMap;
-
 use super::Expected;
 use super::found::{Finder, Found};
-use super::hits::Hit;
 use super::mismatch::{Class, Finding};
 use super::prefix::Prefixes;
 use super::renamed;
@@ -14,7 +11,7 @@ use super::renamed;
 /// Ties of missing needs that are shown.
 const TIES: usize = 3;
 
-/// Needs that are not there, names that they may have, and twins that stand for one another.
+/// Needs that are not there, and names that they may have.
 pub(super) fn findings<'c>(
     expected: &Expected<'_>,
     finder: &Finder<'_, 'c>,
@@ -47,34 +44,6 @@ pub(super) fn findings<'c>(
         }
         findings.push(finding);
         findings.extend(renamed);
-    }
-    let groups = expected.needs.iter().enumerate();
-    let groups = groups.map(|(id, need)| (need.tied_to.unwrap_or(id), need.name));
-    let pairs = || groups.clone().zip(found.hits.iter());
-    let is_tied = |hit: &Option<Hit<'_>>| hit.is_some_and(|hit| hit.tied);
-    let absent = pairs().filter(|(_, hit)| is_tied(hit));
-    // By the first of each group that is not whole, the twin that is there.
-    let mut twins: HashMap<usize, Option<Cow<'_, str>>> = absent
-        .clone()
-        .map(|((group, _), _)| (group, None))
-        .collect();
-    for ((group, name), hit) in pairs() {
-        if let Some(twin) = twins.get_mut(&group)
-            && hit.is_some()
-            && !is_tied(&hit)
-        {
-            twin.get_or_insert(name);
-        }
-    }
-    let tied = absent.filter_map(|((group, name), _)| {
-        let twin = twins.get(&group)?.as_deref()?;
-        Some(format!(
-            "tied: {name} is absent; it is tied to {twin} in the trace: ok"
-        ))
-    });
-    let count = tied.clone().count();
-    if count > 0 {
-        findings.push(Finding::new(Class::Tied, count, tied));
     }
     findings
 }

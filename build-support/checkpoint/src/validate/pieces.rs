@@ -63,6 +63,12 @@ pub(super) fn lines(search: &Search<'_, '_, '_>) -> Vec<String> {
             continue;
         };
         if let Some(place) = places.get_mut(&(start, leaf, others(tensor.shape()))) {
+            // A rule that is added sees what those given make of it.
+            let ruled = search.finder.rules.name(&name);
+            let name = match *ruled == *name {
+                true => name.clone(),
+                false => format!("{name} ({ruled} after the renames given)"),
+            };
             place.keys.push(Part {
                 name,
                 shape: tensor.shape(),

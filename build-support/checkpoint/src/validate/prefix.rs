@@ -376,7 +376,7 @@ impl Prefix {
     }
 
     /// The rule that renames the keys; `None` where no short one leaves the keys alone that are used
-    /// as they are.
+    /// as they are, and makes no name of two.
     fn rename(
         &mut self,
         used: &Keys<'_>,
@@ -390,7 +390,7 @@ impl Prefix {
             let mut names = used.iter().map(|used| finder.rules.name(used.name()));
             names.any(|name| name.starts_with(&start))
         };
-        if !touches("") {
+        if !touches("") && self.is_harmless(finder) {
             return Rename::new(format!("^{key}"), need);
         }
         // What moves is told from what stays by the segment behind the prefix.
@@ -401,7 +401,24 @@ impl Prefix {
         let names = heads.iter().map(|head| escape(head.trim_end_matches('.')));
         let names = names.collect::<Vec<_>>().join("|");
         self.heads = heads.into_iter().collect();
-        Rename::new(format!(r"^{key}({names})\."), format!("{need}${{1}}."))
+        let rule = Rename::new(format!(r"^{key}({names})\."), format!("{need}${{1}}."));
+        rule.filter(|_| self.is_harmless(finder))
+    }
+
+    /// Whether no key that moves gets the name of one that stays.
+    fn is_harmless(&self, finder: &Finder<'_, '_>) -> bool {
+        let moved = |name: &str| {
+            let rest = name.strip_prefix(&*self.key)?;
+            self.moves(rest).then(|| format!("{}{rest}", self.need))
+        };
+        finder.checkpoint.iter().all(|tensor| {
+            let name = moved(&finder.rules.name(tensor.name()));
+            name.is_none_or(|name| {
+                let key = finder.key(Cow::Borrowed(&name));
+                let other = key.and_then(|key| finder.checkpoint.get(&key));
+                other.is_none() || moved(&name).is_some()
+            })
+        })
     }
 
     fn describe(&self, count: usize) -> String {

@@ -1,10 +1,10 @@
 //! The names that missing tensors may have in the checkpoint, and the renames that mend it.
 
+mod apply;
 mod norms;
 mod said;
 
-use crate::hash::{HashMap, HashSet};
-use std::borrow::Cow;
+use crate::hash::HashSet;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -32,12 +32,16 @@ const SAMPLES: usize = 16;
 const SEEN: usize = 256;
 /// Templates that a part has to be in which has nothing in common with the other.
 const GROUP: usize = 3;
+/// How many of those with such a part have to be there by it: so many of so many.
+const MOST: (usize, usize) = (3, 4);
 
 /// The keys that a template stands for.
 #[derive(Debug, Clone, Default)]
 struct Keyed {
     used: usize,
     unused: Vec<TensorId>,
+    /// Whether it is a name that only the renames so far give.
+    moved: bool,
 }
 
 /// What is missing, and where it may be.
@@ -55,6 +59,8 @@ pub(super) struct Search<'s, 'e, 'c> {
     /// Templates of keys, by the names that they have after the renames so far.
     keys: BTreeMap<String, Keyed>,
     edits: Vec<Edit>,
+    /// Tensors of norms by the word that they have here.
+    words: Vec<(&'static str, &'static str)>,
 }
 
 /// A part of names that may be another, and what it would find.
@@ -63,7 +69,9 @@ struct Proposal {
     kind: Kind,
     /// The templates of needs that it finds.
     needs: Vec<String>,
+    /// How many those are; of the one that is taken, which.
     count: usize,
+    found: Vec<(usize, TensorId)>,
     /// What renames the keys, where there is reason enough to show it.
     rule: Option<Rename>,
 }
@@ -95,18 +103,18 @@ pub(super) fn findings<'c>(
 fn names_of(search: &mut Search<'_, '_, '_>) -> (Vec<String>, Vec<Rename>, usize) {
     let (mut lines, mut renames, mut count) = (Vec::new(), Vec::new(), 0);
     for norm in search.norms() {
-        let others = said::others(norm.needs.len());
-        count += norm.needs.len();
+        let others = said::others(norm.found.len());
+        count += norm.found.len();
         lines.push(format!(
             "renamed: {}{others} may end in `.{}` in the checkpoint",
-            search.expected.needs.get(norm.needs[0]).name,
+            search.expected.needs.get(norm.found[0].0).name,
             norm.word
         ));
         renames.push(Rename {
             pattern: format!(r"\.{}$", norm.word),
             replacement: format!(".{}", norm.leaf),
         });
-        search.take(&norm);
+        search.apply_word(norm);
     }
     let mut best = search.best();
     for _ in 0..EDITS {
@@ -183,6 +191,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             tied,
             keys,
             edits: Vec::new(),
+            words: Vec::new(),
         })
     }
 
@@ -203,11 +212,16 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
                     name = key;
                 }
             }
-            let key = self
-                .finder
-                .key(self.prefixes.key(&name))
-                .map(Cow::into_owned);
-            (key.filter(|key| is_it(key)), undone)
+            let worded = self.words.iter().filter_map(|(own, word)| {
+                let module = name.strip_suffix(own)?;
+                module.ends_with('.').then(|| format!("{module}{word}"))
+            });
+            let mut names = std::iter::once(name.clone()).chain(worded);
+            let key = names.find_map(|name| {
+                let key = self.finder.key(self.prefixes.key(&name))?;
+                is_it(&key).then(|| key.into_owned())
+            });
+            (key, undone)
         };
         // Of names that are as a rename makes them, some were so before it.
         let (key, undone) = before(None);
@@ -223,6 +237,12 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             })
         };
         self.key(name, is_it)
+    }
+
+    /// The tensor of [`Self::unused_key`].
+    fn unused_tensor(&self, name: &str, need: &Need<'_>) -> Option<TensorId> {
+        let key = self.unused_key(name, need)?;
+        Some(self.finder.locate(&key, need)?.tensor.id())
     }
 
     /// The part of names by which most is found, and others by which the same is.
@@ -260,18 +280,34 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
                 true => Kind::Slip,
                 false => Kind::of(a, b),
             };
-            if kind == Kind::Other && needs.len() < GROUP {
+            if kind == Kind::Other && needs.len() < 2 {
                 continue;
             }
             tried += 1;
-            all.extend(self.proposal((left, a, b), kind));
+            all.extend(self.proposal((left, a, b), kind, SEEN));
         }
         all.sort_by_key(|p| (Reverse(p.count), p.kind, p.edit.clone()));
         let mut all = all.into_iter();
-        let best = all.next()?;
+        // Which keys a rule leaves alone has been seen of some.
+        let mut best = all.find_map(|p| match self.is_harmless(&p.edit, usize::MAX) {
+            true => Some(p),
+            false => {
+                let Edit {
+                    left, need, key, ..
+                } = &p.edit;
+                self.proposal((left, need, key), p.kind, usize::MAX)
+            }
+        })?;
+        best.found = self.found(&best);
+        let first = self.expected.needs.get(best.found.first()?.0);
         let equal =
             |p: &Proposal| (p.count, p.kind, &p.needs) == (best.count, best.kind, &best.needs);
-        let rivals = all.take_while(equal).collect();
+        let rivals = all.take_while(equal).filter(|rival| {
+            let name = rival.edit.key_of(&first.name);
+            name.is_some_and(|name| self.unused_tensor(&name, &first).is_some())
+        });
+        let rivals = rivals.collect();
+        best.count = best.found.len();
         Some((best, rivals))
     }
 
@@ -282,7 +318,12 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
     }
 
     /// What such a part would find, if it is worth saying.
-    fn proposal(&self, (left, need, key): (&str, &str, &str), kind: Kind) -> Option<Proposal> {
+    fn proposal(
+        &self,
+        (left, need, key): (&str, &str, &str),
+        kind: Kind,
+        seen: usize,
+    ) -> Option<Proposal> {
         let mut edit = Edit {
             left: left.to_owned(),
             need: need.to_owned(),
@@ -302,7 +343,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         if kind == Kind::Other && !self.is_whole(&edit, &fits) {
             return None;
         }
-        let needs = self.bind(&mut edit, fits)?;
+        let needs = self.bind(&mut edit, fits, seen)?;
         let count = self.count(&edit, &needs);
         // A single tensor below one more module may be another one of its kind.
         let is_known = kind != Kind::Inserted || count > 1 || edit.is_wrapper();
@@ -312,6 +353,7 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             kind,
             needs,
             count,
+            found: Vec::new(),
         })
     }
 
@@ -354,47 +396,56 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         2 * hits >= of
     }
 
-    /// Whether these are all needs with the one part, and all keys with the other.
+    /// Whether these are most needs with the one part, and their keys most keys with the other; of two
+    /// alone, all that there is.
     fn is_whole(&self, edit: &Edit, fits: &[String]) -> bool {
         let (need, key) = (
             format!("{}{}", edit.left, edit.need),
             format!("{}{}", edit.left, edit.key),
         );
         let fits: HashSet<&str> = fits.iter().map(|need| &**need).collect();
-        let mut needs = self.missing.keys().filter(|name| name.starts_with(&need));
-        let mut keys = self.keys.keys().filter(|name| name.starts_with(&key));
-        let is_one = |key: &String| {
+        let needs = self.missing.keys().filter(|name| name.starts_with(&need));
+        let keys = self.keys.keys().filter(|name| name.starts_with(&key));
+        let is_one = |key: &&String| {
             let need = edit.need_of(key);
             need.is_some_and(|need| fits.contains(&*need) || self.tied.contains(&need))
         };
         // A file that has other names with the one part has them as they are.
-        let mut own = self.keys.keys().filter(|name| name.starts_with(&need));
-        fits.len() >= GROUP
-            && needs.all(|need| fits.contains(&**need))
-            && keys.all(is_one)
-            && own.next().is_none()
+        let own = |(name, keys): (&String, &Keyed)| !keys.moved && name.starts_with(&need);
+        let (all_needs, all_keys) = (needs.count(), keys.clone().count());
+        let those = keys.filter(is_one).count();
+        let is_most = |some: usize, of: usize| MOST.1 * some >= MOST.0 * of;
+        let is_all = || {
+            let unused = self.unused().count();
+            (fits.len(), those) == (self.missing.len(), unused)
+        };
+        (fits.len() >= GROUP || fits.len() > 1 && is_all())
+            && is_most(fits.len(), all_needs)
+            && is_most(those, all_keys)
+            && !self.keys.iter().any(own)
     }
 
     /// Makes the rule touch nothing but what it is for; the templates of needs that it then is for.
-    fn bind(&self, edit: &mut Edit, needs: Vec<String>) -> Option<Vec<String>> {
+    fn bind(&self, edit: &mut Edit, needs: Vec<String>, seen: usize) -> Option<Vec<String>> {
         if needs.len() > 1 {
-            if !edit.key.is_empty() && self.is_harmless(edit) {
+            if !edit.key.is_empty() && self.is_harmless(edit, seen) {
                 return Some(needs);
             }
-            if edit.bind(needs.iter().map(|need| &**need)) && self.is_harmless(edit) {
+            if edit.bind(needs.iter().map(|need| &**need)) && self.is_harmless(edit, seen) {
                 return Some(needs);
             }
         }
         let need = needs.into_iter().next()?;
         let end = need.get(edit.left.len() + edit.need.len()..)?;
         edit.behind = Behind::End(end.to_owned());
-        self.is_harmless(edit).then(|| vec![need])
+        self.is_harmless(edit, seen).then(|| vec![need])
     }
 
-    /// Whether the rule leaves all keys alone that are used, and makes no name of another key.
-    fn is_harmless(&self, edit: &Edit) -> bool {
+    /// Whether the rule leaves all keys alone that are used, and makes no name of another key, as far
+    /// as so many of each template show it.
+    fn is_harmless(&self, edit: &Edit, seen: usize) -> bool {
         self.keys.iter().all(|(key, keys)| {
-            let step = keys.unused.len().div_ceil(SEEN).max(1);
+            let step = keys.unused.len().div_ceil(seen).max(1);
             let mut unused = keys.unused.iter().step_by(step);
             edit.need_of(key).is_none_or(|name| {
                 let is_taken = |&id| self.is_key(&name, id);
@@ -411,35 +462,6 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
         let is_there = |key: &str| self.finder.checkpoint.get(key).is_some();
         self.key(&names::join(template, &numbers), is_there)
             .is_some()
-    }
-
-    /// Goes on as if the keys had been renamed.
-    fn apply(&mut self, proposal: Proposal, rivals: Vec<Proposal>) {
-        for need in &proposal.needs {
-            self.missing.remove(need);
-        }
-        let (mut taken, edits) = (HashMap::default(), [&proposal].into_iter().chain(&rivals));
-        let is_ruled = rivals.is_empty() && proposal.rule.is_some();
-        for edit in edits.map(|p| &p.edit) {
-            for key in self.keys.keys() {
-                if let Some(name) = edit.need_of(key) {
-                    taken.insert(key.clone(), name);
-                }
-            }
-        }
-        for (key, name) in taken {
-            let keys = self.keys.remove(&key);
-            // What has been found is no other need.
-            if !proposal.needs.contains(&name) && is_ruled {
-                let of_name = self.keys.entry(name).or_default();
-                let keys = keys.unwrap_or_default();
-                of_name.used += keys.used;
-                of_name.unused.extend(keys.unused);
-            }
-        }
-        if is_ruled {
-            self.edits.push(proposal.edit);
-        }
     }
 }
 

@@ -44,6 +44,7 @@ pub trait Rules: fmt::Debug + Sync {
 pub(super) struct Ruled<'r, 'c> {
     rules: Option<&'r dyn Rules>,
     checkpoint: &'c Checkpoint,
+    change_any: OnceCell<bool>,
     /// The keys by those names, once one is asked for.
     keys: OnceCell<HashMap<String, Cow<'c, str>>>,
 }
@@ -53,24 +54,34 @@ impl<'r, 'c> Ruled<'r, 'c> {
         Self {
             rules,
             checkpoint,
+            change_any: OnceCell::new(),
             keys: OnceCell::new(),
         }
     }
 
     /// What a finding says behind its class of names that only the rules give.
     pub fn after(&self) -> &'static str {
-        match self.rules {
-            Some(_) => "after the renames given, ",
-            None => "",
+        match self.change_any() {
+            true => "after the renames given, ",
+            false => "",
         }
     }
 
     /// What stands before a rename that is to be added.
     pub fn add(&self) -> &'static str {
-        match self.rules {
-            Some(_) => "add after those given",
-            None => "add",
+        match self.change_any() {
+            true => "add after those given",
+            false => "add",
         }
+    }
+
+    /// Whether a key has another name by the rules.
+    fn change_any(&self) -> bool {
+        *self.change_any.get_or_init(|| {
+            let is_other = |key: &str| self.name(key) != key;
+            let mut keys = self.checkpoint.iter().map(|tensor| tensor.name());
+            self.rules.is_some() && keys.any(is_other)
+        })
     }
 
     /// What a key becomes.
@@ -85,7 +96,7 @@ impl<'r, 'c> Ruled<'r, 'c> {
     where
         'c: 'n,
     {
-        if self.rules.is_none() {
+        if !self.change_any() {
             return Some(name);
         }
         let keys = self.keys.get_or_init(|| self.keys(forms));

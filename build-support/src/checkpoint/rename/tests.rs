@@ -263,6 +263,24 @@ fn a_rule_that_nothing_is_read_by_is_a_warning() {
 }
 
 #[test]
+fn a_rule_that_makes_room_for_another_is_of_use() {
+    let (names, keys) = (needs(&["head"]), checkpoint(&["net.head", "head"]));
+    let rules = rules(&[("^head", "old"), (r"^net\.", "")]);
+    let resolved = resolve(&rules, &names, &keys, Syntax::Options).expect("no collision");
+    let expected = Expected {
+        needs: &names,
+        renames: &crate::checkpoint::pairs(&resolved.renames),
+        ..Expected::DEFAULT
+    };
+    let validated = validate(&expected, &keys).expect("a match");
+    let fits = Some((&validated, &keys));
+    assert_eq!(
+        idle(&rules, &resolved.matched, fits, Syntax::Options),
+        [""; 0]
+    );
+}
+
+#[test]
 fn rules_that_are_none_say_why() {
     for (pattern, replacement, expected) in [
         ("(", "", "`(` is no regular expression: unclosed group"),

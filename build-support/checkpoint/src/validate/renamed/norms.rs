@@ -4,6 +4,7 @@ use crate::hash::HashSet;
 use std::collections::BTreeSet;
 
 use super::{Keyed, Search, leaf};
+use crate::open::TensorId;
 
 /// What the two tensors of a norm are called, and what else.
 pub(super) const NORMS: &[(&str, &[&str])] = &[
@@ -15,7 +16,8 @@ pub(super) const NORMS: &[(&str, &[&str])] = &[
 pub(super) struct Norm {
     pub leaf: &'static str,
     pub word: &'static str,
-    pub needs: Vec<usize>,
+    /// The needs that it finds, and the tensors that they are.
+    pub found: Vec<(usize, TensorId)>,
 }
 
 impl Search<'_, '_, '_> {
@@ -33,20 +35,18 @@ impl Search<'_, '_, '_> {
         let norms = words.filter(|(_, word)| unused.contains(word) && !used.contains(word));
         let norms = norms.map(|(own, word)| {
             let missing = self.missing.iter().filter(|(name, _)| leaf(name) == own);
-            let ids = missing.flat_map(|(_, ids)| ids).copied().filter(|&id| {
+            let found = missing.flat_map(|(_, ids)| ids).filter_map(|&id| {
                 let need = self.expected.needs.get(id);
-                let module = need.name.strip_suffix(own);
-                module.is_some_and(|module| {
-                    let key = format!("{module}{word}");
-                    need.shape.len() == 1 && self.unused_key(&key, &need).is_some()
-                })
+                let key = format!("{}{word}", need.name.strip_suffix(own)?);
+                let tensor = self.unused_tensor(&key, &need);
+                Some((id, tensor.filter(|_| need.shape.len() == 1)?))
             });
-            let mut needs: Vec<usize> = ids.collect();
-            needs.sort_unstable();
+            let mut found: Vec<_> = found.collect();
+            found.sort_unstable();
             Norm {
                 leaf: own,
                 word,
-                needs,
+                found,
             }
         });
         let mut names = HashSet::default();
@@ -64,22 +64,11 @@ impl Search<'_, '_, '_> {
             names.extend(own);
             all
         };
-        let norms = norms.filter(|norm| !norm.needs.is_empty());
+        let norms = norms.filter(|norm| !norm.found.is_empty());
         norms
             .collect::<Vec<_>>()
             .into_iter()
             .filter(is_free)
             .collect()
-    }
-
-    /// Nothing else is to be said of these.
-    pub(super) fn take(&mut self, norm: &Norm) {
-        let taken: HashSet<usize> = norm.needs.iter().copied().collect();
-        for ids in self.missing.values_mut() {
-            ids.retain(|id| !taken.contains(id));
-        }
-        self.missing.retain(|_, ids| !ids.is_empty());
-        let is_word = |key: &str| leaf(key) == norm.word;
-        self.keys.retain(|key, _| !is_word(key));
     }
 }

@@ -2,7 +2,10 @@
 
 use super::super::mismatch::{Class, Finding, Line, Rename};
 use super::super::prefix::Prefixes;
-use super::{Need, Proposal, Search};
+use super::{Proposal, Search};
+
+/// Names that are shown where any of them may be meant.
+const RIVALS: usize = 3;
 
 /// What is said, above the renames that mend it all.
 pub(super) fn finding(
@@ -48,26 +51,26 @@ pub(super) fn others(all: usize) -> String {
 impl Search<'_, '_, '_> {
     /// What a tensor may be called, and how many others in the same way.
     pub(super) fn line(&self, proposal: &Proposal, rivals: &[Proposal]) -> String {
-        let ids = proposal.needs.iter().flat_map(|need| &self.missing[need]);
-        let mut ids: Vec<usize> = ids.copied().collect();
-        ids.sort_unstable();
-        let key = |p: &Proposal, need: &Need<'_>| {
-            let name = p.edit.key_of(&need.name)?;
-            self.unused_key(&name, need)
-        };
-        let mut needs = ids.iter().map(|&id| self.expected.needs.get(id));
-        let Some(need) = needs.find(|need| key(proposal, need).is_some()) else {
+        let Some(&(id, _)) = proposal.found.first() else {
             return String::new();
         };
+        let need = self.expected.needs.get(id);
         let all = [proposal].into_iter().chain(rivals);
-        let keys: Vec<String> = all.filter_map(|p| key(p, &need)).collect();
+        let keys = all.filter_map(|p| self.unused_key(&p.edit.key_of(&need.name)?, &need));
+        let mut keys: Vec<String> = keys.collect();
+        let more = keys.len().saturating_sub(RIVALS);
+        if more > 1 {
+            keys.truncate(RIVALS);
+            keys.push(format!("by {more} other names"));
+        }
         let same = match proposal.count {
             0 | 1 => String::new(),
             n => format!(", and{} in the same way", &others(n)[4..]),
         };
-        let which = match rivals.is_empty() {
-            true => "",
-            false => ": its name does not say which",
+        let which = match (rivals.is_empty(), &proposal.rule) {
+            (true, Some(_)) => "",
+            (true, None) => ": if it is no other module's, add a `rename`",
+            (false, _) => ": its name does not say which",
         };
         format!(
             "renamed: {} may be called {} in the checkpoint{same}{which}",

@@ -40,7 +40,8 @@ fn a_prefix_of_another_name_is_only_a_guess() {
     }
     // One tensor below one more module may be another head.
     let head = |to: &str| said(&renamed(&model(), |name| name.replace("lm_head", to)));
-    let line = "renamed: lm_head.weight may be called draft.lm_head.weight in the checkpoint";
+    let line = "renamed: lm_head.weight may be called draft.lm_head.weight in the checkpoint: if it is no \
+                other module's, add a `rename`";
     has(&head("draft.lm_head"), line);
     let line = r#"renamed: lm_head.weight may be called module.lm_head.weight in the checkpoint: if so, add rename = [("^module\\.lm_head\\.weight$", "lm_head.weight")]"#;
     has(&head("module.lm_head"), line);
@@ -140,7 +141,7 @@ fn one_part_of_many_names_is_one_rule() {
             line,
         );
     }
-    // What is left of the names differs too: the first rule is said all the same.
+    // What is left of the names differs too: a rule for each, in their order.
     let file = renamed(&model(), |name| {
         name.replace("model.layers", "model.encoder.layer")
             .replace("mlp.", "feed.")
@@ -148,7 +149,15 @@ fn one_part_of_many_names_is_one_rule() {
     let found = said(&file);
     has(
         &found,
-        r#"renamed: model.layers.0.self_attn.q_proj.weight may be called model.encoder.layer.0.self_attn.q_proj.weight in the checkpoint, and 11 others in the same way: if so, add rename = [("^model\\.encoder\\.layer\\.", "model.layers.")]"#,
+        r#"renamed: model.layers.0.self_attn.q_proj.weight may be called model.encoder.layer.0.self_attn.q_proj.weight in the checkpoint, and 11 others in the same way"#,
+    );
+    has(
+        &found,
+        r#"renamed: model.layers.0.mlp.gate_proj.weight may be called model.encoder.layer.0.feed.gate_proj.weight in the checkpoint, and 5 others in the same way"#,
+    );
+    has(
+        &found,
+        r#"  if so, add rename = [("^model\\.encoder\\.layer\\.", "model.layers."), ("^model\\.layers\\.(\\d+)\\.feed\\.", "model.layers.${1}.mlp.")]"#,
     );
     // The biases are missing by another name, and no mistake of their own.
     assert!(

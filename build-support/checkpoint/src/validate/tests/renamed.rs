@@ -179,9 +179,14 @@ fn mended(
         ..Expected::DEFAULT
     };
     let mismatch = validate(&expected, &checkpoint(&tensors(file))).expect_err("other names");
-    for ((name, _), (key, _)) in params.iter().zip(file) {
+    let mut names = std::collections::BTreeSet::new();
+    for (number, (key, _)) in file.iter().enumerate() {
         let key = rule.map_or(Cow::Borrowed(&**key), |rule| rule.name(key));
-        assert_eq!(&applied(&mismatch, &key), name, "{mismatch}");
+        let name = applied(&mismatch, &key);
+        if let Some((need, _)) = params.get(number) {
+            assert_eq!(&name, need, "{mismatch}");
+        }
+        assert!(names.insert(name), "one name of two: {mismatch}");
     }
     let lines = mismatch.findings().iter().flat_map(|f| &f.lines);
     let lines = lines.map(ToString::to_string);
@@ -292,4 +297,184 @@ fn many_slips_are_mended_at_once() {
     let lines = mended(None, &params, &file);
     assert_eq!(lines.len(), 14, "{lines:?}");
     assert_eq!(lines[12], "  and 8 more");
+    // What is left is said.
+    let names = words
+        .iter()
+        .flat_map(|a| words.iter().map(move |b| format!("{a}.{b}_proj.weight")));
+    let params: Vec<_> = names.take(30).map(|name| (name, vec![4, 4])).collect();
+    let file = super::renamed(&params, |name| name.replace("_proj", "_prj"));
+    let text = refusal(&params, &file);
+    assert!(
+        text.contains("\n  more may be found once these are mended\n  if so, add rename"),
+        "{text}"
+    );
+}
+
+/// One rule must not give a tensor the name that another, proposed before it, has given.
+#[test]
+fn proposals_leave_the_names_of_one_another_alone() {
+    let mut params = llama(3);
+    for layer in 0..3 {
+        params.push((format!("model.layers.{layer}.norm.weight"), vec![8]));
+    }
+    let mut file = super::renamed(&params, |name| match name.contains(".norm.") {
+        true => format!("module.{name}"),
+        false => name.replace(".mlp.", ".mpl."),
+    });
+    file.push((
+        "module.model.layers.0.mlp.gate_proj.weight".to_owned(),
+        vec![16, 8],
+    ));
+    let needs = needs(&params);
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    let mismatch = validate(&expected, &checkpoint(&tensors(&file))).expect_err("other names");
+    let names: Vec<_> = file
+        .iter()
+        .map(|(key, _)| applied(&mismatch, key))
+        .collect();
+    let unique: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(unique.len(), names.len(), "{mismatch}");
+    assert!(names.contains(&params[1].0), "{mismatch}");
+}
+
+/// A prefix before other keys as well, one of which would get the name of another.
+#[test]
+fn a_prefix_is_taken_off_where_that_makes_no_name_of_two() {
+    let params = llama(3);
+    let mut file = super::renamed(&params, |name| format!("module.{name}"));
+    file.extend(["module.ema.step", "ema.step"].map(|name| (name.to_owned(), vec![1])));
+    let needs = needs(&params);
+    let expected = Expected {
+        needs: &needs,
+        ..Expected::DEFAULT
+    };
+    let mismatch = validate(&expected, &checkpoint(&tensors(&file))).expect_err("other names");
+    for ((name, _), (key, _)) in params.iter().zip(&file) {
+        assert_eq!(&applied(&mismatch, key), name, "{mismatch}");
+    }
+    assert_eq!(applied(&mismatch, "module.ema.step"), "module.ema.step");
+    // Where there is no such rule, none is shown, and nothing called right.
+    let mut file = super::renamed(&params, |name| name.replace("model.", ""));
+    file.push(params[1].clone());
+    let text = refusal(&params, &file);
+    assert!(
+        !text.contains("rename =") && !text.contains("everything else fits"),
+        "{text}"
+    );
+}
+
+/// Of many keys with one template, the last may be the one in the way.
+#[test]
+fn every_key_is_looked_at_for_a_rule() {
+    let params = llama(3);
+    let mut file = super::renamed(&params, |name| match name.contains("layers.1.") {
+        true => format!("module.{name}"),
+        false => name.to_owned(),
+    });
+    file.extend((0..600).map(|n| (format!("module.ema.{n}.w"), vec![1])));
+    file.push(("ema.1.w".to_owned(), vec![1]));
+    let mended = mended(None, &params, &file);
+    assert!(
+        mended[0].ends_with(r#"add rename = [("^module\\.(model)\\.", "${1}.")]"#),
+        "{mended:?}"
+    );
+}
+
+/// What is there of some layers by one name, and of others by another, takes a rule for each.
+#[test]
+fn layers_with_different_wrappers_are_mended_one_after_another() {
+    let params = llama(7);
+    let file = super::renamed(&params, |name| match name.split('.').nth(2) {
+        Some("3" | "4" | "5") => format!("module.{name}"),
+        Some("0" | "1") => format!("module.module.{name}"),
+        _ => name.to_owned(),
+    });
+    assert_eq!(mended(None, &params, &file).len(), 3);
+    // Also where neither is more than the other.
+    let params = llama(2);
+    let file = super::renamed(&params, |name| match name.split('.').nth(2) {
+        Some("0") => format!("module.module.{name}"),
+        Some("1") => format!("module.{name}"),
+        _ => name.to_owned(),
+    });
+    assert_eq!(mended(None, &params, &file).len(), 3);
+}
+
+/// A module by another name, of which one part has another name too.
+#[test]
+fn most_of_a_module_is_enough() {
+    let mut params = encoder(&["model.layers.0", "model.layers.1"]);
+    params.push(("model.embed.weight".to_owned(), vec![100, 8]));
+    params.push(("model.norm.weight".to_owned(), vec![8]));
+    let file = super::renamed(&params, |name| {
+        name.replace("layers", "blocks")
+            .replace("dense", "out_dense")
+    });
+    let text = refusal(&params, &file);
+    assert!(
+        text.contains(r#"("^model\\.blocks\\.", "model.layers.")"#),
+        "{text}"
+    );
+    // The last two are all that is left.
+    let file = super::renamed(&params, |name| name.replace("model.", "transformer."));
+    let file = super::renamed(&file, |name| name.replace("layers", "blocks"));
+    assert_eq!(mended(None, &params, &file).len(), 3);
+}
+
+/// A twin stands for what is absent, not for what is there by another name.
+#[test]
+fn a_tied_tensor_by_another_name_is_not_dropped() {
+    let params = llama(2);
+    let mut needs = needs(&params);
+    let head = needs.len() - 1;
+    needs[head].tied_to = Some(0);
+    let said = |embedding: &str| {
+        let file = super::renamed(&params, |name| {
+            name.replace("model.embed_tokens.weight", embedding)
+        });
+        let expected = Expected {
+            needs: &needs,
+            ..Expected::DEFAULT
+        };
+        validate(&expected, &checkpoint(&tensors(&file)))
+    };
+    for (embedding, rule) in [
+        ("model.embed_token.weight", r"^model\.embed_token\.weight$"),
+        ("embed_tokens.weight", r"^embed_tokens\.weight$"),
+        (
+            "module.model.embed_tokens.weight",
+            r"^module\.model\.embed_tokens\.weight$",
+        ),
+        (
+            "model.embed_tokens.base_layer.weight",
+            r"^model\.embed_tokens\.base_layer\.weight$",
+        ),
+    ] {
+        let mismatch = said(embedding).expect_err("a name");
+        assert_eq!(mismatch.findings().len(), 1, "{mismatch}");
+        let lines = &mismatch.findings()[0].lines;
+        assert_eq!(
+            lines[0].text,
+            format!(
+                "renamed: model.embed_tokens.weight is absent, and may be called {embedding} in the \
+                 checkpoint; lm_head.weight, to which it is tied in the trace, would stand for it: if \
+                 so, add"
+            )
+        );
+        assert_eq!(lines[0].renames[0].pattern, rule);
+        assert_eq!(applied(&mismatch, embedding), "model.embed_tokens.weight");
+    }
+    // Of another name there is no telling.
+    let validated = said("transformer.wte.weight").expect("a twin");
+    assert_eq!(
+        validated.warnings,
+        [
+            "unused: transformer.wte.weight has the shape of model.embed_tokens.weight, which is absent \
+             and read from lm_head.weight, to which it is tied in the trace: if it is that, add a `rename`"
+        ]
+    );
+    assert_eq!(validated.notes.len(), 1);
 }
