@@ -91,7 +91,7 @@ pub(super) fn conclude(
         let is_mended = lines().any(|line| !line.renames.is_empty());
         return (is_mended && !is_choice).then(|| "everything else fits".to_owned());
     }
-    if classes.contains(&Class::Renamed) && missing <= renamed {
+    if classes.contains(&Class::Renamed) && 2 * renamed > missing {
         return None;
     }
     // What the others say of themselves is all that there is to do.

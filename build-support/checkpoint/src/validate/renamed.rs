@@ -5,6 +5,7 @@ mod norms;
 mod said;
 
 use crate::hash::HashSet;
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -218,8 +219,9 @@ impl<'s, 'e, 'c> Search<'s, 'e, 'c> {
             });
             let mut names = std::iter::once(name.clone()).chain(worded);
             let key = names.find_map(|name| {
-                let key = self.finder.key(self.prefixes.key(&name))?;
-                is_it(&key).then(|| key.into_owned())
+                let prefixed = [self.prefixes.key(&name), Cow::Borrowed(&*name)];
+                let mut keys = prefixed.into_iter().filter_map(|key| self.finder.key(key));
+                keys.find(|key| is_it(key)).map(Cow::into_owned)
             });
             (key, undone)
         };

@@ -85,6 +85,21 @@ fn ruled() -> Vec<Case> {
             r#".rename("^model\\.norms\\.weight$", "model.norm.weight")"#,
             r"--rename '^model\.norms\.weight$=model.norm.weight'",
         ]),
+        case(
+            "tied_renamed",
+            &named(llama(2, "F16"), |name| name.replace("embed_tokens", "embed_token")),
+            &[
+                "renamed: model.embed_tokens.weight is absent, and may be called model.embed_token.weight in \
+                 the checkpoint; lm_head.weight, to which it is tied in the trace, would stand for it: if \
+                 so, add RULE",
+                "if it is another tensor, rename it to a name that is none of the model's",
+            ],
+        )
+        .ruled([
+            r#"rename = [("^model\\.embed_token\\.weight$", "model.embed_tokens.weight")]"#,
+            r#".rename("^model\\.embed_token\\.weight$", "model.embed_tokens.weight")"#,
+            r"--rename '^model\.embed_token\.weight$=model.embed_tokens.weight'",
+        ]),
         case("fits_after_rules", &named(llama(2, "F16"), slip), &[]).renamed(&[
             (r"^net\.", ""),
             (r"^model\.norms\.weight$", "model.norm.weight"),
