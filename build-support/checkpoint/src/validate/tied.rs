@@ -39,6 +39,7 @@ pub(super) fn findings<'c>(
         }
     }
     let others: Vec<Tensor<'_>> = matrices(found);
+    let is_whole = found.hits.iter().all(|hit| hit.is_some());
     let (mut fine, mut renamed, mut warned) = (Vec::new(), Vec::new(), Vec::new());
     for ((group, need), _) in absent {
         let Some(twin) = twins.get(&group).and_then(Option::as_deref) else {
@@ -50,6 +51,8 @@ pub(super) fn findings<'c>(
             renamed.extend(lines(finder, &need, twin, other));
             continue;
         }
+        // Where more is missing, all of it may have other names.
+        let alike = alike.filter(|_| is_whole);
         warned.extend(alike.map(|other| {
             format!(
                 "unused: {} has the shape of {}, which is absent and read from {twin}, to which it is \
