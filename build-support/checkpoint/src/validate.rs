@@ -153,8 +153,9 @@ pub fn validate(expected: &Expected<'_>, checkpoint: &Checkpoint) -> Result<Vali
     found.find_scales(expected, &finder);
     found.share(expected);
     findings.extend(missing::findings(expected, &finder, &found, &mut prefixes));
-    findings.extend(tied::findings(expected, &finder, &found));
     findings.extend(prefixes.finding(&finder));
+    let is_whole = findings.is_empty();
+    findings.extend(tied::findings(expected, &finder, &found, is_whole));
     findings.extend(compare::findings(expected, &found));
     let mut compared = config::compare(expected, checkpoint);
     findings.extend(extra::findings(expected, &found, &compared));

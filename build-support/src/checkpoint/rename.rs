@@ -211,20 +211,21 @@ pub(super) fn idle(
             });
         }
     }
-    // A rule that only moves a key out of the way of another serves too.
-    let makes_room = |number: usize, checkpoint: &Checkpoint| {
-        let mut others = rules.to_vec();
-        others.remove(number);
-        !Rules::new(&others, checkpoint).twice().is_empty()
-    };
-    let all = rules.iter().zip(matched).zip(serves).enumerate();
-    let idle = all.filter_map(|(number, ((rule, matched), serves))| {
-        let why = match (matched, fits) {
-            (false, _) => "matches no key of the checkpoint",
-            (true, Some((_, checkpoint))) if !serves && !makes_room(number, checkpoint) => {
-                "changes no key that the model is read from: the checkpoint fits without it"
+    let all = || rules.iter().zip(matched).zip(&serves);
+    let is_idle = |matched: bool, serves: bool| fits.is_some() && matched && !serves;
+    // A rule that moves a key out of the way of another serves too.
+    let makes_room = fits.is_some_and(|(_, checkpoint)| {
+        let others = all().filter(|((_, matched), serves)| !is_idle(**matched, **serves));
+        let others: Vec<_> = others.map(|((rule, _), _)| rule.clone()).collect();
+        others.len() < rules.len() && !Rules::new(&others, checkpoint).twice().is_empty()
+    });
+    let idle = all().filter_map(|((rule, matched), serves)| {
+        let why = match matched {
+            false => "matches no key of the checkpoint",
+            true if is_idle(*matched, *serves) && !makes_room => {
+                "changes no key that the model is read from"
             }
-            _ => return None,
+            true => return None,
         };
         Some(format!("the rename {} {why}", rule.shown(syntax)))
     });

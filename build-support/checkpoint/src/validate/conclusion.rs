@@ -48,7 +48,7 @@ pub(super) fn conclude(
     };
     let (missing, renamed): (usize, usize) = (count(Class::Missing), count(Class::Renamed));
     let mut sizes = sizes(compared);
-    if sizes.is_empty() && missing > renamed && !has_room(expected, checkpoint, found) {
+    if sizes.is_empty() && missing > renamed && !has_room(expected, checkpoint, found, true) {
         sizes.extend(layers(expected, found));
     }
     if !sizes.is_empty() {
@@ -146,7 +146,7 @@ fn as_stored(
     if !whole || checkpoint.is_gguf() {
         return None;
     }
-    if !has_room(expected, checkpoint, found) {
+    if !has_room(expected, checkpoint, found, false) {
         return None;
     }
     let folder = folder(checkpoint, compared).unwrap_or_else(|| "FOLDER".to_owned());
@@ -158,8 +158,13 @@ fn as_stored(
     ))
 }
 
-/// Whether what nothing needs is enough for what is missing.
-fn has_room(expected: &Expected<'_>, checkpoint: &Checkpoint, found: &Found<'_>) -> bool {
+/// Whether what nothing needs is enough for what is missing, where asked of layers alone.
+fn has_room(
+    expected: &Expected<'_>,
+    checkpoint: &Checkpoint,
+    found: &Found<'_>,
+    of_layers: bool,
+) -> bool {
     let size = |shape: &[usize]| {
         shape
             .iter()
@@ -171,7 +176,8 @@ fn has_room(expected: &Expected<'_>, checkpoint: &Checkpoint, found: &Found<'_>)
     let unneeded = extra::unneeded(found);
     let weights = unneeded
         .iter()
-        .filter(|tensor| !is_table(tensor.name(), tensor.shape()));
+        .filter(|tensor| !is_table(tensor.name(), tensor.shape()))
+        .filter(|tensor| !of_layers || first_number(tensor.name()).is_some());
     let there: u128 = weights.map(|tensor| size(tensor.shape())).sum();
     let missing = found.missing().into_iter().map(|id| expected.needs.get(id));
     let missing = missing.filter(|need| need.tied_to.is_none());

@@ -29,6 +29,8 @@ struct Prefix {
     key: String,
     /// What a key has behind the prefix where not all with the prefix are meant.
     heads: BTreeSet<String>,
+    /// A key and the name that it would get, which another has.
+    clash: Option<(String, String)>,
 }
 
 /// The prefix that a checkpoint has in place of another.
@@ -61,7 +63,8 @@ impl Prefixes {
 
     /// Whether several prefixes fit, and which is meant is the user's choice.
     pub fn is_choice(&self) -> bool {
-        self.prefix.is_none() && is_choice(&self.lines)
+        let mut choices = self.lines.iter().skip(1);
+        self.prefix.is_none() && choices.any(|line| !line.renames.is_empty())
     }
 
     /// Takes the renames out, for one list of several.
@@ -129,6 +132,11 @@ pub(super) fn findings<'c>(
     if let Some(rename) = prefix.rename(&used, expected, finder, &moved) {
         all.renames.push(rename);
         all.prefix = Some(prefix);
+    } else if let Some((key, name)) = &prefix.clash {
+        all.lines.push(Line::from(format!(
+            "  a rename would give {name} two keys, {key} and its own: take one of them out, or rename \
+             it first"
+        )));
     }
     all.lines.extend(unlike.first().map(|other| {
         Line::from(format!(
@@ -298,6 +306,7 @@ impl Prefix {
             need: head(need),
             key: head(key),
             heads: BTreeSet::new(),
+            clash: None,
         };
         // What stands behind the number of one layer is no prefix of a model.
         let mut segments = prefix.need.split('.');
@@ -390,8 +399,11 @@ impl Prefix {
             let mut names = used.iter().map(|used| finder.rules.name(used.name()));
             names.any(|name| name.starts_with(&start))
         };
-        if !touches("") && self.is_harmless(finder) {
-            return Rename::new(format!("^{key}"), need);
+        if !touches("") {
+            self.clash = self.clash(finder);
+            if self.clash.is_none() {
+                return Rename::new(format!("^{key}"), need);
+            }
         }
         // What moves is told from what stays by the segment behind the prefix.
         let heads = self.heads(expected, moved);
@@ -402,22 +414,21 @@ impl Prefix {
         let names = names.collect::<Vec<_>>().join("|");
         self.heads = heads.into_iter().collect();
         let rule = Rename::new(format!(r"^{key}({names})\."), format!("{need}${{1}}."));
-        rule.filter(|_| self.is_harmless(finder))
+        self.clash = self.clash(finder);
+        rule.filter(|_| self.clash.is_none())
     }
 
-    /// Whether no key that moves gets the name of one that stays.
-    fn is_harmless(&self, finder: &Finder<'_, '_>) -> bool {
+    /// A key that moves and would get the name of one that stays, and that name.
+    fn clash(&self, finder: &Finder<'_, '_>) -> Option<(String, String)> {
         let moved = |name: &str| {
             let rest = name.strip_prefix(&*self.key)?;
             self.moves(rest).then(|| format!("{}{rest}", self.need))
         };
-        finder.checkpoint.iter().all(|tensor| {
-            let name = moved(&finder.rules.name(tensor.name()));
-            name.is_none_or(|name| {
-                let key = finder.key(Cow::Borrowed(&name));
-                let other = key.and_then(|key| finder.checkpoint.get(&key));
-                other.is_none() || moved(&name).is_some()
-            })
+        finder.checkpoint.iter().find_map(|tensor| {
+            let name = moved(&finder.rules.name(tensor.name()))?;
+            let other = finder.checkpoint.get(&finder.key(Cow::Borrowed(&name))?);
+            let clashes = other.is_some() && moved(&name).is_none();
+            clashes.then(|| (tensor.name().to_owned(), name))
         })
     }
 

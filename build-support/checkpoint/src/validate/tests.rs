@@ -7,6 +7,7 @@ mod gguf;
 mod names;
 mod renamed;
 mod silent;
+mod tied;
 mod which;
 
 /// Names and shapes of a model with two matrices per layer.

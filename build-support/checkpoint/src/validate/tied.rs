@@ -11,11 +11,13 @@ use super::{Expected, Need, extra};
 use crate::hash::HashMap;
 use crate::open::Tensor;
 
-/// What is said of them: nothing is amiss, unless the checkpoint has one of them by another name.
+/// What is said of them: nothing is amiss, unless the checkpoint has one of them by another name,
+/// which shows where nothing else is missing.
 pub(super) fn findings<'c>(
     expected: &Expected<'_>,
     finder: &Finder<'_, 'c>,
     found: &Found<'c>,
+    is_whole: bool,
 ) -> Vec<Finding> {
     let groups = expected.needs.iter().enumerate();
     let groups = groups.map(|(id, need)| (need.tied_to.unwrap_or(id), need));
@@ -38,42 +40,56 @@ pub(super) fn findings<'c>(
             twin.get_or_insert(need.name);
         }
     }
-    let others: Vec<Tensor<'_>> = matrices(found);
-    let is_whole = found.hits.iter().all(|hit| hit.is_some());
-    let (mut fine, mut renamed, mut warned) = (Vec::new(), Vec::new(), Vec::new());
+    let mut others = match is_whole {
+        true => matrices(found),
+        false => Vec::new(),
+    };
+    let (mut fine, mut findings) = (Vec::new(), Vec::new());
     for ((group, need), _) in absent {
         let Some(twin) = twins.get(&group).and_then(Option::as_deref) else {
             continue;
         };
-        let alike = others.iter().filter(|other| other.shape() == need.shape);
-        let named = |other: &&&Tensor<'_>| is_named_alike(&need, &name_of(finder, other));
-        if let Some(other) = alike.clone().find(|other| named(&other)) {
-            renamed.extend(lines(finder, &need, twin, other));
+        let named = |other: &Tensor<'_>| {
+            other.shape() == need.shape && is_named_alike(&need, &name_of(finder, other))
+        };
+        // The first is the one that a model has in any case.
+        let other = others.iter().position(named);
+        if let Some(other) = other.filter(|_| need.tied_to.is_none()) {
+            // Where rules are not known, nobody could say that it is another tensor.
+            let class = match expected.rules {
+                Some(_) => Class::Renamed,
+                None => Class::Unused,
+            };
+            let lines = named_lines(class, finder, &need, twin, &others.remove(other));
+            findings.push(Finding::new(class, 1, lines));
             continue;
         }
-        // Where more is missing, all of it may have other names.
-        let alike = alike.filter(|_| is_whole);
-        warned.extend(alike.map(|other| {
-            format!(
-                "unused: {} has the shape of {}, which is absent and read from {twin}, to which it is \
-                 tied in the trace: if it is that, add a `rename`",
-                other.name(),
-                need.name
-            )
-        }));
         fine.push(format!(
             "tied: {} is absent; it is tied to {twin} in the trace: ok",
             need.name
         ));
-    }
-    let mut findings = Vec::new();
-    for (class, lines) in [(Class::Tied, fine), (Class::Unused, warned)] {
-        if !lines.is_empty() {
-            findings.push(Finding::new(class, lines.len(), lines));
+        if need.tied_to.is_none() {
+            // A whole second model has copies of both.
+            let is_copy = |name: &str| name.ends_with(twin) || name.ends_with(&*need.name);
+            let (alike, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut others)
+                .into_iter()
+                .partition(|other| other.shape() == need.shape && !is_copy(other.name()));
+            others = rest;
+            let lines = alike.iter().map(|other| {
+                format!(
+                    "unused: {} has the shape of {}, which is absent and read from {twin}, to which it \
+                     is tied in the trace: if it is that, add a `rename`",
+                    other.name(),
+                    need.name
+                )
+            });
+            if !alike.is_empty() {
+                findings.push(Finding::new(Class::Unused, alike.len(), lines));
+            }
         }
     }
-    if !renamed.is_empty() {
-        findings.push(Finding::new(Class::Renamed, renamed.len() / 2, renamed));
+    if !fine.is_empty() {
+        findings.push(Finding::new(Class::Tied, fine.len(), fine));
     }
     findings
 }
@@ -93,8 +109,8 @@ fn name_of(finder: &Finder<'_, '_>, tensor: &Tensor<'_>) -> String {
 
 /// Whether this is the name but for a slip, or but for what a library puts around a module.
 fn is_named_alike(need: &Need<'_>, name: &str) -> bool {
-    let templates = [&*need.name, name].map(|name| names::split(name).0);
-    let Some((left, need, key)) = difference(&templates[0], &templates[1]) else {
+    let [(need, numbers), (key, others)] = [&*need.name, name].map(names::split);
+    let Some((left, need, key)) = difference(&need, &key).filter(|_| numbers == others) else {
         return false;
     };
     let edit = Edit {
@@ -107,7 +123,13 @@ fn is_named_alike(need: &Need<'_>, name: &str) -> bool {
 }
 
 /// What a tensor may be, with the rename that makes it that, and what to do where it is not.
-fn lines(finder: &Finder<'_, '_>, need: &Need<'_>, twin: &str, other: &Tensor<'_>) -> [Line; 2] {
+fn named_lines(
+    class: Class,
+    finder: &Finder<'_, '_>,
+    need: &Need<'_>,
+    twin: &str,
+    other: &Tensor<'_>,
+) -> [Line; 2] {
     let name = finder.rules.name(other.name());
     let edit = Edit {
         left: String::new(),
@@ -116,8 +138,9 @@ fn lines(finder: &Finder<'_, '_>, need: &Need<'_>, twin: &str, other: &Tensor<'_
         behind: Behind::End(String::new()),
     };
     let mut line = Line::from(format!(
-        "renamed: {} is absent, and may be called {} in the checkpoint; {twin}, to which it is tied in \
+        "{}: {} is absent, and may be called {} in the checkpoint; {twin}, to which it is tied in \
          the trace, would stand for it: if so, {}",
+        class.name(),
         need.name,
         other.name(),
         finder.rules.add()

@@ -23,7 +23,7 @@ fn old(name: &str) -> String {
 }
 
 /// What a report proposes, applied to a key as the front ends do.
-fn applied(mismatch: &Mismatch, key: &str) -> String {
+pub(super) fn applied(mismatch: &Mismatch, key: &str) -> String {
     let lines = mismatch.findings().iter().flat_map(|f| &f.lines);
     let mut name = key.to_owned();
     for rule in lines.flat_map(|line| &line.renames) {
@@ -149,7 +149,7 @@ fn one_key_is_proposed_for_one_name() {
 
 /// Takes a prefix off, as the rule `^net\\.` does.
 #[derive(Debug)]
-struct Without(&'static str);
+pub(super) struct Without(pub &'static str);
 
 impl Rules for Without {
     fn name<'k>(&self, key: &'k str) -> Cow<'k, str> {
@@ -364,6 +364,11 @@ fn a_prefix_is_taken_off_where_that_makes_no_name_of_two() {
         !text.contains("rename =") && !text.contains("everything else fits"),
         "{text}"
     );
+    let name = &params[1].0;
+    let key = name.replace("model.", "");
+    let why =
+        format!("  a rename would give {name} two keys, {key} and its own: take one of them out");
+    assert!(text.contains(&why), "{text}");
 }
 
 /// Of many keys with one template, the last may be the one in the way.
@@ -422,59 +427,4 @@ fn most_of_a_module_is_enough() {
     let file = super::renamed(&params, |name| name.replace("model.", "transformer."));
     let file = super::renamed(&file, |name| name.replace("layers", "blocks"));
     assert_eq!(mended(None, &params, &file).len(), 3);
-}
-
-/// A twin stands for what is absent, not for what is there by another name.
-#[test]
-fn a_tied_tensor_by_another_name_is_not_dropped() {
-    let params = llama(2);
-    let mut needs = needs(&params);
-    let head = needs.len() - 1;
-    needs[head].tied_to = Some(0);
-    let said = |embedding: &str| {
-        let file = super::renamed(&params, |name| {
-            name.replace("model.embed_tokens.weight", embedding)
-        });
-        let expected = Expected {
-            needs: &needs,
-            ..Expected::DEFAULT
-        };
-        validate(&expected, &checkpoint(&tensors(&file)))
-    };
-    for (embedding, rule) in [
-        ("model.embed_token.weight", r"^model\.embed_token\.weight$"),
-        ("embed_tokens.weight", r"^embed_tokens\.weight$"),
-        (
-            "module.model.embed_tokens.weight",
-            r"^module\.model\.embed_tokens\.weight$",
-        ),
-        (
-            "model.embed_tokens.base_layer.weight",
-            r"^model\.embed_tokens\.base_layer\.weight$",
-        ),
-    ] {
-        let mismatch = said(embedding).expect_err("a name");
-        assert_eq!(mismatch.findings().len(), 1, "{mismatch}");
-        let lines = &mismatch.findings()[0].lines;
-        assert_eq!(
-            lines[0].text,
-            format!(
-                "renamed: model.embed_tokens.weight is absent, and may be called {embedding} in the \
-                 checkpoint; lm_head.weight, to which it is tied in the trace, would stand for it: if \
-                 so, add"
-            )
-        );
-        assert_eq!(lines[0].renames[0].pattern, rule);
-        assert_eq!(applied(&mismatch, embedding), "model.embed_tokens.weight");
-    }
-    // Of another name there is no telling.
-    let validated = said("transformer.wte.weight").expect("a twin");
-    assert_eq!(
-        validated.warnings,
-        [
-            "unused: transformer.wte.weight has the shape of model.embed_tokens.weight, which is absent \
-             and read from lm_head.weight, to which it is tied in the trace: if it is that, add a `rename`"
-        ]
-    );
-    assert_eq!(validated.notes.len(), 1);
 }
